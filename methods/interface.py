@@ -1,0 +1,240 @@
+"""The contract between a learning method and the suite.
+
+A method is a class with a `name`, a frozen `Settings` dataclass and one function, `fit`, which turns demonstrations
+into a `Policy`. Everything it needs from the world (environments, seeds, budget, clock) comes through a `FitContext`,
+so that the suite can count what the method used and evaluate what it learnt in the same way for every method.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import gymnasium
+    from stable_baselines3.common.vec_env import VecEnv
+
+    from envs.demonstrations import Demonstrations
+
+
+class MethodError(ValueError):
+    """A method was asked for something it cannot do; the message names the value, what is allowed and the mend."""
+
+
+class SettingsError(MethodError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class BudgetExceeded(MethodError):
+    """A method stepped an environment more often than its budget allows."""
+
+
+class Diverged(RuntimeError):
+    """Training produced a non-finite loss, weight or action. The suite records the trial as diverged."""
+
+
+class Stopped(Exception):
+    """The suite asked the method to stop; raised by `FitContext.checkpoint`."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may know about a task.
+
+    Attributes:
+        id: Gymnasium id.
+        observation_size: O, the length of an observation.
+        action_size: A, the length of an action.
+        action_low: lowest action, [A] float32, in the environment's units.
+        action_high: highest action, [A] float32.
+        horizon: longest episode, in control steps.
+        dt: seconds between two control steps.
+    """
+
+    id: str
+    observation_size: int
+    action_size: int
+    action_low: np.ndarray
+    action_high: np.ndarray
+    horizon: int
+    dt: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a trial may spend.
+
+    Attributes:
+        environment_steps: most control steps of self-supervised interaction, summed over all environments.
+        policy_updates: gradient updates of the policy for methods that train it by maximum likelihood (BC, GPRIL).
+    """
+
+    environment_steps: int
+    policy_updates: int
+
+
+@dataclass(frozen=True)
+class SeedStreams:
+    """Independent random streams of one trial, each found by its name, so that adding one does not move the others."""
+
+    seed: int
+
+    def integer(self, name: str) -> int:
+        """A seed in [0, 2**31) for libraries that take an integer."""
+        return int(self.generator(name).integers(2**31))
+
+    def generator(self, name: str) -> np.random.Generator:
+        """A NumPy generator that depends on the trial's seed and on `name` alone."""
+        words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype=np.uint32)
+        return np.random.default_rng([self.seed, *words.tolist()])
+
+
+class Policy(ABC):
+    """A trained policy."""
+
+    @abstractmethod
+    def act(self, observations: np.ndarray, deterministic: bool, rng: np.random.Generator) -> np.ndarray:
+        """Choose actions.
+
+        Args:
+            observations: [n, O] float32, in the environment's units.
+            deterministic: take the mean action instead of a sampled one.
+            rng: the only source of randomness that may be used.
+
+        Returns:
+            actions [n, A] float32, within the task's bounds.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the policy into `folder` (created if needed): arrays and JSON only, nothing that can execute."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Policy:
+        """Read what `save` wrote; raises MethodError naming the file where it is damaged."""
+
+
+class FitContext(ABC):
+    """What the suite gives to a method for one trial.
+
+    Attributes:
+        task: the task's sizes, bounds and clock.
+        budget: what may be spent; environments made here raise `BudgetExceeded` beyond it.
+        seeds: named random streams; the only randomness a method may use.
+        device: torch device, "cpu" or "cuda".
+        scratch: an empty folder of this trial's own, removed after it.
+    """
+
+    task: Task
+    budget: Budget
+    seeds: SeedStreams
+    device: str
+    scratch: Path
+
+    @property
+    @abstractmethod
+    def environment_steps(self) -> int:
+        """Control steps used so far, over all environments made here."""
+
+    @property
+    @abstractmethod
+    def episodes(self) -> int:
+        """Episodes ended so far, over all environments made here."""
+
+    @abstractmethod
+    def make_env(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
+        """A counted environment; its reward is the task's success signal and must not be learnt from."""
+
+    @abstractmethod
+    def make_vector_env(self, count: int) -> VecEnv:
+        """`count` counted environments behind stable-baselines3's `VecEnv` interface."""
+
+    @abstractmethod
+    def report(self, step: int, **scalars: float) -> None:
+        """Record diagnostics (losses, likelihoods, ...) at gradient step `step`."""
+
+    @abstractmethod
+    def checkpoint(self, policy: Policy, progress: float, gradient_steps: int) -> None:
+        """Tell the suite how far training is; cheap, so call it often.
+
+        The suite decides whether it evaluates `policy` now; that time and those environment steps are not charged.
+
+        Args:
+            policy: the policy as it stands.
+            progress: share of the training done, in [0, 1].
+            gradient_steps: optimiser steps taken so far, summed over all networks of the method.
+
+        Raises:
+            Stopped: the suite wants the method to end here.
+            Diverged: the policy's actions are not finite.
+        """
+
+
+class Method(ABC):
+    """A learning method. Subclass it, decorate it with `methods.registry.register`, and it can be compared.
+
+    Class attributes:
+        name: how the command line and the tables call it.
+        Settings: a frozen dataclass; every field has a default and a documented meaning.
+        needs_actions: refuses demonstrations of states alone.
+        needs_environment: interacts with the task while it trains.
+        summary: one line for `--list`.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type]
+    needs_actions: ClassVar[bool] = True
+    needs_environment: ClassVar[bool] = True
+    summary: ClassVar[str] = ""
+
+    def __init__(self, settings: Any = None) -> None:
+        self.settings = self.Settings() if settings is None else settings
+
+    @classmethod
+    def requires_actions(cls, settings: Any) -> bool:
+        """Whether these settings need demonstrated actions; overridden where that depends on the settings."""
+        return cls.needs_actions
+
+    @abstractmethod
+    def fit(self, demonstrations: Demonstrations, context: FitContext) -> Policy:
+        """Learn a policy.
+
+        Args:
+            demonstrations: what the expert showed.
+            context: environments, seeds, budget and clock of this trial.
+
+        Raises:
+            MethodError: demonstrations or settings do not suit the method.
+            Diverged: training produced something that is not finite.
+        """
+
+
+def make_settings(method: type[Method], values: Mapping[str, Any]) -> Any:
+    """Build a method's settings from plain values, refusing unknown names and wrong types.
+
+    Raises:
+        SettingsError: naming the setting, what is allowed, and the nearest known name.
+    """
+    from difflib import get_close_matches
+
+    from pydantic import TypeAdapter, ValidationError
+
+    known = list(method.Settings.__dataclass_fields__)
+    for key in values:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(known) or 'none'}"
+            raise SettingsError(f"{method.name} has no setting {key!r}; {hint}")
+    try:
+        return TypeAdapter(method.Settings).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise SettingsError(f"{method.name}.{place} = {first['input']!r}: {first['msg']}") from None
