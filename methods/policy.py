@@ -1,0 +1,154 @@
+"""The one policy all methods share: a Gaussian whose mean and standard deviation are a network of the observation.
+
+Paper, sections 4.1 and appendix B: hidden layers of 300 and 200 units, sigma in (0.01, 0.1), observations normalised with
+the statistics of the demonstrations. Means and sigmas are in the environment's action units.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from methods.interface import Diverged, MethodError, Policy, Task
+
+HIDDEN = (300, 200)
+SIGMA_BOUNDS = (0.01, 0.1)
+SMALLEST_SCALE = 1e-3
+"""Smallest standard deviation an observation is divided by, in its own unit: constant entries stay finite."""
+
+_LOG_2PI = math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class PolicyShape:
+    """Everything but the weights.
+
+    Attributes:
+        observation_size: O.
+        action_size: A.
+        action_low: lowest action an environment takes, one a dimension.
+        action_high: highest action.
+        hidden: units of the hidden layers.
+        sigma_bounds: lowest and highest standard deviation of an action.
+    """
+
+    observation_size: int
+    action_size: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    hidden: tuple[int, ...] = HIDDEN
+    sigma_bounds: tuple[float, float] = SIGMA_BOUNDS
+
+    @staticmethod
+    def of(task: Task) -> PolicyShape:
+        """The shape every method uses on `task`."""
+        low, high = (tuple(float(x) for x in bound) for bound in (task.action_low, task.action_high))
+        return PolicyShape(task.observation_size, task.action_size, low, high)
+
+
+class GaussianNetwork(nn.Module):
+    """Observations in physical units [n, O] -> mean and sigma of the actions, each [n, A]."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, shape: PolicyShape, observations: np.ndarray) -> None:
+        """Normalise with the mean and standard deviation of `observations` [N, O], the demonstrated ones."""
+        super().__init__()
+        self.shape = shape
+        data = np.asarray(observations, dtype=np.float64)
+        scale = np.maximum(data.std(axis=0), SMALLEST_SCALE)
+        self.register_buffer("shift", torch.tensor(data.mean(axis=0), dtype=torch.float32))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+        layers: list[nn.Module] = []
+        width = shape.observation_size
+        for units in shape.hidden:
+            layers += [nn.Linear(width, units), nn.Tanh()]
+            width = units
+        self.body = nn.Sequential(*layers)
+        self.mean = nn.Linear(width, shape.action_size)
+        self.spread = nn.Linear(width, shape.action_size)
+        for head in (self.mean, self.spread):  # start near the middle: mean 0, sigma half-way
+            nn.init.orthogonal_(head.weight, gain=0.01)
+            nn.init.zeros_(head.bias)
+
+    def normalise(self, observations: Tensor) -> Tensor:
+        """Observations [n, O] in units of the demonstrations' standard deviation."""
+        return (observations - self.shift) / self.scale
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.body(self.normalise(observations))
+        low, high = self.shape.sigma_bounds
+        return self.mean(hidden), low + (high - low) * torch.sigmoid(self.spread(hidden))
+
+    def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """log pi(action | observation) [n]."""
+        mean, sigma = self(observations)
+        return gaussian_log_prob(actions, mean, sigma)
+
+    def set_sigma(self, sigma: float) -> None:
+        """Make sigma the same everywhere, as a fresh start of exploration; the mean stays.
+
+        Raises:
+            MethodError: sigma lies outside the bounds.
+        """
+        low, high = self.shape.sigma_bounds
+        if not low < sigma < high:
+            raise MethodError(f"sigma {sigma} is outside the policy's bounds ({low}, {high}); choose a value between")
+        share = (sigma - low) / (high - low)
+        with torch.no_grad():
+            self.spread.weight.zero_()
+            self.spread.bias.fill_(math.log(share / (1.0 - share)))
+
+
+def gaussian_log_prob(value: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
+    """Log density of a diagonal Gaussian, summed over the last dimension."""
+    standardised = (value - mean) / sigma
+    return -0.5 * (standardised.square() + _LOG_2PI).sum(-1) - sigma.log().sum(-1)
+
+
+class GaussianPolicy(Policy):
+    """A `GaussianNetwork` that acts, within the task's action bounds, and can be kept."""
+
+    def __init__(self, network: GaussianNetwork) -> None:
+        self.network = network
+        self._low = np.array(network.shape.action_low, dtype=np.float32)
+        self._high = np.array(network.shape.action_high, dtype=np.float32)
+
+    def act(self, observations: np.ndarray, deterministic: bool, rng: np.random.Generator) -> np.ndarray:
+        device = self.network.shift.device
+        with torch.no_grad():
+            batch = torch.from_numpy(np.asarray(observations, dtype=np.float32)).to(device)
+            mean, sigma = (part.cpu().numpy() for part in self.network(batch))
+        actions = mean if deterministic else mean + sigma * rng.standard_normal(mean.shape, dtype=np.float32)
+        if not np.isfinite(actions).all():
+            raise Diverged("the policy's actions are not finite")
+        return np.clip(actions, self._low, self._high)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "policy.json").write_text(json.dumps(asdict(self.network.shape), indent=1))
+        arrays = {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
+        np.savez(folder / "policy.npz", **arrays)  # type: ignore[arg-type]  # names are ours, never "file"
+
+    @classmethod
+    def load(cls, folder: Path) -> GaussianPolicy:
+        try:
+            stored = json.loads((folder / "policy.json").read_text())
+            shape = PolicyShape(**{key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()})
+            network = GaussianNetwork(shape, np.zeros((1, shape.observation_size)))
+            with np.load(folder / "policy.npz", allow_pickle=False) as arrays:
+                state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+            if not all(tensor.isfinite().all() for tensor in state.values()):
+                raise ValueError("it holds numbers that are not finite")
+            network.load_state_dict(state)
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+            raise MethodError(f"{folder}: not a saved policy ({str(error).splitlines()[0][:160]})") from None
+        return cls(network)
