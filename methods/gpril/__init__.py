@@ -1,0 +1,1 @@
+"""GPRIL: generative predecessor models for imitation learning; start reading at `algorithm.py`."""

@@ -1,0 +1,115 @@
+"""Experience as one endless stream of steps, and the triples (state, action, future state) drawn from it.
+
+Paper, section 2.1: episodes are chained by artificial transitions from terminal to initial states, which makes the
+process ergodic. Section 3.2 and equation 10: a triple is a step t and the state j + 1 steps later, j ~ Geom(1 - gamma).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One roll-out of T steps.
+
+    Attributes:
+        observations: [T + 1, O] float32, the last of them terminal.
+        actions: [T, A] float32.
+        means: [T, A] float32, mean of the policy that acted.
+        sigmas: [T, A] float32, its standard deviation.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    means: np.ndarray
+    sigmas: np.ndarray
+
+
+@dataclass(frozen=True)
+class Triples:
+    """A batch of steps and the states they led to.
+
+    Attributes:
+        states: [n, O]; actions: [n, A]; targets: [n, O], the states j + 1 steps later.
+        means: [n, A] and sigmas: [n, A] of the policy that took the actions.
+    """
+
+    states: np.ndarray
+    actions: np.ndarray
+    targets: np.ndarray
+    means: np.ndarray
+    sigmas: np.ndarray
+
+
+class Replay:
+    """The newest `size` rows of the stream. A row is a state with its action, or a terminal state without one."""
+
+    def __init__(self, size: int, observation_size: int, action_size: int) -> None:
+        self.size = size
+        self._observations = np.zeros((size, observation_size), np.float32)
+        self._actions = np.zeros((size, action_size), np.float32)
+        self._means = np.zeros((size, action_size), np.float32)
+        self._sigmas = np.ones((size, action_size), np.float32)
+        self._ends = np.zeros(size, np.int64)
+        self._terminal = np.ones(size, bool)
+        self._written = 0
+
+    def __len__(self) -> int:
+        return min(self._written, self.size)
+
+    def add(self, episode: Episode) -> None:
+        """Append an episode, dropping the oldest rows where the buffer is full."""
+        rows = len(episode.observations)
+        keep = min(rows, self.size)  # an episode longer than the buffer leaves its end
+        first = self._written + rows - keep
+        slots = np.arange(first, first + keep) % self.size
+        self._observations[slots] = episode.observations[-keep:]
+        with_action = slots[:-1]
+        self._actions[with_action] = episode.actions[rows - keep :]
+        self._means[with_action] = episode.means[rows - keep :]
+        self._sigmas[with_action] = episode.sigmas[rows - keep :]
+        self._terminal[slots] = False
+        self._terminal[slots[-1]] = True
+        self._written += rows
+        self._ends[slots] = self._written - 1
+
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest value of each observation entry, [O] each."""
+        rows = self._observations[: len(self)]
+        return rows.min(axis=0), rows.max(axis=0)
+
+    def sample(self, count: int, gamma: float, cross_episodes: bool, rng: np.random.Generator) -> Triples:
+        """Draw triples.
+
+        A terminal state is a target but never a source: no action was taken there. Triples whose target is not in the
+        buffer yet are drawn again, and so are those that cross an episode's end unless `cross_episodes`.
+
+        Raises:
+            ValueError: the buffer holds no step.
+        """
+        oldest = self._written - len(self)
+        if len(self) < 2 or self._terminal[: len(self)].all():
+            raise ValueError("the replay buffer holds no step to draw")
+        sources: list[np.ndarray] = []
+        targets: list[np.ndarray] = []
+        missing = count
+        while missing > 0:
+            draws = 2 * missing + 16
+            step = rng.integers(oldest, self._written, size=draws)
+            target = step + rng.geometric(1.0 - gamma, size=draws)  # NumPy counts from 1: this is j + 1
+            last = self._written - 1 if cross_episodes else self._ends[step % self.size]
+            good = (~self._terminal[step % self.size] & (target <= last)).nonzero()[0][:missing]
+            sources.append(step[good])
+            targets.append(target[good])
+            missing -= len(good)
+        source, target = (np.concatenate(parts) % self.size for parts in (sources, targets))
+        return Triples(
+            states=self._observations[source],
+            actions=self._actions[source],
+            targets=self._observations[target],
+            means=self._means[source],
+            sigmas=self._sigmas[source],
+        )
