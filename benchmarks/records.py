@@ -80,7 +80,7 @@ class Evaluation(_Model):
 
 
 class Trial(_Model):
-    """One (method, settings, task, demonstrations, seed, budget): everything that can change the outcome but the code."""
+    """One method on one task with one seed: everything that can change the outcome but the code."""
 
     method: str
     settings: dict[str, JsonValue]

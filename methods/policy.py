@@ -1,7 +1,7 @@
 """The one policy all methods share: a Gaussian whose mean and standard deviation are a network of the observation.
 
-Paper, sections 4.1 and appendix B: hidden layers of 300 and 200 units, sigma in (0.01, 0.1), observations normalised with
-the statistics of the demonstrations. Means and sigmas are in the environment's action units.
+Paper, section 4.1 and appendix B: hidden layers of 300 and 200 units, sigma in (0.01, 0.1), observations normalised
+with the statistics of the demonstrations. Means and sigmas are in the environment's action units.
 """
 
 from __future__ import annotations

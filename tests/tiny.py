@@ -23,7 +23,7 @@ SPEED = 0.1
 class TinySlot(gymnasium.Env[np.ndarray, np.ndarray]):
     """Observation: position x, z and slot position [3]; action: velocity in [-1, 1]^2; success: below the wall."""
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (Gymnasium's own attribute)
+    metadata: dict[str, Any] = {"render_modes": []}
     horizon = 60
     dt = 0.1
 
@@ -87,7 +87,8 @@ def demonstrate(episodes: int, seed: int, noise: float = 0.15) -> Demonstrations
         while not ended:
             x, _, slot = observation
             offset = slot - x
-            action = np.array([4.0 * offset / SPEED * 0.25, -1.0 if abs(offset) < 0.04 else -0.2 * (observation[1] > 0.2)])
+            down = -1.0 if abs(offset) < 0.04 else -0.2 * (observation[1] > 0.2)
+            action = np.array([offset / SPEED, down])
             action = np.clip(action + noise * rng.standard_normal(2), -1.0, 1.0).astype(np.float32)
             rows.append((observation, action, False))
             observation, _, terminated, truncated, info = env.step(action)

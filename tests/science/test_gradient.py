@@ -1,4 +1,4 @@
-"""Section 3 and appendices A and C of the paper against exact answers, and our replay buffer against equations 8 and 10."""
+"""Section 3 and appendices A and C of the paper, and our replay buffer, against exact answers."""
 
 from __future__ import annotations
 
