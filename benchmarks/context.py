@@ -1,0 +1,239 @@
+"""What a method gets from the suite for one trial: counted environments, seeds, a clock that stops for evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import gymnasium
+import numpy as np
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from benchmarks.evaluate import Evaluator, checked_actions
+from benchmarks.records import CurvePoint, Diagnostics, Rollout, Trial, Usage
+from envs.demonstrations import Demonstrations
+from methods.interface import Budget, BudgetExceeded, Diverged, FitContext, MethodError, Policy, SeedStreams, Task
+
+SERIES_LENGTH = 256
+"""Most points kept of a diagnostic; a longer series is thinned evenly."""
+REPORT_SECONDS = 0.5
+"""Shortest time between two progress events."""
+PROBE = 8
+"""Demonstrated observations a policy must answer with finite actions at every checkpoint."""
+
+Emit = Callable[[str, dict[str, Any]], None]
+
+
+def describe_task(name: str, demonstrations: Demonstrations) -> Task:
+    """What a method may know about a task.
+
+    Raises:
+        MethodError: the environment has no time limit or no flat boxes as spaces, or does not fit the demonstrations.
+    """
+    environment = gymnasium.make(name, disable_env_checker=True)
+    observations, actions = environment.observation_space, environment.action_space
+    limit = environment.spec.max_episode_steps if environment.spec else None
+    horizon = getattr(environment.unwrapped, "horizon", limit)
+    environment.close()
+    for space in (observations, actions):
+        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+            raise MethodError(f"{name}: observations and actions must be one-dimensional boxes, but one is {space}")
+    assert observations.shape and isinstance(actions, gymnasium.spaces.Box)
+    if not horizon:
+        raise MethodError(f"{name} has no time limit; register it with max_episode_steps")
+    shown = demonstrations.observations.shape[1]
+    if shown != observations.shape[0]:
+        raise MethodError(f"{name} has {observations.shape[0]} observations, but the demonstrations have {shown}")
+    return Task(
+        id=name,
+        observation_size=observations.shape[0],
+        action_size=actions.shape[0],
+        action_low=actions.low.astype(np.float32),
+        action_high=actions.high.astype(np.float32),
+        horizon=int(horizon),
+        dt=float(demonstrations.dt),
+    )
+
+
+class TrialContext(FitContext):
+    """The `FitContext` of one trial.
+
+    Attributes:
+        curve: the evaluations so far.
+    """
+
+    def __init__(self, trial: Trial, demonstrations: Demonstrations, scratch: Path, emit: Emit) -> None:
+        """`emit(kind, values)` tells the runner about progress ("progress") and evaluations ("curve")."""
+        self.task = describe_task(trial.task, demonstrations)
+        self.budget = Budget(trial.budget.environment_steps, trial.budget.policy_updates)
+        self.seeds = SeedStreams(trial.seed)
+        self.device = trial.device
+        self.scratch = scratch
+        self.curve: list[CurvePoint] = []
+        self._evaluation = trial.evaluation
+        self._evaluator = Evaluator(self.task)
+        self._probe = demonstrations.observations[:PROBE]
+        self._emit = emit
+        self._series: dict[str, _Series] = {}
+        self._counter = _Counter(self.budget.environment_steps)
+        self._environments = 0
+        self._gradient_steps = 0
+        self._passed = 0
+        self._started = perf_counter()
+        self._evaluating = 0.0
+        self._last_event = -math.inf
+
+    @property
+    def environment_steps(self) -> int:
+        return self._counter.steps
+
+    @property
+    def episodes(self) -> int:
+        return self._counter.episodes
+
+    def make_env(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
+        self._environments += 1
+        seed = self.seeds.integer(f"environment {self._environments}")
+        return _Counted(gymnasium.make(self.task.id, disable_env_checker=True), self._counter, seed)
+
+    def make_vector_env(self, count: int) -> VecEnv:
+        return DummyVecEnv([self.make_env] * count)
+
+    def report(self, step: int, **scalars: float) -> None:
+        """See `FitContext`; raises Diverged where a scalar is not finite."""
+        for name, value in scalars.items():
+            if not math.isfinite(value):
+                raise Diverged(f"{name} is {value} at gradient step {step}")
+            self._series.setdefault(name, _Series()).add(int(step), float(value))
+
+    def checkpoint(self, policy: Policy, progress: float, gradient_steps: int) -> None:
+        self._gradient_steps = gradient_steps
+        probe = policy.act(self._probe, True, np.random.default_rng(0))
+        checked_actions(probe, len(self._probe), self.task)
+        if self._due(progress):
+            choice = self._evaluation
+            self._add_point(progress, self.evaluate(policy, choice.curve_rollouts, choice.first_seed))
+        if perf_counter() - self._last_event > REPORT_SECONDS:
+            self._last_event = perf_counter()
+            self._emit("progress", {"progress": min(max(progress, 0.0), 1.0), "usage": self.usage().model_dump()})
+
+    def finish(self, policy: Policy) -> dict[str, list[Rollout]]:
+        """The final evaluation, which is the last point of the curve as well."""
+        self._emit("progress", {"progress": 1.0, "usage": self.usage().model_dump()})
+        final = self.evaluate(policy, self._evaluation.rollouts, self._evaluation.first_seed)
+        if self._evaluation.curve_points:
+            self._add_point(1.0, final)
+        return final
+
+    def evaluate(self, policy: Policy, rollouts: int, first_seed: int) -> dict[str, list[Rollout]]:
+        """Roll out with sampled and with mean actions, while the training clock stands still."""
+        before = perf_counter()
+        try:
+            return {
+                mode: self._evaluator.evaluate(policy, rollouts, first_seed, deterministic=mode == "mean")
+                for mode in ("sampled", "mean")
+            }
+        finally:
+            self._evaluating += perf_counter() - before
+
+    def usage(self) -> Usage:
+        """What the trial has cost so far."""
+        return Usage(
+            environment_steps=self.environment_steps,
+            episodes=self.episodes,
+            gradient_steps=self._gradient_steps,
+            training_seconds=perf_counter() - self._started - self._evaluating,
+            evaluation_seconds=self._evaluating,
+            peak_memory_mib=peak_memory_mib(),
+        )
+
+    def diagnostics(self) -> Diagnostics:
+        """What the method reported."""
+        return Diagnostics(series={name: series.points for name, series in self._series.items()})
+
+    def _due(self, progress: float) -> bool:
+        """Whether the next of the evenly spaced evaluations has been reached; the last is the final one."""
+        points = self._evaluation.curve_points if self._evaluation.curve_rollouts else 0
+        reached = math.floor(progress * points + 1e-9)
+        if self._passed < reached < points:
+            self._passed = reached
+            return True
+        return False
+
+    def _add_point(self, progress: float, rollouts: dict[str, list[Rollout]]) -> None:
+        usage = self.usage()
+        point = CurvePoint(
+            progress=progress,
+            environment_steps=usage.environment_steps,
+            episodes=usage.episodes,
+            gradient_steps=usage.gradient_steps,
+            training_seconds=usage.training_seconds,
+            sampled=_share(rollouts["sampled"]),
+            mean=_share(rollouts["mean"]),
+        )
+        self.curve.append(point)
+        self._emit("curve", point.model_dump())
+
+
+class _Counter:
+    """Environment steps and episodes, summed over the environments of a trial."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.steps, self.episodes = limit, 0, 0
+
+
+class _Counted(gymnasium.Wrapper):  # type: ignore[type-arg]
+    """Counts steps and episodes. Its first reset is seeded even where the method gives no seed: no trial is random."""
+
+    def __init__(self, environment: gymnasium.Env[np.ndarray, np.ndarray], counter: _Counter, seed: int) -> None:
+        super().__init__(environment)
+        self._counter = counter
+        self._seed: int | None = seed
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        chosen, self._seed = (self._seed if seed is None else seed), None
+        return self.env.reset(seed=chosen, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        counter = self._counter
+        if counter.steps >= counter.limit:
+            raise BudgetExceeded(f"the budget of {counter.limit} environment steps is spent; ask for no more")
+        result = self.env.step(action)
+        counter.steps += 1
+        counter.episodes += bool(result[2] or result[3])
+        return result
+
+
+class _Series:
+    """A series thinned to every 1st, 2nd, 4th, ... of its points, so that it never holds more than SERIES_LENGTH."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, float]] = []
+        self._count, self._stride = 0, 1
+
+    def add(self, step: int, value: float) -> None:
+        if self._count % self._stride == 0:
+            self.points.append((step, value))
+        self._count += 1
+        if len(self.points) > SERIES_LENGTH:
+            self.points = self.points[::2]
+            self._stride *= 2
+
+
+def peak_memory_mib() -> float:
+    """Largest resident memory of this process so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    import sys
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _share(rollouts: list[Rollout]) -> float:
+    return sum(rollout.success for rollout in rollouts) / len(rollouts)

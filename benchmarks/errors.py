@@ -1,0 +1,22 @@
+"""Errors meant for people: one line that names the value, what is allowed and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """The user asked for something that cannot be done. The command line prints it and exits with 2."""
+
+
+class StoreError(RuntimeError):
+    """The results folder cannot be used (full, read-only, gone). The command line prints it and exits with 1."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """An error for a name that is not among the known ones, with the nearest of them."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return InputError(f"unknown {kind} {name!r}; {hint}known: {', '.join(names) or 'none'}")

@@ -1,0 +1,63 @@
+"""What `--list` and `--dry-run` print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+import envs
+from benchmarks import profiles
+from benchmarks.experiments import EXPERIMENTS
+from benchmarks.progress import Estimator, duration
+from benchmarks.provenance import find_task
+from benchmarks.records import Trial
+from benchmarks.resume import Survey
+from methods import registry
+from methods.interface import MethodError
+
+
+def listing() -> str:
+    """All methods, tasks, experiments and profiles, one line each."""
+    sections: dict[str, Iterable[tuple[str, str]]] = {
+        "methods": ((name, _summary(name)) for name in registry.names()),
+        "tasks": ((name, f"{task} ({find_task(task).entry_point})") for name, task in envs.TASKS.items()),
+        "experiments": ((name, experiment.summary) for name, experiment in EXPERIMENTS.items()),
+        "profiles": ((name, profiles.load(name).summary) for name in profiles.names()),
+    }
+    return "\n".join(
+        line
+        for section, rows in sections.items()
+        for line in (section, *(f"  {name:<12} {summary}" for name, summary in rows), "")
+    )
+
+
+def _summary(method: str) -> str:
+    try:
+        return registry.resolve(method).summary
+    except MethodError as error:
+        return str(error)
+
+
+def show_plan(found: Survey, estimator: Estimator, jobs: int, console: Console) -> None:
+    """Print what would be done: a row for each experiment, task, variant and number of demonstrations."""
+    table = Table("experiment", "task", "variant", "demonstrations", "trials", "done", "failed", "to do", "time of one")
+    for column in table.columns[3:]:
+        column.justify = "right"
+    to_do = {trial.id for trial in found.to_do}
+    groups: dict[tuple[str, ...], list[Trial]] = {}
+    for item in found.planned:
+        place = (item.row.experiment, item.trial.task, item.row.label, str(item.trial.demonstrations.episodes))
+        groups.setdefault(place, []).append(item.trial)
+    for place, trials in groups.items():
+        statuses = [found.records[trial.id].status for trial in trials if trial.id in found.records]
+        done, waiting = statuses.count("ok"), sum(trial.id in to_do for trial in trials)
+        counts = (len(trials), done, len(statuses) - done, waiting)
+        table.add_row(*place, *map(str, counts), f"{duration(estimator.seconds(trials[0]))}")
+    console.print(table)
+    total = sum(estimator.seconds(trial) for trial in found.to_do) / jobs
+    source = "a rough guess of the profile" if estimator.guessing else "from the records here"
+    console.print(f"{len(found.to_do)} trials to do, about {duration(total)} with {jobs} jobs ({source})")
+    for message in found.damaged.values():
+        console.print(f"damaged, to be set aside and done again: {message}")

@@ -1,0 +1,150 @@
+"""What the user sees while trials run: a live view with a bar each, or plain lines on a pipe and in CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from benchmarks.profiles import Profile
+from benchmarks.records import Record, Trial
+
+START_SECONDS = 4.0
+"""What a worker needs to start, roughly."""
+UNKNOWN_SECONDS = 60.0
+"""For methods that neither records nor the profile know."""
+
+
+class Estimator:
+    """How long trials take: as long as those with records of the same method and task did, else the profile's guess."""
+
+    def __init__(self, profile: Profile, records: Sequence[Record]) -> None:
+        self._guesses = profile.seconds
+        self._known: dict[tuple[str, str], list[float]] = {}
+        for record in records:
+            self.learn(record)
+
+    def learn(self, record: Record) -> None:
+        """Take a record into account; failed ones ended early and say nothing."""
+        if record.status == "ok":
+            seconds = record.usage.training_seconds + record.usage.evaluation_seconds + START_SECONDS
+            self._known.setdefault((record.trial.method, record.trial.task), []).append(seconds)
+
+    def seconds(self, trial: Trial) -> float:
+        """Expected duration of a trial."""
+        known = self._known.get((trial.method, trial.task))
+        return fmean(known) if known else self._guesses.get(trial.method, UNKNOWN_SECONDS)
+
+    @property
+    def guessing(self) -> bool:
+        """Whether nothing is known from records."""
+        return not self._known
+
+
+class PlainView:
+    """A line for each trial that ends."""
+
+    def __init__(self, names: Mapping[str, str], to_do: Sequence[Trial], estimator: Estimator, jobs: int) -> None:
+        """`names`: what to call each trial, by its id."""
+        self._names, self._estimator, self._jobs = names, estimator, jobs
+        self._open = {trial.id: trial for trial in to_do}
+        self._total = len(to_do)
+        self._shares: dict[str, float] = {}
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> PlainView:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        return None
+
+    def started(self, trial: Trial) -> None:
+        self._shares[trial.id] = 0.0
+
+    def progressed(self, trial: Trial, share: float) -> None:
+        self._shares[trial.id] = share
+
+    def finished(self, record: Record) -> None:
+        self._estimator.learn(record)
+        self._open.pop(record.trial.id, None)
+        self._shares.pop(record.trial.id, None)
+        done = self._total - len(self._open)
+        line = f"[{done}/{self._total}] {self._names[record.trial.id]}: {outcome(record)}"
+        self.note(f"{line}; {self.time_left()}" if self._open else line)
+
+    def note(self, message: str) -> None:
+        self.console.print(message, markup=False)
+
+    def time_left(self) -> str:
+        """An estimate, in words."""
+        seconds = sum(self._estimator.seconds(t) * (1.0 - self._shares.get(i, 0.0)) for i, t in self._open.items())
+        return f"about {duration(seconds / self._jobs)} left"
+
+
+class LiveView(PlainView):
+    """Bars: one for all trials and one for each that is running."""
+
+    def __init__(self, names: Mapping[str, str], to_do: Sequence[Trial], estimator: Estimator, jobs: int) -> None:
+        super().__init__(names, to_do, estimator, jobs)
+        text, bar = TextColumn("{task.description}"), BarColumn(bar_width=30)
+        self._all = Progress(text, bar, TextColumn("{task.completed}/{task.total}"), TextColumn("{task.fields[left]}"))
+        self._overall = self._all.add_task("all trials", total=self._total, left="")
+        self._running = Progress(text, bar, TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+        self._bars: dict[str, TaskID] = {}
+        self._live = Live(Group(self._all, self._running), console=self.console, refresh_per_second=4)
+
+    def __enter__(self) -> PlainView:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._live.stop()
+
+    def started(self, trial: Trial) -> None:
+        super().started(trial)
+        self._remove_bar(trial.id)
+        self._bars[trial.id] = self._running.add_task(self._names[trial.id], total=1.0)
+        self._refresh()
+
+    def progressed(self, trial: Trial, share: float) -> None:
+        super().progressed(trial, share)
+        self._running.update(self._bars[trial.id], completed=share)
+        self._refresh()
+
+    def finished(self, record: Record) -> None:
+        self._remove_bar(record.trial.id)
+        super().finished(record)
+        self._refresh()
+
+    def _remove_bar(self, trial: str) -> None:
+        if trial in self._bars:
+            self._running.remove_task(self._bars.pop(trial))
+
+    def _refresh(self) -> None:
+        self._all.update(self._overall, completed=self._total - len(self._open), left=self.time_left())
+
+
+def new_view(names: Mapping[str, str], to_do: Sequence[Trial], estimator: Estimator, jobs: int) -> PlainView:
+    """Bars on a terminal, lines elsewhere and in CI."""
+    live = Console(stderr=True).is_terminal and not os.environ.get("CI")
+    return (LiveView if live else PlainView)(names, to_do, estimator, jobs)
+
+
+def outcome(record: Record) -> str:
+    """How a trial ended, in a few words."""
+    seconds = duration(record.usage.training_seconds + record.usage.evaluation_seconds)
+    if record.status == "ok":
+        return f"success {record.success('sampled'):.2f} sampled, {record.success('mean'):.2f} mean, in {seconds}"
+    return f"{record.status} after {seconds}: {record.error.splitlines()[0] if record.error else 'no reason given'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in people's units: "45 s", "12 min", "3.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,155 @@
+"""The command line: `python -m benchmarks.run --help`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from benchmarks import experiments, profiles
+from benchmarks.engine import LocalEngine
+from benchmarks.errors import InputError, StoreError
+from benchmarks.overview import listing, show_plan
+from benchmarks.progress import Estimator, new_view
+from benchmarks.records import Plan
+from benchmarks.resume import Survey, refuse_drift, refuse_mixture, survey
+from benchmarks.store import Store
+from benchmarks.trials import Request, parse_changes, plan
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip())) if value else ()
+
+
+def _counts(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(name) for name in _names(context, parameter, value))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of whole numbers like 5,10,25") from None
+    if any(number < 1 for number in numbers):
+        raise click.BadParameter(f"{value!r} holds a number below 1")
+    return numbers
+
+
+@click.command(help="Compare imitation-learning methods. Started again, it goes on where it stopped.")
+@click.option("--methods", callback=_names, help="Names, module:Class or file.py:Class.  [default: gpril,gail,bc]")
+@click.option("--tasks", callback=_names, help="clip, peg, or any Gymnasium id.  [default: clip,peg]")
+@click.option("--profile", default=profiles.DEFAULT, show_default=True, help="A name of --list, or a TOML file.")
+@click.option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names of --list, or all.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Seeds of each trial.  [default: the profile's]")
+@click.option("--demos", callback=_counts, help="Demonstrated episodes, as 5,10,25.  [default: the profile's]")
+@click.option("--demonstrations", type=click.Path(path_type=Path), help="A demonstration file of your own.")
+@click.option("--set", "changes", multiple=True, metavar="METHOD.SETTING=VALUE", help="Also budget.* and evaluation.*.")
+@click.option("--results", type=click.Path(path_type=Path), help="Where records go.  [default: results/PROFILE]")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at once.  [default: one a core]")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Most seconds of a trial.  [default: any]")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--retry-failed", is_flag=True, help="Repeat trials that failed, diverged or timed out.")
+@click.option("--accept-drift", is_flag=True, help="Keep records of other code; leave out those of other settings.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+@click.option("--list", "show_list", is_flag=True, help="Show all methods, tasks, experiments and profiles.")
+def command(**options: Any) -> int:
+    if options["show_list"]:
+        click.echo(listing())
+        return 0
+    jobs = options["jobs"] or len(os.sched_getaffinity(0))
+    request = _request(options)
+    store = Store(options["results"] or Path("results") / request.profile.name)
+    found = survey(store, plan(request), options["retry_failed"])
+    dropped = refuse_mixture(store, request.profile, found, options["accept_drift"])
+    if not options["accept_drift"]:
+        refuse_drift(store, found)
+    estimator = Estimator(request.profile, list(found.records.values()))
+    if options["dry_run"]:
+        show_plan(found, estimator, jobs, Console(highlight=False))
+        return 0
+    store.open()
+    try:
+        for trial, problem in found.damaged.items():
+            click.echo(f"damaged: {problem}; now {store.quarantine(trial)}", err=True)
+        store.merge_plan(Plan(profile=request.profile.name, rows=[item.row for item in found.planned]), dropped)
+        _run(store, found, estimator, jobs, options["timeout"])
+    finally:
+        store.close()
+    return _report(store, found)
+
+
+def _request(options: dict[str, Any]) -> Request:
+    if options["device"] == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+    return Request(
+        profile=profiles.load(options["profile"]),
+        experiments=tuple(experiments.find(options["experiment"])),
+        methods=options["methods"],
+        tasks=options["tasks"],
+        seeds=options["seeds"],
+        demonstrations=options["demos"],
+        file=options["demonstrations"],
+        changes=parse_changes(options["changes"]),
+        device=options["device"],
+    )
+
+
+def _run(store: Store, found: Survey, estimator: Estimator, jobs: int, timeout: float | None) -> None:
+    for digest, files in found.files.items():
+        store.save_code(digest, files)
+    longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
+    done = len(found.trials) - len(found.to_do)
+    names = {
+        item.row.trial: f"{item.row.label}, {item.trial.task}, "
+        f"{item.trial.demonstrations.episodes} demonstrations, seed {item.trial.seed}"
+        for item in found.planned
+    }
+    with new_view(names, longest_first, estimator, jobs) as view:
+        if done:
+            view.note(f"{done} of {len(found.trials)} trials are in {store.root} already")
+        if longest_first:
+            view.note(f"{len(longest_first)} trials to do with {jobs} jobs, {view.time_left()}")
+        LocalEngine(store, view, jobs, timeout).run(longest_first, found.codes, found.states)
+
+
+def _report(store: Store, found: Survey) -> int:
+    """Print the table; 1 where a trial did not end well."""
+    from analysis.report import write_report
+
+    click.echo(write_report(store.root))
+    records, _ = store.read(found.trials)
+    bad = [record for record in records.values() if record.status != "ok"]
+    if bad:
+        click.echo(f"{len(bad)} of {len(found.trials)} trials did not end well; --retry-failed repeats them", err=True)
+    return 1 if bad else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns 0, 1 where something went wrong, 2 for bad input, 130 after Ctrl-C."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = command.main(given, prog_name="python -m benchmarks.run", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        message, code = error.format_message(), 2
+    except InputError as error:
+        message, code = str(error), 2
+    except StoreError as error:
+        message, code = str(error), 1
+    except (KeyboardInterrupt, click.Abort):
+        message = f"stopped; what is finished is kept. To go on: python -m benchmarks.run {shlex.join(given)}"
+        click.echo(f"\n{message}", err=True)
+        return INTERRUPTED
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""The only writer of a results folder.
+
+    records/<trial>.json    one finished trial each
+    attempts/               records that a retry replaced
+    damaged/                files that could not be read
+    policies/<trial>/       final policies (not for version control)
+    code/<digest>.json      the source files behind a code digest
+    plan.json               which trials belong to which experiment
+    locks/, scratch/        of the runs at work
+
+Files appear whole or not at all: they are written under a temporary name, flushed to the disk and renamed. Whatever is
+temporary carries its run's token; a run's lock is released by the kernel when the run dies, and the next one sweeps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from benchmarks.errors import InputError, StoreError
+from benchmarks.records import Plan, Record, RecordError, canonical, read_plan, read_record
+
+
+class Store:
+    """A results folder. Reading needs nothing; call `open` before writing, and `close` at the end."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._token = secrets.token_hex(6)
+        self._alive = FileLock(self._lock_path(f"run-{self._token}"))
+        self._others = False
+
+    def open(self) -> None:
+        """Create the folder and sweep what dead runs left.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        try:
+            for name in ("records", "attempts", "code", "locks", "scratch", "policies"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            self._alive.acquire()
+            self._others = self._sweep()
+        except OSError as error:
+            raise InputError(
+                f"cannot write the results folder {self.root} ({error.strerror}); choose another with --results"
+            ) from None
+
+    def close(self) -> None:
+        """Leave no trace but the results."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._alive.release()
+        Path(self._alive.lock_file).unlink(missing_ok=True)
+
+    def read(self, trials: Iterable[str]) -> tuple[dict[str, Record], dict[str, str]]:
+        """The finished ones among these trials, and what is wrong with the files that could not be read."""
+        records, damaged = {}, {}
+        for trial in trials:
+            path = self._record_path(trial)
+            try:
+                record = read_record(path.read_bytes(), str(path))
+                if record.trial.id != trial:
+                    raise RecordError(f"{path}: it is the record of another trial, {record.trial.id}")
+                records[trial] = record
+            except FileNotFoundError:
+                continue
+            except RecordError as error:
+                damaged[trial] = str(error)
+        return records, damaged
+
+    def quarantine(self, trial: str) -> Path:
+        """Set a damaged record aside; returns where it is now."""
+        path = self._record_path(trial)
+        place = self.root / "damaged" / f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+        try:
+            place.parent.mkdir(exist_ok=True)
+            os.replace(path, place)
+        except OSError as error:
+            raise self._explain(place, error) from None
+        return place
+
+    def state(self, trial: str) -> str:
+        """A digest of the trial's record as it is on the disk, empty where there is none."""
+        try:
+            return hashlib.sha256(self._record_path(trial).read_bytes()).hexdigest()
+        except FileNotFoundError:
+            return ""
+
+    def claim(self, trial: str) -> BaseFileLock | None:
+        """The lock of a trial, held until it is released or this process dies; None while another run holds it."""
+        lock = FileLock(self._lock_path(trial))
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return None
+        except OSError as error:
+            raise self._explain(Path(lock.lock_file), error) from None
+        return lock
+
+    def scratch(self, trial: str) -> Path:
+        """An empty folder for a trial, removed when the run is over."""
+        folder = self._scratch / trial
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise self._explain(folder, error) from None
+        return folder
+
+    def save(self, record: Record, policy: Path | None = None) -> None:
+        """Keep a trial's record (and its policy, a folder on the same disk); an earlier record becomes an attempt.
+
+        Raises:
+            StoreError: it could not be written; earlier records are whole.
+        """
+        trial = record.trial.id
+        earlier = self._record_path(trial)
+        if earlier.exists():
+            self._keep_attempt(trial, earlier.read_bytes())
+        if policy is not None and policy.is_dir():
+            place = self.root / "policies" / trial
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(policy, place)
+        self._write(earlier, record.to_bytes())
+
+    def save_attempt(self, record: Record) -> None:
+        """Keep the record of an attempt that will be made again; raises StoreError as `save` does."""
+        self._keep_attempt(record.trial.id, record.to_bytes())
+
+    def save_code(self, digest: str, files: Mapping[str, str]) -> None:
+        """Remember which files a code digest stands for, so that a difference can be named."""
+        path = self._code_path(digest)
+        if not path.exists():
+            self._write(path, canonical(dict(files)) + b"\n")
+
+    def code(self, digest: str) -> dict[str, str]:
+        """The files behind a code digest; empty where they are not known."""
+        try:
+            files = json.loads(self._code_path(digest).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return files if isinstance(files, dict) else {}
+
+    def plan(self) -> Plan | None:
+        """The folder's plan; None where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        path = self.root / "plan.json"
+        try:
+            return read_plan(path.read_bytes(), str(path))
+        except FileNotFoundError:
+            return None
+        except RecordError as error:
+            raise InputError(f"{error}; delete it: every run makes it anew for what it is asked") from None
+
+    def merge_plan(self, plan: Plan, dropped: frozenset[str] = frozenset()) -> Plan:
+        """Add rows to the folder's plan and return the whole.
+
+        Earlier rows leave it where their trial is in `dropped`, or was never finished and no other run is at work.
+        """
+        with FileLock(self._lock_path("plan")):
+            known = self.plan()
+            asked = {row.trial for row in plan.rows}
+            old = [
+                row
+                for row in (known.rows if known else [])
+                if row.trial not in dropped
+                and (self._others or row.trial in asked or self._record_path(row.trial).exists())
+            ]
+            merged = Plan(profile=plan.profile, rows=list(dict.fromkeys([*old, *plan.rows])))
+            if merged != known:
+                self._write(self.root / "plan.json", merged.model_dump_json(indent=1).encode() + b"\n")
+        return merged
+
+    @property
+    def _scratch(self) -> Path:
+        return self.root / "scratch" / self._token
+
+    def _record_path(self, trial: str) -> Path:
+        return self.root / "records" / f"{trial}.json"
+
+    def _code_path(self, digest: str) -> Path:
+        return self.root / "code" / f"{digest[:16]}.json"
+
+    def _lock_path(self, name: str) -> Path:
+        return self.root / "locks" / f"{name}.lock"
+
+    def _keep_attempt(self, trial: str, content: bytes) -> None:
+        name = f"{trial}-{hashlib.sha256(content).hexdigest()[:8]}.json"
+        self._write(self.root / "attempts" / name, content)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        temporary = path.with_name(f".{path.name}.{self._token}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _flush_folder(path.parent)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise self._explain(path, error) from None
+
+    def _explain(self, path: Path, error: OSError) -> StoreError:
+        try:
+            free = f"{shutil.disk_usage(self.root).free / 2**20:.0f} MiB free"
+        except OSError:
+            free = "free space unknown"
+        return StoreError(f"cannot write {path}: {error.strerror} ({free}); the records already written are whole")
+
+    def _sweep(self) -> bool:
+        """Remove what dead runs left; returns whether another one is alive."""
+        others = False
+        for path in (self.root / "locks").glob("run-*.lock"):
+            token = path.stem.removeprefix("run-")
+            if token == self._token:
+                continue
+            lock = FileLock(path)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                others = True
+                continue
+            shutil.rmtree(self.root / "scratch" / token, ignore_errors=True)
+            for temporary in self.root.rglob(f".*.{token}.tmp"):
+                temporary.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            lock.release()
+        return others
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,221 @@
+"""From what the user asked for to the list of trials, each with every setting spelled out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import envs
+from benchmarks import provenance
+from benchmarks.errors import InputError, unknown
+from benchmarks.experiments import Experiment, Variant
+from benchmarks.profiles import Profile
+from benchmarks.records import DemonstrationChoice, PlanRow, Trial
+from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
+from methods import registry
+from methods.interface import Method, MethodError, make_settings
+
+METHODS = ("gpril", "gail", "bc")
+SHIPPED = "shipped"
+TABLES = ("budget", "evaluation")
+"""What `--set` can change besides the settings of a method."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for.
+
+    Attributes:
+        profile: budgets and settings.
+        experiments: the grids to run.
+        methods: names, module:Attribute or file.py:Attribute; empty means the experiment's.
+        tasks: short names or Gymnasium ids; empty means the experiment's.
+        seeds: trials with seeds 0 to seeds - 1; None means the profile's.
+        demonstrations: numbers of demonstrated episodes; empty means the experiment's or the profile's.
+        file: demonstrations of one's own; None means the shipped ones.
+        changes: values of --set by table ("gpril", "budget", ...) and key.
+        device: torch device of the trials.
+    """
+
+    profile: Profile
+    experiments: tuple[Experiment, ...]
+    methods: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    seeds: int | None = None
+    demonstrations: tuple[int, ...] = ()
+    file: Path | None = None
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial and its place in an experiment."""
+
+    row: PlanRow
+    trial: Trial
+
+
+def parse_changes(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Read "TABLE.KEY=VALUE" strings; values are JSON (0.95, true, [64, 64]), anything else is text.
+
+    Raises:
+        InputError: one of them does not have that form.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        place, equals, text = assignment.partition("=")
+        table, dot, key = place.strip().rpartition(".")
+        if not (table and dot and key and equals):
+            raise InputError(f"--set {assignment!r}: write it as METHOD.SETTING=VALUE, for example gpril.gamma=0.95")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text.strip()
+        changes.setdefault(table, {})[key] = value
+    return changes
+
+
+def plan(request: Request) -> list[Planned]:
+    """All trials of a request, in the order of its experiments, tasks, variants, demonstrations and seeds.
+
+    Raises:
+        InputError: a name is unknown, a value impossible, or there are too few demonstrations.
+    """
+    for name in request.profile.settings:
+        if name not in registry.names():
+            raise unknown(f"method in profile {request.profile.name}", name, registry.names())
+    planned = [row for experiment in request.experiments for row in _grid(request, experiment)]
+    _check_changes(request, planned)
+    _check_labels(planned)
+    return planned
+
+
+def resolve_task(name: str) -> str:
+    """The Gymnasium id of a task given by its short name or id; raises InputError where there is none."""
+    task = envs.TASKS.get(name, name)
+    try:
+        provenance.find_task(task)
+    except KeyError:
+        raise unknown("task", name, [*envs.TASKS, *envs.TASKS.values()]) from None
+    return task
+
+
+def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
+    variants = _variants(request, experiment)
+    for task in _tasks(request, experiment):
+        demonstrations = _demonstrations(task, request.file)
+        numbers = request.demonstrations or experiment.demonstrations or tuple(request.profile.suite.demonstrations)
+        for variant in variants:
+            for episodes in numbers:
+                if not 1 <= episodes <= demonstrations.episodes:
+                    raise InputError(
+                        f"--demos {episodes}: the demonstrations of {task} have {demonstrations.episodes} episodes; "
+                        f"choose 1 to {demonstrations.episodes}"
+                    )
+                choice = DemonstrationChoice(
+                    source=str(request.file) if request.file else SHIPPED,
+                    digest=demonstrations.digest,
+                    episodes=episodes,
+                    every=variant.every,
+                    final_only=variant.final_only,
+                    states_alone=variant.states_alone,
+                )
+                for seed in range(request.profile.suite.seeds if request.seeds is None else request.seeds):
+                    trial = _trial(request, variant, task, choice, seed)
+                    label = _label(variant.label, request.changes, _resolve(variant.method).name)
+                    yield Planned(PlanRow(experiment=experiment.name, label=label, trial=trial.id), trial)
+
+
+def _trial(request: Request, variant: Variant, task: str, choice: DemonstrationChoice, seed: int) -> Trial:
+    method = _resolve(variant.method)
+    profile, changes = request.profile, request.changes
+    short = next((name for name, id_ in envs.TASKS.items() if id_ == task), task)
+    values = profile.settings_of(method.name, short) | dict(variant.settings) | dict(changes.get(method.name, {}))
+    try:
+        settings = make_settings(method, values)
+    except MethodError as error:
+        raise InputError(str(error)) from None
+    if (choice.states_alone or choice.final_only) and method.requires_actions(settings):
+        raise InputError(f"{variant.label}: {method.name} with these settings needs the demonstrated actions")
+    return Trial(
+        method=variant.method,
+        settings=json.loads(json.dumps(asdict(settings))),
+        task=task,
+        demonstrations=choice,
+        seed=seed,
+        budget=profile.budget_of(method.name, short, changes.get("budget", {})),
+        evaluation=profile.evaluation_with(changes.get("evaluation", {})),
+        device=request.device,
+    )
+
+
+def _variants(request: Request, experiment: Experiment) -> list[Variant]:
+    chosen = request.methods or METHODS
+    for name in chosen:
+        _resolve(name)
+    if not experiment.variants:
+        return [Variant(_resolve(name).name, name) for name in chosen]
+    variants = [v for v in experiment.variants if not request.methods or v.method in request.methods]
+    if not variants:
+        methods = ", ".join(dict.fromkeys(variant.method for variant in experiment.variants))
+        raise InputError(f"experiment {experiment.name!r} compares {methods}; --methods leaves none of them")
+    return variants
+
+
+def _tasks(request: Request, experiment: Experiment) -> list[str]:
+    own = [resolve_task(name) for name in experiment.tasks]
+    chosen = [resolve_task(name) for name in request.tasks] or own
+    if experiment.variants and not set(chosen) <= set(own):
+        raise InputError(f"experiment {experiment.name!r} is about {', '.join(own)}; --tasks asks for others")
+    return list(dict.fromkeys(chosen))
+
+
+def _resolve(name: str) -> type[Method]:
+    try:
+        return registry.resolve(name)
+    except MethodError as error:
+        raise InputError(str(error)) from None
+
+
+def _demonstrations(task: str, file: Path | None) -> Demonstrations:
+    if file is None and task not in envs.TASKS.values():
+        raise InputError(f"task {task} has no shipped demonstrations; give some with --demonstrations FILE.npz")
+    try:
+        demonstrations = load(file) if file else load_task(task)
+    except (DemonstrationError, OSError) as error:
+        raise InputError(str(error)) from None
+    if demonstrations.task != task.rpartition(":")[2]:
+        raise InputError(f"{file}: these are demonstrations of {demonstrations.task}, not of {task}")
+    return demonstrations
+
+
+def _label(label: str, changes: Mapping[str, Mapping[str, Any]], method: str) -> str:
+    """Changed settings are part of a variant's name, so that its results never mix with the unchanged one's."""
+    words = [f"{key}={json.dumps(value)}" for key, value in sorted(changes.get(method, {}).items())]
+    for table in TABLES:
+        words += [f"{table}.{key}={json.dumps(value)}" for key, value in sorted(changes.get(table, {}).items())]
+    return f"{label} ({', '.join(words)})" if words else label
+
+
+def _check_changes(request: Request, planned: list[Planned]) -> None:
+    running = {_resolve(item.trial.method).name for item in planned}
+    for table in request.changes:
+        if table not in running and table not in TABLES:
+            raise unknown("method in --set", table, [*running, *TABLES])
+
+
+def _check_labels(planned: list[Planned]) -> None:
+    """One label, task, number of demonstrations and seed must mean one trial."""
+    seen: dict[tuple[str, str, str, int, int], Planned] = {}
+    for item in planned:
+        trial = item.trial
+        place = (item.row.experiment, item.row.label, trial.task, trial.demonstrations.episodes, trial.seed)
+        other = seen.setdefault(place, item)
+        if other.row != item.row:
+            raise InputError(
+                f"two methods are called {item.row.label!r}: {other.trial.method} and {trial.method}; rename one"
+            )

@@ -1,0 +1,145 @@
+"""One trial in one process: demonstrations -> fit -> evaluate -> record.
+
+`python -m benchmarks.worker` reads an order as one line of JSON from its standard input and writes events as lines of
+JSON to its standard output, the last of which is the record. It dies when its standard input ends, so that no worker
+outlives its runner.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import traceback
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from benchmarks import provenance
+from benchmarks.context import Emit, TrialContext, peak_memory_mib
+from benchmarks.records import Record, Rollout, Trial, Usage
+from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
+from methods import registry
+from methods.interface import Diverged, MethodError, Policy, SeedStreams, make_settings
+
+TRACEBACK_LINES = 8
+NOTHING = Usage(
+    environment_steps=0, episodes=0, gradient_steps=0, training_seconds=0.0, evaluation_seconds=0.0, peak_memory_mib=0.0
+)
+
+
+class Order(BaseModel):
+    """What the runner asks of a worker.
+
+    Attributes:
+        trial: what to do.
+        code_digest: of the source files when the run was planned.
+        scratch: an empty folder; the final policy is left in its sub-folder "policy".
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    trial: Trial
+    code_digest: str
+    scratch: Path
+
+
+class CodeChanged(MethodError):
+    """The source files are not those the run was planned with."""
+
+
+def perform(order: Order, emit: Emit) -> Record:
+    """Do a trial. Whatever goes wrong in it becomes the status and error of its record.
+
+    Args:
+        order: the trial and where it may write.
+        emit: is told about progress ("progress") and evaluations ("curve").
+    """
+    trial = order.trial
+    made_by = provenance.describe(order.code_digest)
+    context: TrialContext | None = None
+    final: dict[str, list[Rollout]] = {}
+    status, error = "ok", ""
+    try:
+        method = registry.resolve(trial.method)
+        _check_code(order)
+        _seed_libraries(SeedStreams(trial.seed))
+        demonstrations = _demonstrations(trial)
+        settings = make_settings(method, trial.settings)
+        context = TrialContext(trial, demonstrations, order.scratch / "method", emit)
+        context.scratch.mkdir()
+        policy: Policy = method(settings).fit(demonstrations, context)
+        final = context.finish(policy)
+        policy.save(order.scratch / "policy")
+        _check_code(order)
+    except Diverged as problem:
+        status, error = "diverged", str(problem)
+    except (MethodError, DemonstrationError) as problem:
+        status, error = "failed", str(problem)
+    except Exception as problem:
+        status, error = "failed", _explain(problem)
+    return Record.model_validate(
+        {
+            "trial": trial,
+            "status": status,
+            "error": error,
+            "curve": context.curve if context else [],
+            "final": final if status == "ok" else {},
+            "diagnostics": context.diagnostics() if context else {},
+            "usage": context.usage() if context else NOTHING.model_copy(update={"peak_memory_mib": peak_memory_mib()}),
+            "provenance": made_by,
+        }
+    )
+
+
+def _check_code(order: Order) -> None:
+    method = registry.resolve(order.trial.method)
+    if provenance.digest(provenance.source_files(method, order.trial.task)) != order.code_digest:
+        raise CodeChanged("source files of this trial changed after the run was started; repeat it with --retry-failed")
+
+
+def _demonstrations(trial: Trial) -> Demonstrations:
+    choice = trial.demonstrations
+    whole = load_task(trial.task) if choice.source == "shipped" else load(choice.source)
+    if whole.digest != choice.digest:
+        raise DemonstrationError(f"{choice.source} demonstrations of {trial.task} changed since the run was planned")
+    return whole.subset(choice.episodes, choice.start, choice.every, choice.final_only, choice.states_alone)
+
+
+def _seed_libraries(seeds: SeedStreams) -> None:
+    """Methods use their own streams; this keeps a library that uses a global one from being random."""
+    random.seed(seeds.integer("python"))
+    np.random.seed(seeds.integer("numpy"))
+    torch.manual_seed(seeds.integer("torch"))
+
+
+def _explain(problem: Exception) -> str:
+    """One line that says what happened, then the end of the traceback with paths relative to the source."""
+    lines = "".join(traceback.format_exception(problem)).replace(f"{provenance.ROOT}{os.sep}", "").splitlines()
+    summary = f"{type(problem).__name__}: {problem}".splitlines()[0]
+    return "\n".join([summary, *lines[-TRACEBACK_LINES:]])
+
+
+def _die_with_runner() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    """The process: see the module's docstring."""
+    events = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # whatever libraries print must not mix with the events
+    with open(0, "rb", buffering=0, closefd=False) as orders:
+        order = Order.model_validate_json(orders.readline())
+    threading.Thread(target=_die_with_runner, daemon=True).start()
+    torch.set_num_threads(provenance.THREADS)
+    record = perform(order, lambda kind, values: events.write(json.dumps({kind: values}).encode() + b"\n") and None)
+    events.write(record.to_bytes())
+
+
+if __name__ == "__main__":
+    main()
