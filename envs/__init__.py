@@ -1,0 +1,24 @@
+"""Robot insertion tasks for imitation learning, after sections 4.1 and 4.2 of Schroecker, Vecerik and Scholz (ICLR 2019).
+
+Importing this package registers the tasks with Gymnasium and nothing else: MuJoCo is loaded by `gymnasium.make`.
+"""
+
+from gymnasium.envs.registration import register, registry
+
+TASKS = {"clip": "ClipInsertion-v0", "peg": "PegInsertion-v0"}
+
+_ENTRY_POINTS = {"clip": "envs.clip:ClipInsertionEnv", "peg": "envs.peg:PegInsertionEnv"}
+
+
+def register_tasks() -> None:
+    """Registers every task of TASKS; it is also the package's `gymnasium.envs` plug-in, so it may run twice.
+
+    The environments check their own input and end their own episodes (section 4.1: after 50 s), so Gymnasium's
+    wrappers for that are left out.
+    """
+    for name, task in TASKS.items():
+        if task not in registry:
+            register(id=task, entry_point=_ENTRY_POINTS[name], order_enforce=False, disable_env_checker=True)
+
+
+register_tasks()

@@ -1,0 +1,114 @@
+"""Command line that records, shows and films demonstrations of the scripted expert."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import gymnasium
+import mujoco
+import numpy as np
+
+from envs import TASKS
+from envs.demonstrations import DemonstrationError, Demonstrations, load, save
+from envs.expert import Expert, ExpertSettings
+
+_DEFAULTS = ExpertSettings()
+
+
+def collect(
+    task: str,
+    episodes: int,
+    seed: int,
+    settings: ExpertSettings = _DEFAULTS,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Demonstrations:
+    """Records successful episodes of the expert; failed attempts are left out, but counted in `origin`.
+
+    task: a name of `envs.TASKS`. progress: called with 1 after each recorded episode.
+    The same seed gives the same bytes on the same platform with the same versions, and the first k of n episodes are
+    those of a shorter recording. Raises DemonstrationError where the expert fails more often than it succeeds.
+    """
+    env = gymnasium.make(TASKS[task])
+    inner = env.unwrapped
+    observations: list[np.ndarray] = []
+    actions: list[np.ndarray] = []
+    lengths: list[int] = []
+    reset_seeds: list[int] = []
+    attempts = 0
+    while len(lengths) < episodes:
+        if attempts > 20 + 2 * len(lengths):
+            raise DemonstrationError(
+                f"the expert succeeded in {len(lengths)} of {attempts} attempts: lower the noise ({settings.noise})"
+            )
+        rng = np.random.default_rng([seed, attempts])
+        attempts += 1
+        reset_seed = int(rng.integers(2**31))
+        states, moves, success = _attempt(env, Expert(inner, settings, rng), reset_seed)
+        if not success:
+            continue
+        observations += states
+        actions += [*moves, np.zeros_like(moves[0])]
+        lengths.append(len(moves))
+        reset_seeds.append(reset_seed)
+        progress(1)
+    env.close()
+    origin = {
+        "made_by": "envs.demonstrate",
+        "seed": seed,
+        "expert": asdict(settings),
+        "failed_attempts": attempts - episodes,
+        "reset_seeds": reset_seeds,
+        "versions": {"mujoco": mujoco.__version__, "numpy": np.__version__},
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+    time_step = np.concatenate([np.arange(length + 1, dtype=np.int32) for length in lengths])
+    return Demonstrations(
+        observations=np.array(observations, dtype=np.float32),
+        actions=np.array(actions, dtype=np.float32),
+        episode=np.repeat(np.arange(episodes, dtype=np.int32), np.add(lengths, 1)),
+        time_step=time_step,
+        terminal=np.append(time_step[1:] == 0, True),
+        dt=inner.dt,
+        task=TASKS[task],
+        origin=origin,
+    )
+
+
+def _attempt(env: gymnasium.Env, expert: Expert, seed: int) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
+    """One episode: its states (one more than actions), its actions, and whether it succeeded."""
+    observation, info = env.reset(seed=seed)
+    states, moves = [observation], []
+    while not info["end_reason"]:
+        moves.append(expert.act())
+        observation, _, _, _, info = env.step(moves[-1])
+        states.append(observation)
+    return states, moves, info["is_success"]
+
+
+def summary(demonstrations: Demonstrations) -> str:
+    """A few lines for people: size, lengths, ranges, origin."""
+    lengths = demonstrations.lengths
+    origin = demonstrations.origin
+    lines = [
+        f"task          {demonstrations.task}",
+        f"episodes      {demonstrations.episodes} (all successful; {origin.get('failed_attempts', '?')} failed attempts left out)",
+        f"states        {len(demonstrations.observations)}, one every {demonstrations.dt:g} s",
+        f"length        median {np.median(lengths):.1f} s, from {lengths.min():.1f} to {lengths.max():.1f} s",
+        f"made by       {origin.get('made_by', '?')}, seed {origin.get('seed', '?')}, versions {origin.get('versions', '?')}",
+        f"expert        {origin.get('expert', '?')}",
+        f"digest        {demonstrations.digest}",
+        "range         lowest ... highest",
+    ]
+    arrays = {"observation": demonstrations.observations, "action": demonstrations.actions}
+    for name, array in arrays.items():
+        if array is None:
+            lines.append("  actions     none: states alone")
+            continue
+        for column, (low, high) in enumerate(zip(array.min(axis=0), array.max(axis=0), strict=True)):
+            lines.append(f"  {name:>11} {column:>2}  {low:9.3f} ... {high:9.3f}")
+    return "\n".join(lines)

@@ -1,0 +1,250 @@
+"""The insertion environment: a velocity-controlled arm, a held part and a socket on a pan-tilt unit."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from envs.kinematics import rotation_about, site_jacobian, solve_posture
+from envs.parameters import JOINTS, InsertionParameters
+from envs.scene import add_hand, compile_scene, load_scene
+
+END_REASONS = ("", "success", "workspace", "timeout", "unstable")
+_TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
+
+
+class ActionError(ValueError):
+    """The action is not 7 finite numbers, or the episode has ended."""
+
+
+class SimulationUnstable(RuntimeError):
+    """The simulation diverged or MuJoCo warned; the episode is void. `info` is the step's info dictionary."""
+
+    def __init__(self, message: str, info: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.info = info
+
+
+class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
+    """One insertion task; subclasses add the parts and may demand more of success.
+
+    Action [7]: target joint velocities as a fraction of `max_joint_velocity`, clipped to [-1, 1].
+    Observation [21 or 28]: joint positions 7 (rad), joint velocities 7 (rad/s), where `observe_forces` actuator forces 7
+    (Nm), tip position 3 (m), socket orientation 4 (unit quaternion, w >= 0).
+    Reward: 1 on success, else 0. An episode terminates on success and when the arm leaves its workspace, and is truncated
+    at the time limit (section 4.1 of the paper).
+    `info`, on every reset and step: `is_success`, `end_reason` (one of END_REASONS), `time` (s), `depth` of the tip below
+    the mouth (m).
+    """
+
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 10}
+    task: str
+    parameters: InsertionParameters
+
+    def __init__(
+        self,
+        parameters: InsertionParameters,
+        render_mode: str | None = None,
+        camera: str = "overview",
+        width: int = 640,
+        height: int = 480,
+    ) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode {render_mode!r}: use None or one of {self.metadata['render_modes']}")
+        self.parameters = parameters
+        self.render_mode = render_mode
+        self.horizon = parameters.horizon
+        self.dt = parameters.control_period
+        self._view = (camera, width, height)
+        self._renderer: mujoco.Renderer | None = None
+        self._viewer: Any = None
+
+        spec = load_scene()
+        self._add_parts(spec, add_hand(spec, parameters))
+        self.model = compile_scene(spec, parameters)
+        self.data = mujoco.MjData(self.model)
+        self._tip, self._mouth = self.model.site("tip").id, self.model.site("mouth").id
+        self._pan = self.model.body("pan").mocapid[0]
+        self._tilt = self.model.body("tilt").mocapid[0]
+        self._joint_low, self._joint_high = self.model.jnt_range[:JOINTS].T.copy()
+        self._workspace = np.array([parameters.workspace_low, parameters.workspace_high])
+        self._least_upright = np.cos(parameters.workspace_lean)
+        self._substeps = parameters.substeps
+
+        size = 2 * JOINTS + JOINTS * parameters.observe_forces + 7
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (JOINTS,), np.float32)
+        self._steps = 0
+        self._end_reason: str | None = None  # None: never reset
+        self._depth = 0.0
+
+    # Hooks of a task
+
+    @abstractmethod
+    def _add_parts(self, spec: mujoco.MjSpec, part: mujoco.MjsBody) -> None:
+        """Adds the held part's geometry to `part` (origin at the tip, z out of the hand) and the socket's to `spec`."""
+
+    def _is_held(self) -> bool:
+        """Whether the socket holds the part, once it is deep enough."""
+        return True
+
+    # Gymnasium
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode. `options` may fix the socket's `pan` and `tilt` (rad) instead of drawing them."""
+        super().reset(seed=seed)
+        p, draw = self.parameters, self.np_random.uniform
+        angles = {"pan": draw(-p.pan_range, p.pan_range), "tilt": draw(-p.tilt_range, p.tilt_range)}
+        offset = draw(-1, 1, 3) * p.start_offset
+        roll, pitch, yaw = draw(-1, 1, 3) * p.start_rotation
+        if unknown := set(options or {}) - set(angles):
+            raise ValueError(f"reset option {sorted(unknown)[0]!r}: use 'pan' or 'tilt'")
+        angles |= options or {}
+
+        # The inverse kinematics scribbles over the data, so it runs before everything is set back.
+        home = self.model.body_pos[self.model.body("tilt").id] + self.model.site_pos[self._mouth]
+        rotation = _TOOL_DOWN @ rotation_about(2, yaw) @ rotation_about(1, pitch) @ rotation_about(0, roll)
+        position = home + [0, 0, p.start_height] + offset
+        joints = solve_posture(self.model, self.data, self._tip, position, rotation, np.array(p.posture))
+        mujoco.mj_resetData(self.model, self.data)
+        self.data.qpos[:JOINTS] = joints
+        half_pan, half_tilt = angles["pan"] / 2, angles["tilt"] / 2
+        pan = np.array([np.cos(half_pan), 0, 0, np.sin(half_pan)])
+        tilt = np.array([np.cos(half_tilt), 0, np.sin(half_tilt), 0])
+        self.data.mocap_quat[self._pan] = pan
+        mujoco.mju_mulQuat(self.data.mocap_quat[self._tilt], pan, tilt)
+        mujoco.mj_forward(self.model, self.data)
+
+        self._socket = self.data.mocap_quat[self._tilt] * (1 if self.data.mocap_quat[self._tilt][0] >= 0 else -1)
+        self._mouth_position = self.data.site_xpos[self._mouth].copy()
+        self._mouth_rotation = self.data.site_xmat[self._mouth].reshape(3, 3).copy()
+        self._steps, self._end_reason = 0, ""
+        self._depth = -self.in_socket_frame(self.data.site_xpos[self._tip])[2]
+        if self.render_mode == "human":
+            self.render()
+        return self._observation(), self._info()
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Holds the action for one control period. Raises ActionError and SimulationUnstable."""
+        if self._end_reason != "":
+            ended = "has not begun" if self._end_reason is None else f"has ended ({self._end_reason})"
+            raise ActionError(f"the episode {ended}: call reset() before step()")
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (JOINTS,) or not np.isfinite(action).all():
+            raise ActionError(f"action {action}: {JOINTS} finite numbers in [-1, 1] are needed")
+        self.data.ctrl[:] = np.clip(action, -1.0, 1.0) * self.parameters.max_joint_velocity
+        mujoco.mj_step(self.model, self.data, self._substeps)
+        mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves positions a physics step behind the joints
+        self._steps += 1
+
+        tip = self.in_socket_frame(self.data.site_xpos[self._tip])
+        self._depth = -tip[2]
+        self._end_reason = self._judge(tip)
+        info = self._info()
+        if self._end_reason == "unstable":
+            raise SimulationUnstable(
+                f"{self.task}: the simulation became unstable {info['time']:.1f} s into the episode "
+                f"(MuJoCo warnings: {self.warnings() or 'none'}); reset() starts afresh",
+                info,
+            )
+        if self.render_mode == "human":
+            self.render()
+        terminated = self._end_reason in ("success", "workspace")
+        return self._observation(), float(info["is_success"]), terminated, self._end_reason == "timeout", info
+
+    def render(self) -> np.ndarray | None:
+        """The camera's picture [height, width, 3] uint8, or None where a window shows the scene or nothing does."""
+        if self.render_mode == "rgb_array":
+            camera, width, height = self._view
+            if self._renderer is None:
+                self._renderer = mujoco.Renderer(self.model, height, width)
+            self._renderer.update_scene(self.data, camera)
+            return self._renderer.render()
+        if self.render_mode == "human":
+            if self._viewer is None:
+                from mujoco import viewer  # needs a display
+
+                self._viewer = viewer.launch_passive(self.model, self.data, show_left_ui=False, show_right_ui=False)
+            self._viewer.sync()
+        return None
+
+    def close(self) -> None:
+        """Frees the renderer and closes the window."""
+        for view in (self._renderer, self._viewer):
+            if view is not None:
+                view.close()
+        self._renderer = self._viewer = None
+
+    # What the scripted expert and tests look at
+
+    def in_socket_frame(self, position: np.ndarray) -> np.ndarray:
+        """World positions [..., 3] (m) in the frame of the socket's mouth, z out of the socket."""
+        return (position - self._mouth_position) @ self._mouth_rotation
+
+    def socket_rotation(self) -> np.ndarray:
+        """Orientation [3, 3] of the socket in the world."""
+        return self._mouth_rotation
+
+    def tip_position(self) -> np.ndarray:
+        """World position [3] of the held part's tip (m)."""
+        return self.data.site_xpos[self._tip].copy()
+
+    def tip_rotation(self) -> np.ndarray:
+        """Orientation [3, 3] of the held part, z out of the hand."""
+        return self.data.site_xmat[self._tip].reshape(3, 3).copy()
+
+    def tip_jacobian(self) -> np.ndarray:
+        """Jacobian [6, 7] of the tip, linear above angular, in the world frame."""
+        mujoco.mj_comPos(self.model, self.data)
+        return site_jacobian(self.model, self.data, self._tip, JOINTS)
+
+    @property
+    def time(self) -> float:
+        """Seconds since the episode began."""
+        return self._steps * self.dt
+
+    def warnings(self) -> dict[str, int]:
+        """MuJoCo's warnings since the last reset, counted by name."""
+        counts = ((mujoco.mjtWarning(i).name, stat.number) for i, stat in enumerate(self.data.warning))
+        return {name: number for name, number in counts if number}
+
+    # Parts of a step
+
+    def _judge(self, tip: np.ndarray) -> str:
+        """The reason why the episode ends now, '' where it goes on; `tip` [3] is in the socket's frame."""
+        p, data = self.parameters, self.data
+        if data.warning.number.any() or not (np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()):
+            return "unstable"
+        lateral = np.hypot(tip[0], tip[1])
+        if self._depth >= p.success_depth and lateral < p.success_lateral and self._is_held():
+            return "success"
+        joints, position = data.qpos[:JOINTS], data.site_xpos[self._tip]
+        if (
+            (position < self._workspace[0]).any()
+            or (position > self._workspace[1]).any()
+            or -data.site_xmat[self._tip][8] < self._least_upright
+            or (joints < self._joint_low).any()
+            or (joints > self._joint_high).any()
+        ):
+            return "workspace"
+        return "timeout" if self._steps >= self.horizon else ""
+
+    def _observation(self) -> np.ndarray:
+        data = self.data
+        forces = [data.actuator_force] if self.parameters.observe_forces else []
+        parts = [data.qpos[:JOINTS], data.qvel[:JOINTS], *forces, data.site_xpos[self._tip], self._socket]
+        return np.concatenate(parts, dtype=np.float32, casting="same_kind")
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "is_success": self._end_reason == "success",
+            "end_reason": self._end_reason,
+            "time": self.time,
+            "depth": float(self._depth),
+        }
