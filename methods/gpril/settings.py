@@ -31,7 +31,7 @@ class Settings:
 
     Free choices, where the paper is silent:
         initial_episodes: roll-outs collected before training.
-        episodes_per_iteration: roll-outs collected before each further iteration (the paper's actor runs asynchronously).
+        episodes_per_iteration: roll-outs collected before each further iteration; the paper's actor is asynchronous.
         held_out_every: each n-th episode is never trained on but watched, for the diagnostics; 0 keeps none.
         policy_l2: L2 regularisation of the policy.
 

@@ -1,0 +1,207 @@
+"""Generative predecessor models for imitation learning (Schroecker, Vecerik & Scholz, ICLR 2019), algorithm 1.
+
+An iteration collects roll-outs, trains the predecessor models on the replay buffer, then trains the policy on the
+demonstrations and on states and actions that the models say lead to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.demonstrations import Demonstrations
+from methods.gpril.predecessor import PredecessorModels
+from methods.gpril.replay import Episode, Replay
+from methods.gpril.settings import Settings
+from methods.interface import Diverged, FitContext, Method, MethodError
+from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
+from methods.registry import register
+
+BATCHES_A_SAMPLE = 16
+"""Policy batches whose predecessors are drawn in one pass; the models rest meanwhile, so no distribution changes."""
+
+WATCHED_TRIPLES = 1024
+"""Triples a diagnostic is averaged over."""
+
+
+@register
+class Gpril(Method):
+    """GPRIL with two conditional masked autoregressive flows; see `Settings` for what follows the paper."""
+
+    name: ClassVar[str] = "gpril"
+    Settings: ClassVar[type] = Settings
+    summary: ClassVar[str] = "generative predecessor models (Schroecker et al., 2019), native in torch and nflows"
+
+    @classmethod
+    def requires_actions(cls, settings: Any) -> bool:
+        return settings.beta_pi > 0.0 or settings.warm_start > 0
+
+    def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
+        if demonstrations.actions is None and self.requires_actions(self.settings):
+            raise MethodError(
+                "these demonstrations hold states alone, but beta_pi or warm_start need actions; "
+                "set gpril.beta_pi=0 and gpril.warm_start=0"
+            )
+        if self.settings.beta_d > 0.0 and context.budget.environment_steps < context.task.horizon:
+            raise MethodError(
+                f"a budget of {context.budget.environment_steps} environment steps is less than one episode "
+                f"({context.task.horizon}); raise it or set gpril.beta_d=0"
+            )
+        return _Training(self.settings, demonstrations, context).run()
+
+
+class _Training:
+    """One run of algorithm 1."""
+
+    def __init__(self, settings: Settings, demonstrations: Demonstrations, context: FitContext) -> None:
+        self.settings = settings
+        self.context = context
+        self.targets = demonstrations.observations
+        self.pairs = None if demonstrations.actions is None else demonstrations.pairs()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seeds.integer("policy"))
+            self.network = GaussianNetwork(PolicyShape.of(context.task), self.targets).to(context.device)
+        self.policy = GaussianPolicy(self.network)
+        self.optimizer = self._new_optimizer()
+        self.replay = Replay(settings.replay_size, context.task.observation_size, context.task.action_size)
+        self.held_out = Replay(settings.replay_size, context.task.observation_size, context.task.action_size)
+        self.collected = 0
+        self.policy_steps = 0
+        self.pair_rng = context.seeds.generator("demonstrated pairs")
+        self.target_rng = context.seeds.generator("demonstrated targets")
+        self.replay_rng = context.seeds.generator("replay")
+        self.watch_rng = context.seeds.generator("diagnostics")
+        self.action_rng = context.seeds.generator("exploration")
+
+    def run(self) -> GaussianPolicy:
+        s, budget = self.settings, self.context.budget.policy_updates
+        if s.beta_d == 0.0:
+            self._clone(budget)
+            return self.policy
+        self._clone(min(s.warm_start, budget))
+        if s.warm_start and s.reset_sigma:
+            self.network.set_sigma(s.reset_sigma)
+            self.optimizer = self._new_optimizer()
+        env = self.context.make_env()
+        env.reset(seed=self.context.seeds.integer("environment"))
+        try:
+            self._collect(env, s.initial_episodes)
+            models = PredecessorModels(s, self.network, self.replay, self.context.seeds, self.context.device)
+            self._train_models(models, s.burn_in)
+            while self.policy_steps < budget:
+                self._train_models(models, s.model_updates)
+                self._train_policy(models, min(s.policy_updates, budget - self.policy_steps))
+                self._watch(models)
+                self._tell(models)
+                if self.policy_steps < budget:
+                    self._collect(env, s.episodes_per_iteration)
+        finally:
+            env.close()
+        return self.policy
+
+    def _collect(self, env: gymnasium.Env[np.ndarray, np.ndarray], episodes: int) -> None:
+        """Roll the stochastic policy out, as far as the budget of environment steps goes."""
+        horizon = self.context.task.horizon
+        for _ in range(episodes):
+            if self.context.budget.environment_steps - self.context.environment_steps < horizon:
+                return
+            episode = roll_out(env, self.network, self.action_rng)
+            self.collected += 1
+            every = self.settings.held_out_every
+            (self.held_out if every and self.collected % every == 0 else self.replay).add(episode)
+
+    def _train_models(self, models: PredecessorModels, updates: int) -> None:
+        s = self.settings
+        for _ in range(updates):
+            models.update(self.replay.sample(s.batch_size, s.gamma, s.cross_episodes, self.replay_rng))
+
+    def _train_policy(self, models: PredecessorModels, updates: int) -> None:
+        for states, actions in self._predecessors(models, updates):
+            loss = -self.settings.beta_d * self.network.log_prob(states, actions).mean()
+            if self.settings.beta_pi:
+                loss = loss - self.settings.beta_pi * self._log_prob_of_demonstrations()
+            self._step(loss)
+
+    def _predecessors(self, models: PredecessorModels, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of states and actions that B^s and B^a expect before demonstrated states."""
+        size, (low, high) = self.settings.batch_size, self.replay.range()
+        for first in range(0, batches, BATCHES_A_SAMPLE):
+            count = min(BATCHES_A_SAMPLE, batches - first)
+            rows = self.target_rng.integers(len(self.targets), size=count * size)
+            states, actions = models.sample(self.targets[rows], low, high)
+            yield from zip(states.split(size), actions.split(size), strict=True)
+
+    def _clone(self, updates: int) -> None:
+        """Behavioural cloning: algorithm 1 with beta_d = 0."""
+        for _ in range(updates):
+            self._step(-self._log_prob_of_demonstrations())
+            if self.policy_steps % self.settings.policy_updates == 0:
+                self._tell(None)
+
+    def _log_prob_of_demonstrations(self) -> Tensor:
+        assert self.pairs is not None, "fit refuses demonstrations without actions"
+        observations, actions = self.pairs
+        rows = self.pair_rng.integers(len(observations), size=self.settings.batch_size)
+        return self.network.log_prob(self._tensor(observations[rows]), self._tensor(actions[rows])).mean()
+
+    def _step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.policy_steps += 1
+
+    def _tell(self, models: PredecessorModels | None) -> None:
+        if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
+            raise Diverged(f"the policy's weights are not finite after {self.policy_steps} updates")
+        steps = self.policy_steps + (models.gradient_steps if models else 0)
+        self.context.checkpoint(self.policy, self.policy_steps / self.context.budget.policy_updates, steps)
+
+    def _watch(self, models: PredecessorModels) -> None:
+        """Report what a researcher needs to see; costs no environment step and no training randomness."""
+        s, scalars = self.settings, {}
+        for name, replay in (("train", self.replay), ("held_out", self.held_out)):
+            if len(replay):
+                likelihoods = models.likelihoods(
+                    replay.sample(WATCHED_TRIPLES, s.gamma, s.cross_episodes, self.watch_rng)
+                )
+                scalars[f"log_states_{name}"] = likelihoods.states
+                scalars[f"log_actions_{name}"] = likelihoods.actions
+                scalars[f"information_{name}"] = likelihoods.information
+        with torch.no_grad():
+            scalars["policy_sigma"] = float(self.network(self._tensor(self.targets))[1].mean())
+        scalars["clipped_share"] = models.clipped_steps / max(models.gradient_steps, 1)
+        scalars["replay_rows"] = float(len(self.replay))
+        self.context.report(self.policy_steps + models.gradient_steps, **scalars)
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            self.network.parameters(), lr=self.settings.policy_learning_rate, weight_decay=self.settings.policy_l2
+        )
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.context.device)
+
+
+def roll_out(env: gymnasium.Env[np.ndarray, np.ndarray], network: GaussianNetwork, rng: np.random.Generator) -> Episode:
+    """One episode of the stochastic policy, with the mean and sigma of every action it took."""
+    low, high = (np.array(bound, np.float32) for bound in (network.shape.action_low, network.shape.action_high))
+    device = network.shift.device
+    observation, _ = env.reset()
+    observations, actions, means, sigmas = [observation], [], [], []
+    ended = False
+    while not ended:
+        with torch.no_grad():
+            mean, sigma = (part[0].cpu().numpy() for part in network(torch.from_numpy(observation[None]).to(device)))
+        action = np.clip(mean + sigma * rng.standard_normal(mean.shape, dtype=np.float32), low, high)
+        observation, _, terminated, truncated, _ = env.step(action)
+        ended = terminated or truncated
+        observations.append(observation)
+        actions.append(action)
+        means.append(mean)
+        sigmas.append(sigma)
+    return Episode(*(np.array(column, np.float32) for column in (observations, actions, means, sigmas)))

@@ -1,0 +1,219 @@
+"""The long-term predecessor models B^s(s | target) and B^a(a | s, target) of section 3.2, equation 9.
+
+Both are conditional masked autoregressive flows over a *model space*: observations normalised with the demonstrations'
+statistics and, where the settings say so, compressed, taken relative to the target, or scaled. Every such map is
+invertible; likelihoods are reported in model space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from methods.gpril.flows import FlowShape, make_flow, make_optimizer, sample
+from methods.gpril.replay import Replay, Triples
+from methods.gpril.settings import Settings
+from methods.interface import Diverged, SeedStreams
+from methods.policy import GaussianNetwork, gaussian_log_prob
+
+SMALLEST_SPREAD = 1e-3
+"""Smallest unit of a displacement or action; entries that never change, as a socket's pose, stay finite."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """Location and scale of what the flows model, measured once on the first roll-outs; all zero and one where off."""
+
+    displacement_mean: Tensor
+    displacement_scale: Tensor
+    action_mean: Tensor
+    action_scale: Tensor
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """Mean log-likelihoods of a batch, in nats.
+
+    Attributes:
+        states: log B^s(s | target).
+        actions: log B^a(a | s, target), of the action in the environment's units.
+        information: log B^a(a | s, target) - log pi(a | s), pi the policy that took the action. What B^a knows beyond
+            the policy; where it is not positive on held-out episodes, GPRIL teaches noise.
+    """
+
+    states: float
+    actions: float
+    information: float
+
+
+class PredecessorModels:
+    """B^s and B^a with their optimisers."""
+
+    def __init__(
+        self, settings: Settings, policy: GaussianNetwork, replay: Replay, seeds: SeedStreams, device: str
+    ) -> None:
+        """`policy` gives the normalisation and, for residual actions, the policy that is to be corrected."""
+        self.settings = settings
+        self.policy = policy
+        self.device = device
+        self.gradient_steps = 0
+        self.clipped_steps = 0
+        self._generator = torch.Generator(device).manual_seed(seeds.integer("predecessor samples"))
+        self._shuffle = seeds.generator("shuffled targets")
+        observation_size, action_size = policy.shape.observation_size, policy.shape.action_size
+        rng = seeds.generator("units")
+        self.units = self._measure(
+            replay.sample(4096, settings.gamma, settings.cross_episodes, rng), observation_size, action_size
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeds.integer("predecessor models"))
+            self.states = self._flow(observation_size, observation_size)
+            self.actions = self._flow(action_size, 2 * observation_size)
+        self._optimizers = [
+            make_optimizer(flow, settings.model_learning_rate, settings.model_l2)
+            for flow in (self.states, self.actions)
+        ]
+
+    def update(self, triples: Triples) -> None:
+        """One gradient step of each model (algorithm 1, lines 8 and 9).
+
+        Raises:
+            Diverged: a likelihood is not finite.
+        """
+        if self.settings.control == "shuffled":
+            triples = _with_shuffled_targets(triples, self._shuffle)
+        log_states, log_actions = self._log_prob(triples)
+        for flow, optimizer, log_prob in zip(
+            (self.states, self.actions), self._optimizers, (log_states, log_actions), strict=True
+        ):
+            optimizer.zero_grad(set_to_none=True)
+            loss = -log_prob.mean()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(flow.parameters(), self.settings.gradient_clip)
+            if not torch.isfinite(norm):
+                raise Diverged(f"a predecessor model's gradient is not finite after {self.gradient_steps} steps")
+            self.clipped_steps += int(norm > self.settings.gradient_clip)
+            optimizer.step()
+            self.gradient_steps += 1
+
+    @torch.no_grad()
+    def sample(self, targets: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Draw s ~ B^s(. | target) and a ~ B^a(. | s, target) (algorithm 1, line 13).
+
+        Args:
+            targets: [n, O] demonstrated states, in the environment's units.
+            low, high: [O] each, the range of the replay buffer that `clip_samples` keeps to.
+
+        Returns:
+            states [n, O] and actions [n, A] in the environment's units.
+        """
+        target = self._encode(self._tensor(targets))
+        state = sample(self.states, target, self._generator)
+        if self.settings.displacement:
+            state = target + self.units.displacement_mean + state * self.units.displacement_scale
+        if self.settings.clip_samples:
+            state = torch.clamp(state, self._encode(self._tensor(low)), self._encode(self._tensor(high)))
+        states = self._decode(state)
+        if self.settings.control == "self":
+            mean, sigma = self.policy(states)
+            noise = torch.randn(mean.shape, generator=self._generator, device=self.device)
+            actions = mean + sigma * noise
+        else:
+            modelled = sample(self.actions, self._action_context(state, target), self._generator)
+            if self.settings.residual_actions:
+                mean, sigma = self.policy(states)
+            else:
+                mean, sigma = self.units.action_mean, self.units.action_scale
+            actions = mean + sigma * modelled
+        shape = self.policy.shape
+        bounds = (self._tensor(np.array(bound)) for bound in (shape.action_low, shape.action_high))
+        return states, torch.clamp(actions, *bounds)
+
+    @torch.no_grad()
+    def likelihoods(self, triples: Triples) -> Likelihoods:
+        """How well both models explain `triples`, and what B^a knows beyond the policy."""
+        log_states, log_actions = self._log_prob(triples)
+        scale = self._tensor(triples.sigmas) if self.settings.residual_actions else self.units.action_scale
+        log_actions = log_actions - scale.log().sum(-1)
+        behaviour = gaussian_log_prob(
+            self._tensor(triples.actions), self._tensor(triples.means), self._tensor(triples.sigmas)
+        )
+        return Likelihoods(
+            states=float(log_states.mean()),
+            actions=float(log_actions.mean()),
+            information=float((log_actions - behaviour).mean()),
+        )
+
+    def _log_prob(self, triples: Triples) -> tuple[Tensor, Tensor]:
+        state, target = (self._encode(self._tensor(part)) for part in (triples.states, triples.targets))
+        action = self._tensor(triples.actions)
+        if self.settings.residual_actions:
+            action = (action - self._tensor(triples.means)) / self._tensor(triples.sigmas)
+        else:
+            action = (action - self.units.action_mean) / self.units.action_scale
+        modelled = (
+            (state - target - self.units.displacement_mean) / self.units.displacement_scale
+            if self.settings.displacement
+            else state
+        )
+        return (
+            self.states.log_prob(modelled, context=target),
+            self.actions.log_prob(action, context=self._action_context(state, target)),
+        )
+
+    def _action_context(self, state: Tensor, target: Tensor) -> Tensor:
+        if not self.settings.displacement:
+            return torch.cat([state, target], dim=-1)
+        ahead = (target - state + self.units.displacement_mean) / self.units.displacement_scale
+        return torch.cat([state, ahead], dim=-1)
+
+    def _encode(self, observations: Tensor) -> Tensor:
+        normal = self.policy.normalise(observations)
+        knee = self.settings.compress
+        if not knee:
+            return normal
+        size = normal.abs()
+        return torch.where(size <= knee, normal, normal.sign() * (knee + torch.log1p((size - knee).clamp(min=0.0))))
+
+    def _decode(self, encoded: Tensor) -> Tensor:
+        knee = self.settings.compress
+        if knee:
+            size = encoded.abs()
+            encoded = torch.where(
+                size <= knee, encoded, encoded.sign() * (knee + torch.expm1((size - knee).clamp(0.0, 10.0)))
+            )
+        return encoded * self.policy.scale + self.policy.shift
+
+    def _measure(self, triples: Triples, observation_size: int, action_size: int) -> Units:
+        sizes = (observation_size, action_size)
+        units = Units(*(build(n, device=self.device) for n in sizes for build in (torch.zeros, torch.ones)))
+        if self.settings.displacement:
+            step = self._encode(self._tensor(triples.states)) - self._encode(self._tensor(triples.targets))
+            scale = step.std(0).clamp(min=SMALLEST_SPREAD)
+            units = replace(units, displacement_mean=step.mean(0), displacement_scale=scale)
+        if self.settings.scale_actions:
+            action = self._tensor(triples.actions)
+            scale = action.std(0).clamp(min=SMALLEST_SPREAD)
+            units = replace(units, action_mean=action.mean(0), action_scale=scale)
+        return units
+
+    def _flow(self, features: int, context: int) -> nn.Module:
+        s = self.settings
+        shape = FlowShape(features, context, tuple(s.model_hidden), s.model_layers, s.sigma_floor)
+        return make_flow(shape, s.flow).to(self.device)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
+
+
+def _with_shuffled_targets(triples: Triples, rng: np.random.Generator) -> Triples:
+    return Triples(
+        triples.states,
+        triples.actions,
+        triples.targets[rng.permutation(len(triples.targets))],
+        triples.means,
+        triples.sigmas,
+    )
