@@ -3,8 +3,6 @@
 Importing this package registers the tasks with Gymnasium and nothing else: MuJoCo is loaded by `gymnasium.make`.
 """
 
-from gymnasium.envs.registration import register, registry
-
 TASKS = {"clip": "ClipInsertion-v0", "peg": "PegInsertion-v0"}
 
 _ENTRY_POINTS = {"clip": "envs.clip:ClipInsertionEnv", "peg": "envs.peg:PegInsertionEnv"}
@@ -16,6 +14,9 @@ def register_tasks() -> None:
     The environments check their own input and end their own episodes (section 4.1: after 50 s), so Gymnasium's
     wrappers for that are left out.
     """
+    # Importing Gymnasium loads its plug-ins, this function among them, so it must not happen before it is defined.
+    from gymnasium.envs.registration import register, registry
+
     for name, task in TASKS.items():
         if task not in registry:
             register(id=task, entry_point=_ENTRY_POINTS[name], order_enforce=False, disable_env_checker=True)

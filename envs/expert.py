@@ -30,7 +30,7 @@ class ExpertSettings:
     gain: float = 3.0  # 1/s, from a pose error to the velocity that corrects it
     linear_speed: float = 0.045
     angular_speed: float = 0.3
-    insertion_speed: float = 0.025
+    insertion_speed: float = 0.04
     hover_height: float = 0.025  # above the mouth, where the part is aligned before it goes in
     near_miss: float = 0.005  # misalignment up to which the part goes in
     far_miss: float = 0.012  # and from which on it waits at, or goes back to, the hover height
