@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from benchmarks.evaluate import Evaluator, checked_actions
+from benchmarks.messages import Emit, Progress
 from benchmarks.records import CurvePoint, Diagnostics, Rollout, Trial, Usage
 from envs.demonstrations import Demonstrations
 from methods.interface import Budget, BudgetExceeded, Diverged, FitContext, MethodError, Policy, SeedStreams, Task
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
 
 SERIES_LENGTH = 256
 """Most points kept of a diagnostic; a longer series is thinned evenly."""
@@ -23,8 +25,6 @@ REPORT_SECONDS = 0.5
 """Shortest time between two progress events."""
 PROBE = 8
 """Demonstrated observations a policy must answer with finite actions at every checkpoint."""
-
-Emit = Callable[[str, dict[str, Any]], None]
 
 
 def describe_task(name: str, demonstrations: Demonstrations) -> Task:
@@ -66,7 +66,7 @@ class TrialContext(FitContext):
     """
 
     def __init__(self, trial: Trial, demonstrations: Demonstrations, scratch: Path, emit: Emit) -> None:
-        """`emit(kind, values)` tells the runner about progress ("progress") and evaluations ("curve")."""
+        """`emit` tells the runner about progress and evaluations."""
         self.task = describe_task(trial.task, demonstrations)
         self.budget = Budget(trial.budget.environment_steps, trial.budget.policy_updates)
         self.seeds = SeedStreams(trial.seed)
@@ -100,6 +100,8 @@ class TrialContext(FitContext):
         return _Counted(gymnasium.make(self.task.id, disable_env_checker=True), self._counter, seed)
 
     def make_vector_env(self, count: int) -> VecEnv:
+        from stable_baselines3.common.vec_env import DummyVecEnv  # here, because it takes a second to import
+
         return DummyVecEnv([self.make_env] * count)
 
     def report(self, step: int, **scalars: float) -> None:
@@ -118,11 +120,11 @@ class TrialContext(FitContext):
             self._add_point(progress, self.evaluate(policy, choice.curve_rollouts, choice.first_seed))
         if perf_counter() - self._last_event > REPORT_SECONDS:
             self._last_event = perf_counter()
-            self._emit("progress", {"progress": min(max(progress, 0.0), 1.0), "usage": self.usage().model_dump()})
+            self._emit(Progress(share=min(max(progress, 0.0), 1.0), usage=self.usage()))
 
     def finish(self, policy: Policy) -> dict[str, list[Rollout]]:
         """The final evaluation, which is the last point of the curve as well."""
-        self._emit("progress", {"progress": 1.0, "usage": self.usage().model_dump()})
+        self._emit(Progress(share=1.0, usage=self.usage()))
         final = self.evaluate(policy, self._evaluation.rollouts, self._evaluation.first_seed)
         if self._evaluation.curve_points:
             self._add_point(1.0, final)
@@ -175,7 +177,7 @@ class TrialContext(FitContext):
             mean=_share(rollouts["mean"]),
         )
         self.curve.append(point)
-        self._emit("curve", point.model_dump())
+        self._emit(point)
 
 
 class _Counter:

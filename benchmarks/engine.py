@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -16,9 +15,9 @@ from typing import Protocol
 from filelock import BaseFileLock
 
 from benchmarks import provenance
-from benchmarks.records import CurvePoint, Provenance, Record, RecordError, Status, Trial, Usage, read_record
+from benchmarks.messages import NOTHING, Order, read_event
+from benchmarks.records import CurvePoint, Provenance, Record, Status, Trial, Usage, read_record
 from benchmarks.store import Store
-from benchmarks.worker import NOTHING, Order
 
 RETRIES = 2
 """How often a trial is started again whose process died without a result (killed, out of memory)."""
@@ -165,16 +164,17 @@ class LocalEngine:
 
     def _hear(self, trial: Trial, line: bytes, heard: _Heard) -> None:
         try:
-            message = json.loads(line)
-            if "record" in message:
+            if line.startswith(b'{"record":'):
                 heard.record = read_record(line, "the worker's result")
-            elif "curve" in message:
-                heard.curve.append(CurvePoint.model_validate(message["curve"]))
-            else:
-                heard.usage = Usage.model_validate(message["progress"]["usage"])
-                self._view.progressed(trial, message["progress"]["progress"])
-        except (ValueError, KeyError, TypeError, RecordError):
+                return
+            event = read_event(line)
+        except ValueError:
             return  # a line cut by the worker's death; a cut record is no record
+        if isinstance(event, CurvePoint):
+            heard.curve.append(event)
+        else:
+            heard.usage = event.usage
+            self._view.progressed(trial, event.share)
 
 
 def _unfinished(trial: Trial, status: Status, error: str, heard: _Heard, made_by: Provenance) -> Record:

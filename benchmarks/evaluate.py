@@ -59,7 +59,7 @@ class Evaluator:
                     continue
                 observations[row], end = self._step(row, actions[row], last=step == self._task.horizon)
                 if end:
-                    seconds = step * self._task.dt
+                    seconds = round(step * self._task.dt, 6)
                     ended[row] = Rollout(seed=seed, success=end == "success", seconds=seconds, end=end)
             if len(ended) == len(seeds):
                 break

@@ -42,13 +42,14 @@ def _summary(method: str) -> str:
 
 def show_plan(found: Survey, estimator: Estimator, jobs: int, console: Console) -> None:
     """Print what would be done: a row for each experiment, task, variant and number of demonstrations."""
-    table = Table("experiment", "task", "variant", "demonstrations", "trials", "done", "failed", "to do", "time of one")
+    table = Table("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each")
     for column in table.columns[3:]:
         column.justify = "right"
     to_do = {trial.id for trial in found.to_do}
-    groups: dict[tuple[str, ...], list[Trial]] = {}
+    groups: dict[tuple[str, str, str, str], list[Trial]] = {}
     for item in found.planned:
-        place = (item.row.experiment, item.trial.task, item.row.label, str(item.trial.demonstrations.episodes))
+        episodes = str(item.trial.demonstrations.episodes)
+        place = (item.row.experiment, item.trial.task, item.row.label, episodes)
         groups.setdefault(place, []).append(item.trial)
     for place, trials in groups.items():
         statuses = [found.records[trial.id].status for trial in trials if trial.id in found.records]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 Mode = Literal["sampled", "mean"]
 Status = Literal["ok", "failed", "diverged", "timed out"]
 

@@ -27,7 +27,7 @@ class Survey:
         records: those that have a readable record, by their id.
         damaged: what is wrong with unreadable ones, by their id.
         to_do: the trials to run, in the order of the plan.
-        states: see `Store.state`; of the trials to run, by their id.
+        states: see `Store.state`; of the trials to run, by their id, damaged records being gone.
         codes: the digest of the code each trial depends on, by its id.
         files: the source files behind each of these digests.
     """
@@ -63,7 +63,7 @@ def survey(store: Store, planned: list[Planned], retry_failed: bool) -> Survey:
         records=records,
         damaged=damaged,
         to_do=to_do,
-        states={trial.id: store.state(trial.id) for trial in to_do},
+        states={trial.id: "" if trial.id in damaged else store.state(trial.id) for trial in to_do},
         codes={i: by_kind[trial.method, trial.task] for i, trial in trials.items()},
         files=files,
     )
@@ -126,6 +126,18 @@ def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) 
             f"({_some(list(differing))}); choose another --results, or leave them out with --accept-drift"
         )
     return frozenset(dropped)
+
+
+def doubts(found: Survey) -> list[str]:
+    """Lines about kept records that are fair to compare in success but perhaps not in time or bit by bit."""
+    going = {trial.id for trial in found.to_do}
+    kept = [record.provenance for i, record in found.records.items() if i not in going]
+    here = provenance.versions()
+    other = dict.fromkeys(difference for made_by in kept for difference in _differences(made_by.versions, here))
+    lines = [f"records here were made with other versions: {_some(list(other))}"] if other else []
+    if any(made_by.machine != provenance.machine() for made_by in kept):
+        lines.append("records here were made on another machine: compare success, not seconds")
+    return lines
 
 
 def _place(row: PlanRow, trial: Trial) -> tuple[str, str, str]:

@@ -17,7 +17,7 @@ from benchmarks.errors import InputError, StoreError
 from benchmarks.overview import listing, show_plan
 from benchmarks.progress import Estimator, new_view
 from benchmarks.records import Plan
-from benchmarks.resume import Survey, refuse_drift, refuse_mixture, survey
+from benchmarks.resume import Survey, doubts, refuse_drift, refuse_mixture, survey
 from benchmarks.store import Store
 from benchmarks.trials import Request, parse_changes, plan
 
@@ -60,7 +60,7 @@ def command(**options: Any) -> int:
     if options["show_list"]:
         click.echo(listing())
         return 0
-    jobs = options["jobs"] or len(os.sched_getaffinity(0))
+    jobs = options["jobs"] or _cores()
     request = _request(options)
     store = Store(options["results"] or Path("results") / request.profile.name)
     found = survey(store, plan(request), options["retry_failed"])
@@ -104,8 +104,13 @@ def _request(options: dict[str, Any]) -> Request:
 def _run(store: Store, found: Survey, estimator: Estimator, jobs: int, timeout: float | None) -> None:
     for digest, files in found.files.items():
         store.save_code(digest, files)
-    longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
+    for doubt in doubts(found):
+        click.echo(f"note: {doubt}", err=True)
     done = len(found.trials) - len(found.to_do)
+    if not found.to_do:
+        click.echo(f"all {done} trials are in {store.root} already; --results NEW_FOLDER runs them anew", err=True)
+        return
+    longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
     names = {
         item.row.trial: f"{item.row.label}, {item.trial.task}, "
         f"{item.trial.demonstrations.episodes} demonstrations, seed {item.trial.seed}"
@@ -114,9 +119,13 @@ def _run(store: Store, found: Survey, estimator: Estimator, jobs: int, timeout: 
     with new_view(names, longest_first, estimator, jobs) as view:
         if done:
             view.note(f"{done} of {len(found.trials)} trials are in {store.root} already")
-        if longest_first:
-            view.note(f"{len(longest_first)} trials to do with {jobs} jobs, {view.time_left()}")
+        view.note(f"{len(longest_first)} trials to do with {jobs} jobs, {view.time_left()}")
         LocalEngine(store, view, jobs, timeout).run(longest_first, found.codes, found.states)
+
+
+def _cores() -> int:
+    """Cores this process may use; all of them where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _report(store: Store, found: Survey) -> int:

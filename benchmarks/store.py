@@ -60,17 +60,23 @@ class Store:
         Path(self._alive.lock_file).unlink(missing_ok=True)
 
     def read(self, trials: Iterable[str]) -> tuple[dict[str, Record], dict[str, str]]:
-        """The finished ones among these trials, and what is wrong with the files that could not be read."""
-        records, damaged = {}, {}
+        """The finished ones among these trials, and what is wrong with the damaged ones.
+
+        Raises:
+            InputError: a file is there but cannot be read.
+        """
+        records: dict[str, Record] = {}
+        damaged: dict[str, str] = {}
         for trial in trials:
             path = self._record_path(trial)
+            content = _read(path)
+            if content is None:
+                continue
             try:
-                record = read_record(path.read_bytes(), str(path))
+                record = read_record(content, str(path))
                 if record.trial.id != trial:
                     raise RecordError(f"{path}: it is the record of another trial, {record.trial.id}")
                 records[trial] = record
-            except FileNotFoundError:
-                continue
             except RecordError as error:
                 damaged[trial] = str(error)
         return records, damaged
@@ -88,10 +94,8 @@ class Store:
 
     def state(self, trial: str) -> str:
         """A digest of the trial's record as it is on the disk, empty where there is none."""
-        try:
-            return hashlib.sha256(self._record_path(trial).read_bytes()).hexdigest()
-        except FileNotFoundError:
-            return ""
+        content = _read(self._record_path(trial))
+        return "" if content is None else hashlib.sha256(content).hexdigest()
 
     def claim(self, trial: str) -> BaseFileLock | None:
         """The lock of a trial, held until it is released or this process dies; None while another run holds it."""
@@ -143,8 +147,8 @@ class Store:
     def code(self, digest: str) -> dict[str, str]:
         """The files behind a code digest; empty where they are not known."""
         try:
-            files = json.loads(self._code_path(digest).read_bytes())
-        except (OSError, ValueError):
+            files = json.loads(_read(self._code_path(digest)) or b"{}")
+        except ValueError:
             return {}
         return files if isinstance(files, dict) else {}
 
@@ -155,10 +159,9 @@ class Store:
             InputError: it is damaged.
         """
         path = self.root / "plan.json"
+        content = _read(path)
         try:
-            return read_plan(path.read_bytes(), str(path))
-        except FileNotFoundError:
-            return None
+            return None if content is None else read_plan(content, str(path))
         except RecordError as error:
             raise InputError(f"{error}; delete it: every run makes it anew for what it is asked") from None
 
@@ -237,6 +240,15 @@ class Store:
             path.unlink(missing_ok=True)
             lock.release()
         return others
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); choose another folder with --results") from None
 
 
 def _flush_folder(folder: Path) -> None:

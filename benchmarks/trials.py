@@ -105,32 +105,28 @@ def resolve_task(name: str) -> str:
 
 
 def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
+    numbers = request.demonstrations or experiment.demonstrations or tuple(request.profile.suite.demonstrations)
+    seeds = range(request.profile.suite.seeds if request.seeds is None else request.seeds)
     variants = _variants(request, experiment)
     for task in _tasks(request, experiment):
         demonstrations = _demonstrations(task, request.file)
-        numbers = request.demonstrations or experiment.demonstrations or tuple(request.profile.suite.demonstrations)
+        if not_there := [number for number in numbers if number > demonstrations.episodes]:
+            raise InputError(
+                f"--demos {not_there[0]}: the demonstrations of {task} have {demonstrations.episodes} episodes; "
+                f"choose 1 to {demonstrations.episodes}"
+            )
         for variant in variants:
-            for episodes in numbers:
-                if not 1 <= episodes <= demonstrations.episodes:
-                    raise InputError(
-                        f"--demos {episodes}: the demonstrations of {task} have {demonstrations.episodes} episodes; "
-                        f"choose 1 to {demonstrations.episodes}"
-                    )
-                choice = DemonstrationChoice(
-                    source=str(request.file) if request.file else SHIPPED,
-                    digest=demonstrations.digest,
-                    episodes=episodes,
-                    every=variant.every,
-                    final_only=variant.final_only,
-                    states_alone=variant.states_alone,
-                )
-                for seed in range(request.profile.suite.seeds if request.seeds is None else request.seeds):
-                    trial = _trial(request, variant, task, choice, seed)
-                    label = _label(variant.label, request.changes, _resolve(variant.method).name)
+            first = _first_trial(request, variant, task, demonstrations.digest)
+            label = _label(variant.label, request.changes, _resolve(variant.method).name)
+            for number in numbers:
+                choice = first.demonstrations.model_copy(update={"episodes": number})
+                for seed in seeds:
+                    trial = first.model_copy(update={"demonstrations": choice, "seed": seed})
                     yield Planned(PlanRow(experiment=experiment.name, label=label, trial=trial.id), trial)
 
 
-def _trial(request: Request, variant: Variant, task: str, choice: DemonstrationChoice, seed: int) -> Trial:
+def _first_trial(request: Request, variant: Variant, task: str, digest: str) -> Trial:
+    """The trial of a variant with one demonstration and seed 0; the others differ in these alone."""
     method = _resolve(variant.method)
     profile, changes = request.profile, request.changes
     short = next((name for name, id_ in envs.TASKS.items() if id_ == task), task)
@@ -139,14 +135,21 @@ def _trial(request: Request, variant: Variant, task: str, choice: DemonstrationC
         settings = make_settings(method, values)
     except MethodError as error:
         raise InputError(str(error)) from None
-    if (choice.states_alone or choice.final_only) and method.requires_actions(settings):
+    if (variant.states_alone or variant.final_only) and method.requires_actions(settings):
         raise InputError(f"{variant.label}: {method.name} with these settings needs the demonstrated actions")
     return Trial(
         method=variant.method,
         settings=json.loads(json.dumps(asdict(settings))),
         task=task,
-        demonstrations=choice,
-        seed=seed,
+        demonstrations=DemonstrationChoice(
+            source=str(request.file) if request.file else SHIPPED,
+            digest=digest,
+            episodes=1,
+            every=variant.every,
+            final_only=variant.final_only,
+            states_alone=variant.states_alone,
+        ),
+        seed=0,
         budget=profile.budget_of(method.name, short, changes.get("budget", {})),
         evaluation=profile.evaluation_with(changes.get("evaluation", {})),
         device=request.device,

@@ -7,44 +7,23 @@ outlives its runner.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import threading
 import traceback
-from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from benchmarks import provenance
-from benchmarks.context import Emit, TrialContext, peak_memory_mib
-from benchmarks.records import Record, Rollout, Trial, Usage
+from benchmarks.context import TrialContext, peak_memory_mib
+from benchmarks.messages import NOTHING, Emit, Event, Order
+from benchmarks.records import Record, Rollout, Trial
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from methods import registry
 from methods.interface import Diverged, MethodError, Policy, SeedStreams, make_settings
 
 TRACEBACK_LINES = 8
-NOTHING = Usage(
-    environment_steps=0, episodes=0, gradient_steps=0, training_seconds=0.0, evaluation_seconds=0.0, peak_memory_mib=0.0
-)
-
-
-class Order(BaseModel):
-    """What the runner asks of a worker.
-
-    Attributes:
-        trial: what to do.
-        code_digest: of the source files when the run was planned.
-        scratch: an empty folder; the final policy is left in its sub-folder "policy".
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    trial: Trial
-    code_digest: str
-    scratch: Path
 
 
 class CodeChanged(MethodError):
@@ -56,7 +35,7 @@ def perform(order: Order, emit: Emit) -> Record:
 
     Args:
         order: the trial and where it may write.
-        emit: is told about progress ("progress") and evaluations ("curve").
+        emit: is told about progress and evaluations.
     """
     trial = order.trial
     made_by = provenance.describe(order.code_digest)
@@ -131,14 +110,19 @@ def _die_with_runner() -> None:
 
 def main() -> None:
     """The process: see the module's docstring."""
-    events = os.fdopen(os.dup(1), "wb", buffering=0)
+    channel = os.dup(1)
     os.dup2(2, 1)  # whatever libraries print must not mix with the events
     with open(0, "rb", buffering=0, closefd=False) as orders:
         order = Order.model_validate_json(orders.readline())
     threading.Thread(target=_die_with_runner, daemon=True).start()
     torch.set_num_threads(provenance.THREADS)
-    record = perform(order, lambda kind, values: events.write(json.dumps({kind: values}).encode() + b"\n") and None)
-    events.write(record.to_bytes())
+    with os.fdopen(channel, "wb") as events:
+
+        def emit(event: Event) -> None:
+            events.write(event.model_dump_json().encode() + b"\n")
+            events.flush()
+
+        events.write(perform(order, emit).to_bytes())
 
 
 if __name__ == "__main__":

@@ -69,9 +69,12 @@ class TinySlot(gymnasium.Env[np.ndarray, np.ndarray]):
 
 
 def register() -> None:
-    """Make `gymnasium.make(ID)` work; safe to call twice."""
+    """Make `gymnasium.make(ID)` work; importing this module does it, and so `make("tests.tiny:" + ID)`."""
     if ID not in gymnasium.registry:
         gymnasium.register(ID, entry_point="tests.tiny:TinySlot", disable_env_checker=True, order_enforce=False)
+
+
+register()
 
 
 def demonstrate(episodes: int, seed: int, noise: float = 0.15) -> Demonstrations:

@@ -1,0 +1,51 @@
+"""What runner and worker say to each other; light to import, unlike the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from benchmarks.records import CurvePoint, Share, Trial, Usage
+
+NOTHING = Usage(
+    environment_steps=0, episodes=0, gradient_steps=0, training_seconds=0.0, evaluation_seconds=0.0, peak_memory_mib=0.0
+)
+"""The usage of a trial that has not begun."""
+
+
+class Order(BaseModel):
+    """What the runner asks of a worker.
+
+    Attributes:
+        trial: what to do.
+        code_digest: of the source files when the run was planned.
+        scratch: an empty folder; the final policy is left in its sub-folder "policy".
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    trial: Trial
+    code_digest: str
+    scratch: Path
+
+
+class Progress(BaseModel):
+    """What a worker tells while it trains: the share done, in [0, 1], and what it has used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: Share
+    usage: Usage
+
+
+Event = Progress | CurvePoint
+Emit = Callable[[Event], None]
+
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def read_event(line: bytes) -> Event:
+    """Parse an event's line, as `event.model_dump_json()` wrote it; raises ValueError."""
+    return _EVENT.validate_json(line)

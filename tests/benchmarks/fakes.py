@@ -1,0 +1,112 @@
+"""A method that learns in milliseconds, and misbehaves on request."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from envs.demonstrations import Demonstrations
+from methods.interface import FitContext, Method, MethodError, Policy
+
+HERE = "tests.benchmarks.fakes"
+
+
+class Linear(Policy):
+    """Actions are an affine function of observations, with a little noise where they are sampled."""
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self.weights = weights
+
+    def act(self, observations: np.ndarray, deterministic: bool, rng: np.random.Generator) -> np.ndarray:
+        features = np.column_stack([observations, np.ones(len(observations))])
+        actions = features @ self.weights
+        if not deterministic:
+            actions = actions + 0.1 * rng.standard_normal(actions.shape)
+        return np.clip(actions, -1.0, 1.0).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "weights.json").write_text(json.dumps(self.weights.tolist()))
+
+    @classmethod
+    def load(cls, folder: Path) -> Linear:
+        return cls(np.array(json.loads((folder / "weights.json").read_text())))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`trouble` is what goes wrong, on the seed `unlucky`; `log` is a file that gets a line for each fit."""
+
+    trouble: Literal["", "raise", "refuse", "action", "loss", "kill", "kill once", "exit", "hang", "overspend"] = ""
+    unlucky: int = 0
+    log: str = ""
+    episodes: int = 3
+    pause: float = 0.0
+
+
+class LeastSquares(Method):
+    """Least squares on the demonstrated pairs, and a few roll-outs with random actions that teach it nothing."""
+
+    name: ClassVar[str] = "linear"
+    Settings: ClassVar[type] = Settings
+    summary: ClassVar[str] = "least squares"
+
+    def fit(self, demonstrations: Demonstrations, context: FitContext) -> Linear:
+        seed = context.seeds.seed
+        starts = _count_start(Path(self.settings.log), seed) if self.settings.log else 1
+        observations, actions = demonstrations.pairs()
+        features = np.column_stack([observations, np.ones(len(observations))])
+        policy = Linear(np.linalg.lstsq(features, actions, rcond=None)[0])
+        if seed == self.settings.unlucky:
+            self._misbehave(policy, context, starts)
+        environment = context.make_env()
+        rng = context.seeds.generator("roll-outs")
+        for episode in range(1, self.settings.episodes + 1):
+            time.sleep(self.settings.pause)
+            environment.reset()
+            ended = False
+            while not ended:
+                _, _, terminated, truncated, _ = environment.step(rng.uniform(-1.0, 1.0, context.task.action_size))
+                ended = terminated or truncated
+            context.report(episode, steps=float(context.environment_steps))
+            context.checkpoint(policy, episode / self.settings.episodes, episode)
+        policy.weights += 1e-3 * rng.standard_normal(policy.weights.shape)
+        return policy
+
+    def _misbehave(self, policy: Linear, context: FitContext, starts: int) -> None:
+        trouble: str = self.settings.trouble
+        if trouble == "raise":
+            raise RuntimeError("something broke inside the method")
+        if trouble == "refuse":
+            raise MethodError("these demonstrations are too short; record longer ones")
+        if trouble == "action":
+            policy.weights[:] = np.nan
+        if trouble == "loss":
+            context.report(7, loss=float("nan"))
+        if trouble == "exit":
+            os._exit(3)
+        if trouble == "kill" or (trouble == "kill once" and starts == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if trouble == "hang":
+            context.checkpoint(policy, 0.5, 1)
+            time.sleep(600.0)
+        if trouble == "overspend":
+            environment = context.make_env()
+            environment.reset()
+            while True:
+                if any(environment.step(np.zeros(2))[2:4]):
+                    environment.reset()
+
+
+def _count_start(log: Path, seed: int) -> int:
+    """Log a fit of this seed, in one write since other processes log as well; returns how many there have been."""
+    with log.open("a") as file:
+        file.write(f"{seed}\n")
+    return log.read_text().split().count(str(seed))
