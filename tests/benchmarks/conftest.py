@@ -17,10 +17,8 @@ from benchmarks.messages import Order
 from benchmarks.records import Record, Trial, read_record
 from envs.demonstrations import save
 from tests import tiny
-from tests.benchmarks import fakes
+from tests.benchmarks.fakes import METHOD, TASK
 
-TASK = f"tests.tiny:{tiny.ID}"
-METHOD = f"{fakes.HERE}:LeastSquares"
 PROFILE = """
 summary = "for the tests"
 [suite]

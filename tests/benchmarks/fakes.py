@@ -14,8 +14,10 @@ import numpy as np
 
 from envs.demonstrations import Demonstrations
 from methods.interface import FitContext, Method, MethodError, Policy
+from tests import tiny
 
-HERE = "tests.benchmarks.fakes"
+METHOD = "tests.benchmarks.fakes:LeastSquares"
+TASK = f"tests.tiny:{tiny.ID}"
 
 
 class Linear(Policy):

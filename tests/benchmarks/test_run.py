@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.records import Record, read_plan
 from tests.benchmarks import fakes
-from tests.benchmarks.conftest import METHOD, Bench
+from tests.benchmarks.conftest import Bench
+from tests.benchmarks.fakes import METHOD
 
 TIMES = {"training_seconds", "evaluation_seconds", "peak_memory_mib", "started"}
 

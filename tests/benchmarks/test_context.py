@@ -1,0 +1,146 @@
+"""What a method gets from the suite: counted environments, a budget that holds, a curve at even points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+from benchmarks.context import SERIES_LENGTH, TrialContext, describe_task
+from benchmarks.messages import Event, Progress
+from benchmarks.records import Evaluation
+from methods.interface import BudgetExceeded, Diverged, MethodError
+from tests import tiny
+from tests.benchmarks import examples
+from tests.benchmarks.fakes import TASK, Linear
+
+DEMONSTRATIONS = tiny.demonstrate(episodes=2, seed=1)
+
+
+class Still(Linear):
+    """Never moves, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(np.zeros((4, 2)))
+
+
+def new_context(folder: Path, events: list[Event] | None = None, points: int = 0, steps: int = 100) -> TrialContext:
+    trial = examples.trial(3, Evaluation(rollouts=3, curve_points=points, curve_rollouts=2), steps)
+    return TrialContext(trial, DEMONSTRATIONS, folder, (events if events is not None else []).append)
+
+
+def test_the_task_is_described_by_its_environment(tmp_path: Path) -> None:
+    task = new_context(tmp_path).task
+    assert (task.id, task.observation_size, task.action_size, task.horizon, task.dt) == (TASK, 3, 2, 60, 0.1)
+    assert task.action_low.tolist() == [-1.0, -1.0]
+
+
+def test_steps_and_episodes_are_counted_over_all_environments(tmp_path: Path) -> None:
+    context = new_context(tmp_path, steps=200)
+    single, many = context.make_env(), context.make_vector_env(2)
+    single.reset()
+    many.reset()
+    for _ in range(60):
+        single.step(np.zeros(2))
+    assert (context.environment_steps, context.episodes) == (60, 1)
+    for _ in range(60):
+        many.step(np.zeros((2, 2)))
+    assert (context.environment_steps, context.episodes) == (180, 3)
+    usage = context.usage()
+    assert (usage.environment_steps, usage.episodes) == (180, 3)
+
+
+def test_the_budget_holds(tmp_path: Path) -> None:
+    context = new_context(tmp_path, steps=5)
+    environment = context.make_env()
+    environment.reset()
+    for _ in range(5):
+        environment.step(np.zeros(2))
+    with pytest.raises(BudgetExceeded, match="5 environment steps"):
+        environment.step(np.zeros(2))
+    assert context.environment_steps == 5
+
+
+def test_environments_are_seeded_even_where_the_method_forgets(tmp_path: Path) -> None:
+    def first_observations() -> list[list[float]]:
+        context = new_context(tmp_path)
+        return [context.make_env().reset()[0].tolist() for _ in range(2)]
+
+    one, two = first_observations(), first_observations()
+    assert one == two and one[0] != one[1]
+
+
+def test_the_curve_has_even_points_and_ends_with_the_final_evaluation(tmp_path: Path) -> None:
+    events: list[Event] = []
+    context = new_context(tmp_path, events, points=4)
+    policy = Still()
+    for step in range(1, 101):
+        context.checkpoint(policy, step / 100, step)
+    final = context.finish(policy)
+    assert [point.progress for point in context.curve] == [0.25, 0.5, 0.75, 1.0]
+    assert [point.gradient_steps for point in context.curve] == [25, 50, 75, 100]
+    assert {mode: len(rollouts) for mode, rollouts in final.items()} == {"sampled": 3, "mean": 3}
+    assert [event for event in events if not isinstance(event, Progress)] == context.curve
+    assert context.environment_steps == 0, "evaluation is not charged"
+
+
+def test_points_that_were_jumped_over_are_evaluated_once(tmp_path: Path) -> None:
+    context = new_context(tmp_path, points=4)
+    for progress in (0.6, 0.61, 0.62):
+        context.checkpoint(Still(), progress, 1)
+    assert [point.progress for point in context.curve] == [0.6]
+
+
+def test_the_clock_stands_still_while_evaluating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("benchmarks.context.perf_counter", lambda: now[0])
+    context = new_context(tmp_path, points=2)
+
+    class Slow(Still):
+        def act(self, observations: np.ndarray, deterministic: bool, rng: np.random.Generator) -> np.ndarray:
+            now[0] += 1.0
+            return super().act(observations, deterministic, rng)
+
+    now[0] = 10.0
+    context.checkpoint(Slow(), 0.5, 1)
+    usage = context.usage()
+    assert usage.training_seconds == context.curve[0].training_seconds == 11.0, "ten, and one for the probe"
+    assert usage.evaluation_seconds == 2 * 60.0, "a second for each step, sampled and mean"
+
+
+def test_a_policy_or_a_loss_that_is_not_finite_is_found_at_once(tmp_path: Path) -> None:
+    context = new_context(tmp_path)
+    with pytest.raises(Diverged, match="not finite"):
+        context.checkpoint(Linear(np.full((4, 2), np.nan)), 0.1, 1)
+    with pytest.raises(Diverged, match="loss is inf at gradient step 4"):
+        context.report(4, loss=float("inf"))
+
+
+def test_a_policy_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match=r"shape \(8, 3\), not \(8, 2\)"):
+        new_context(tmp_path).checkpoint(Linear(np.zeros((4, 3))), 0.1, 1)
+
+
+@pytest.mark.parametrize("count", [10, SERIES_LENGTH, 10 * SERIES_LENGTH + 3])
+def test_long_series_are_thinned_evenly(tmp_path: Path, count: int) -> None:
+    context = new_context(tmp_path)
+    for step in range(count):
+        context.report(step, loss=2.0 * step)
+    steps = [step for step, _ in context.diagnostics().series["loss"]]
+    assert len(steps) == min(count, len(steps)) <= SERIES_LENGTH
+    assert len(steps) > min(count, SERIES_LENGTH) // 2 - 1
+    assert steps[0] == 0 and len(set(np.diff(steps))) == 1
+    assert all(value == 2.0 * step for step, value in context.diagnostics().series["loss"])
+
+
+def test_tasks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(MethodError, match="one-dimensional boxes"):
+        describe_task("CartPole-v1", DEMONSTRATIONS)
+    with pytest.raises(MethodError, match="has 2 observations, but the demonstrations have 3"):
+        describe_task("MountainCarContinuous-v0", DEMONSTRATIONS)
+    gymnasium.register("Endless-v0", entry_point="gymnasium.envs.classic_control:PendulumEnv")
+    with pytest.raises(MethodError, match="no time limit"):
+        describe_task("Endless-v0", DEMONSTRATIONS)
+    del gymnasium.registry["Endless-v0"]

@@ -1,0 +1,144 @@
+"""Whatever goes wrong in a trial is a record of that trial, and the others go on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.records import read_record
+from tests.benchmarks.conftest import Bench
+
+TROUBLES = {
+    "raise": ("failed", "RuntimeError: something broke inside the method"),
+    "refuse": ("failed", "these demonstrations are too short; record longer ones"),
+    "overspend": ("failed", "the budget of 1000 environment steps is spent"),
+    "action": ("diverged", "actions are not finite"),
+    "loss": ("diverged", "loss is nan at gradient step 7"),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_methods_error_is_recorded_and_the_others_go_on(bench: Bench, inline: None, trouble: str) -> None:
+    status, said = TROUBLES[trouble]
+    outcome = bench.run(f"--set=linear.trouble={trouble}", f"--set=linear.log={bench.log}")
+    assert outcome.code == 1 and "1 of 2 trials did not end well" in outcome.err
+    bad, good = bench.records()
+    assert (bad.status, good.status) == (status, "ok")
+    assert said in bad.error.splitlines()[0] and bad.success("sampled") == 0.0 and not bad.final
+    assert bench.starts() == [0, 1], "an error of the method is not tried again"
+
+    assert "did not end well" in bench.run(f"--set=linear.trouble={trouble}", f"--set=linear.log={bench.log}").err
+    assert bench.starts() == [0, 1], "nor by the same command"
+    bench.run(f"--set=linear.trouble={trouble}", f"--set=linear.log={bench.log}", "--retry-failed")
+    assert bench.starts() == [0, 1, 0]
+    (attempt,) = (bench.results / "attempts").iterdir()
+    assert read_record(attempt.read_bytes(), "attempt") == bad
+
+
+def test_an_unexpected_error_shows_where_it_came_from(bench: Bench, inline: None) -> None:
+    bench.run("--set=linear.trouble=raise", "--seeds=1")
+    (record,) = bench.records()
+    assert "tests/benchmarks/fakes.py" in record.error and str(Path.cwd()) not in record.error
+
+
+def test_a_killed_worker_is_tried_again(bench: Bench) -> None:
+    outcome = bench.run("--set=linear.trouble=kill once", f"--set=linear.log={bench.log}")
+    assert outcome.code == 0 and "was killed by SIGKILL" in outcome.err
+    assert [record.status for record in bench.records()] == ["ok", "ok"]
+    assert sorted(bench.starts()) == [0, 0, 1]
+    (attempt,) = (bench.results / "attempts").iterdir()
+    first = read_record(attempt.read_bytes(), "attempt")
+    assert first.status == "failed" and "SIGKILL" in first.error
+
+
+@pytest.mark.parametrize(("trouble", "said"), [("kill", "was killed by SIGKILL"), ("exit", "exit status 3")])
+def test_a_worker_that_always_dies_is_tried_three_times(bench: Bench, trouble: str, said: str) -> None:
+    outcome = bench.run(f"--set=linear.trouble={trouble}", f"--set=linear.log={bench.log}", "--seeds=1")
+    assert outcome.code == 1
+    (record,) = bench.records()
+    assert record.status == "failed" and said in record.error
+    assert bench.starts() == [0, 0, 0]
+
+
+def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(bench: Bench) -> None:
+    outcome = bench.run("--set=linear.trouble=hang", "--seeds=1", "--timeout=15")
+    assert outcome.code == 1
+    (late,) = bench.records()
+    assert late.status == "timed out" and "ended after 15 s" in late.error
+    assert len(late.curve) == 1 and late.curve[0].progress == 0.5
+
+
+def start(bench: Bench, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.benchmarks.without_report", *bench.arguments, *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.05)
+
+
+def workers_of(bench: Bench) -> list[int]:
+    """Worker processes of this test, known by the variable BENCH that they inherited."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            environment = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"benchmarks.worker" in command and f"BENCH={bench.folder}\0".encode() in environment:
+            found.append(int(process.name))
+    return found
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH", str(bench.folder))
+    slow = (f"--set=linear.log={bench.log}", "--set=linear.pause=0.3", "--jobs=1", "--seeds=3")
+    runner = start(bench, *slow)
+    wait_for(lambda: 1 in bench.starts())
+    runner.send_signal(signal.SIGINT)
+    _, said = runner.communicate(timeout=30)
+    assert runner.returncode == 130
+    assert "To go on: python -m benchmarks.run" in said and "Traceback" not in said
+    assert not workers_of(bench)
+    assert [record.trial.seed for record in bench.records()] == [0]
+    assert not list((bench.results / "scratch").iterdir())
+
+    runner = start(bench, *slow)
+    runner.communicate(timeout=60)
+    assert runner.returncode == 0
+    assert bench.starts() == [0, 1, 1, 2]
+    assert [record.status for record in bench.records()] == ["ok"] * 3
+
+
+def test_no_worker_outlives_a_killed_runner(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH", str(bench.folder))
+    runner = start(bench, f"--set=linear.log={bench.log}", "--set=linear.trouble=hang", "--jobs=2")
+    wait_for(lambda: len(bench.starts()) == 2)
+    os.kill(runner.pid, signal.SIGKILL)
+    runner.communicate(timeout=30)
+    wait_for(lambda: not workers_of(bench), seconds=10.0)
+    scratch = bench.results / "scratch"
+    assert list(scratch.iterdir()), "a killed run leaves its scratch folder"
+    start(bench, "--seeds=1").communicate(timeout=60)
+    assert not list(scratch.iterdir()), "which the next one sweeps"
+
+
+def test_two_runs_share_the_work(bench: Bench) -> None:
+    arguments = (f"--set=linear.log={bench.log}", "--set=linear.pause=0.1", "--jobs=1", "--seeds=4")
+    runs = [start(bench, *arguments) for _ in range(2)]
+    said = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert sorted(bench.starts()) == [0, 1, 2, 3]
+    assert all(re.search(r"\[(\d)/\1\]", lines) for lines in said), "both end when all is done"

@@ -1,0 +1,14 @@
+"""`python -m tests.benchmarks.without_report`: the runner's command line without the analysis at its end."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+from benchmarks.run import main
+
+if __name__ == "__main__":
+    report = ModuleType("analysis.report")
+    report.write_report = lambda folder: f"report of {folder.name}"  # type: ignore[attr-defined]
+    sys.modules["analysis.report"] = report
+    sys.exit(main())
