@@ -103,7 +103,7 @@ def _validated(model: type[M], values: Table, what: str) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a typo explains what is missing
         *parents, key = (str(part) for part in first["loc"])
         place = ".".join([*parents, key])
         if first["type"] == "extra_forbidden":

@@ -1,0 +1,145 @@
+"""Profiles are complete and valid, and `paper` is appendix B."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import profiles
+from benchmarks.errors import InputError
+from benchmarks.experiments import EXPERIMENTS
+from benchmarks.trials import METHODS, Request, plan
+from methods import registry
+from methods.interface import make_settings
+from methods.policy import HIDDEN, SIGMA_BOUNDS
+
+# Appendix B of the paper, tables a to e. "total iterations" of GPRIL are steps of models and policy; `?` is left out.
+GPRIL: dict[str, Any] = {
+    "batch_size": 256,
+    "gamma": 0.9,
+    "model_layers": 2,
+    "model_hidden": (500, 500),
+    "model_l2": 1e-2,
+    "sigma_floor": 0.1,
+    "gradient_clip": 100.0,
+    "policy_learning_rate": 1e-4,
+    "cross_episodes": True,
+    "warm_start": 0,
+    "beta_pi": 1.0,
+    "beta_d": 1.0,
+}
+GPRIL_CLIP = {
+    "replay_size": 50_000,
+    "model_updates": 15_000,
+    "policy_updates": 5_000,
+    "model_learning_rate": 2e-5,
+    "burn_in": 50_000,
+}
+GPRIL_PEG = {
+    "replay_size": 10_000,
+    "model_updates": 10_000,
+    "policy_updates": 1_000,
+    "model_learning_rate": 1e-5,
+    "burn_in": 0,
+}
+GAIL = {
+    "processes": 16,
+    "batch_size": 256,
+    "actor_steps": 3,
+    "discriminator_steps": 1,
+    "gamma": 0.995,
+    "kl": 0.01,
+    "discriminator_hidden": (150, 100),
+    "discriminator_learning_rate": 1e-4,
+    "entropy": 1.0,
+    "critic_hidden": (300, 200),
+    "critic_learning_rate": 5e-3,
+    "terminal": "always",
+    "warm_start": 0,
+}
+BC = {"batch_size": 256, "learning_rate": 1e-4, "l2": 1e-4}
+APPENDIX_B: dict[tuple[str, str], dict[str, Any]] = {
+    ("gpril", "clip"): GPRIL | GPRIL_CLIP,
+    ("gpril", "peg"): GPRIL | GPRIL_PEG,
+    ("gail", "clip"): GAIL,
+    ("gail", "peg"): GAIL,
+    ("bc", "clip"): BC,
+}
+TOTAL_ITERATIONS = {"clip": 2e6, "peg": 1e6}
+
+
+@pytest.mark.parametrize(("method", "task"), APPENDIX_B)
+def test_the_paper_profile_is_appendix_b(method: str, task: str) -> None:
+    profile = profiles.load("paper")
+    settings = make_settings(registry.resolve(method), profile.settings_of(method, task))
+    wanted = APPENDIX_B[method, task]
+    assert {name: getattr(settings, name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("task", TOTAL_ITERATIONS)
+def test_the_paper_profile_has_the_papers_iterations(task: str) -> None:
+    profile = profiles.load("paper")
+    budgets = {method: profile.budget_of(method, task, {}) for method in METHODS}
+    settings = APPENDIX_B["gpril", task]
+    share = settings["policy_updates"] / (settings["model_updates"] + settings["policy_updates"])
+    assert budgets["gpril"].policy_updates == int(TOTAL_ITERATIONS[task] * share)
+    iterations = budgets["gpril"].policy_updates / settings["policy_updates"]
+    assert budgets["gpril"].environment_steps >= iterations * 20 * 500, "20 full episodes an iteration"
+    assert budgets["gail"].environment_steps == 10**4 * 16 * 256
+    assert budgets["bc"].policy_updates == 5 * 10**6
+
+
+def test_the_policy_is_the_papers() -> None:
+    assert HIDDEN == (300, 200) and SIGMA_BOUNDS == (0.01, 0.1)
+    profile = profiles.load("paper")
+    assert (profile.suite.seeds, profile.evaluation.rollouts) == (8, 100)
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_every_profile_can_be_planned_for_every_experiment(name: str) -> None:
+    profile = profiles.load(name)
+    planned = plan(Request(profile, tuple(EXPERIMENTS.values())))
+    compared = [item for item in planned if item.row.experiment == "compare"]
+    assert len(compared) == 2 * 3 * profile.suite.seeds * len(profile.suite.demonstrations)
+    assert set(profile.settings) | set(profile.seconds) <= set(METHODS)
+    assert set(profile.budget) <= {"default", *METHODS}
+
+
+BAD_PROFILES = {
+    "unknown table": ("[suit]\nseeds = 1", "unknown key in the profile"),
+    "unknown key": ("[evaluation]\nrollouts = 5\nrollout = 3", "did you mean 'evaluation.rollouts'"),
+    "missing table": ("", "suite is missing"),
+    "wrong type": ("[suite]\nseeds = 'two'\ndemonstrations = [1]", "suite.seeds = 'two'"),
+    "out of range": ("[suite]\nseeds = 0\ndemonstrations = [1]", "suite.seeds = 0"),
+    "no TOML": ("[suite", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PROFILES)
+def test_a_wrong_profile_is_refused_by_name(tmp_path: Path, case: str) -> None:
+    text, said = BAD_PROFILES[case]
+    path = tmp_path / "own.toml"
+    path.write_text(f'summary = "mine"\n{text}')
+    with pytest.raises(InputError) as refused:
+        profiles.load(str(path))
+    assert said in str(refused.value) and "own.toml" in str(refused.value)
+
+
+def test_tasks_override_methods_override_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'summary = "mine"\n[suite]\nseeds = 1\ndemonstrations = [1]\n[evaluation]\nrollouts = 1\n'
+        "[budget.default]\nenvironment_steps = 1\npolicy_updates = 2\n[budget.bc]\npolicy_updates = 3\n"
+        "[budget.bc.peg]\npolicy_updates = 4\n[settings.bc]\nl2 = 0.1\nbatch_size = 8\n[settings.bc.peg]\nl2 = 0.2\n"
+    )
+    profile = profiles.load(str(path))
+    updates = [profile.budget_of(*place, {}).policy_updates for place in (("x", "peg"), ("bc", "clip"), ("bc", "peg"))]
+    assert updates == [2, 3, 4]
+    assert profile.budget_of("bc", "peg", {"policy_updates": 5}).model_dump() == {
+        "environment_steps": 1,
+        "policy_updates": 5,
+    }
+    assert profile.settings_of("bc", "clip") == {"l2": 0.1, "batch_size": 8}
+    assert profile.settings_of("bc", "peg") == {"l2": 0.2, "batch_size": 8}

@@ -1,0 +1,119 @@
+"""From requests to trials: everything resolved, every combination once, ids that mean something."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from benchmarks import experiments, profiles
+from benchmarks.errors import InputError
+from benchmarks.experiments import Experiment, Variant
+from benchmarks.records import Trial
+from benchmarks.trials import Planned, Request, parse_changes, plan
+from methods.bc import Settings as BcSettings
+
+QUICK = profiles.load("quick")
+COMPARE = experiments.EXPERIMENTS["compare"]
+PLACEBO = experiments.EXPERIMENTS["placebo"]
+
+
+def request(*chosen: Experiment, **changes: object) -> Request:
+    return dataclasses.replace(Request(QUICK, chosen or (COMPARE,)), **changes)  # type: ignore[arg-type]
+
+
+def labels(planned: list[Planned]) -> list[str]:
+    return list(dict.fromkeys(item.row.label for item in planned))
+
+
+def test_the_default_compares_three_methods_on_two_tasks() -> None:
+    planned = plan(request())
+    assert labels(planned) == ["gpril", "gail", "bc"]
+    assert list(dict.fromkeys(item.trial.task for item in planned)) == ["ClipInsertion-v0", "PegInsertion-v0"]
+    assert len({item.row.trial for item in planned}) == len(planned) == 2 * 3 * QUICK.suite.seeds
+
+
+def test_a_grid_has_every_combination_once() -> None:
+    planned = plan(request(methods=("bc",), tasks=("peg",), demonstrations=(5, 10), seeds=3))
+    assert [(t.trial.demonstrations.episodes, t.trial.seed) for t in planned] == [
+        (n, s) for n in (5, 10) for s in range(3)
+    ]
+    assert [item.row.trial for item in planned] == [item.trial.id for item in planned]
+
+
+def test_every_setting_is_spelled_out_and_changed_ones_are_in_the_label() -> None:
+    changes = parse_changes(["bc.l2=0.5", "bc.l2_grid=[0, 1]", "budget.policy_updates=77", "evaluation.rollouts=3"])
+    (item,) = plan(request(methods=("bc",), tasks=("peg",), seeds=1, changes=changes))
+    settings = item.trial.settings
+    assert set(settings) == {field.name for field in dataclasses.fields(BcSettings)}
+    assert (settings["l2"], settings["l2_grid"]) == (0.5, [0.0, 1.0])
+    assert item.trial.budget.policy_updates == 77 and item.trial.evaluation.rollouts == 3
+    assert item.row.label == "bc (l2=0.5, l2_grid=[0, 1], budget.policy_updates=77, evaluation.rollouts=3)"
+
+
+def test_ids_tell_apart_whatever_can_change_the_outcome() -> None:
+    (item,) = plan(request(methods=("bc",), tasks=("peg",), seeds=1))
+    trial = item.trial
+    others = [
+        trial.model_copy(update=update)
+        for update in (
+            {"seed": 1},
+            {"device": "cuda"},
+            {"settings": {**trial.settings, "l2": 0.3}},
+            {"budget": trial.budget.model_copy(update={"policy_updates": 1})},
+            {"evaluation": trial.evaluation.model_copy(update={"first_seed": 2})},
+            {"demonstrations": trial.demonstrations.model_copy(update={"every": 2})},
+        )
+    ]
+    assert len({trial.id, *(other.id for other in others)}) == 7
+    assert Trial.model_validate_json(trial.model_dump_json()).id == trial.id
+    assert plan(request(methods=("bc",), tasks=("peg",), seeds=1))[0].row.trial == trial.id
+
+
+def test_the_placebo_changes_gprils_control_alone() -> None:
+    planned = plan(request(PLACEBO, tasks=("peg",), seeds=1))
+    controls = {item.row.label: item.trial.settings.get("control") for item in planned}
+    assert controls == {
+        "gpril": "none",
+        "gpril, shuffled targets": "shuffled",
+        "gpril, self-imitation": "self",
+        "bc": None,
+    }
+    base = {**planned[0].trial.settings, "control": None}
+    assert all({**item.trial.settings, "control": None} == base for item in planned[:3])
+
+
+def test_experiments_share_their_trials() -> None:
+    planned = plan(request(COMPARE, PLACEBO, seeds=1))
+    shared = {item.row.trial for item in planned if item.row.experiment == "compare"}
+    shared &= {item.row.trial for item in planned if item.row.experiment == "placebo"}
+    assert len(shared) == 4, "gpril and bc on both tasks"
+
+
+def test_methods_and_tasks_narrow_an_experiment() -> None:
+    planned = plan(request(PLACEBO, methods=("bc", "gail"), tasks=("PegInsertion-v0",), seeds=1))
+    assert labels(planned) == ["bc"] and {item.trial.task for item in planned} == {"PegInsertion-v0"}
+    with pytest.raises(InputError, match="compares gpril, bc; --methods leaves none"):
+        plan(request(PLACEBO, methods=("gail",)))
+    clip_only = dataclasses.replace(PLACEBO, tasks=("clip",))
+    with pytest.raises(InputError, match=r"about ClipInsertion-v0; --tasks asks for others"):
+        plan(request(clip_only, tasks=("peg",)))
+
+
+def test_demonstration_options_of_a_variant_reach_the_trial() -> None:
+    states = Experiment(
+        "states",
+        "",
+        (
+            Variant("every tenth", "gpril", {"beta_pi": 0.0, "warm_start": 0}, every=10, states_alone=True),
+            Variant("final", "gpril", {"beta_pi": 0.0, "warm_start": 0}, final_only=True),
+        ),
+        tasks=("peg",),
+        demonstrations=(25,),
+    )
+    tenth, final = (item.trial.demonstrations for item in plan(request(states, seeds=1)))
+    assert (tenth.every, tenth.states_alone, tenth.episodes) == (10, True, 25)
+    assert final.final_only
+    needy = dataclasses.replace(states, variants=(Variant("bc", "bc", states_alone=True),))
+    with pytest.raises(InputError, match="needs the demonstrated actions"):
+        plan(request(needy))
