@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from nflows.distributions import StandardNormal
 from nflows.flows import Flow
-from nflows.transforms import CompositeTransform, MaskedAffineAutoregressiveTransform
+from nflows.transforms import CompositeTransform, MaskedAffineAutoregressiveTransform, ReversePermutation
 from nflows.transforms.base import Transform
 from torch import Tensor
 
-from methods.gpril.made import ConditionalMade
+from methods.gpril.made import MadeStack
 from methods.interface import MethodError
 
 
@@ -53,38 +53,40 @@ class FlowShape:
             raise MethodError(f"sigma_floor must be in [0, 1), since sigma starts at 1; it is {self.sigma_floor}")
 
 
-class Reverse(Transform):
-    """The dimensions in reverse order."""
-
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return inputs.flip(-1), inputs.new_zeros(len(inputs))
-
-    inverse = forward
-
-
 def _fast(shape: FlowShape) -> Transform:
-    return ConditionalMade(shape.features, shape.context, shape.hidden, shape.sigma_floor, shape.identity_start)
+    return MadeStack(shape.features, shape.context, shape.hidden, shape.layers, shape.sigma_floor, shape.identity_start)
 
 
 def _nflows(shape: FlowShape) -> Transform:
-    """nflows' own MADE: no floor, a random start, and a first dimension that ignores the context."""
+    """nflows' own MADEs: no floor, a random start, and a first dimension that ignores the context in each."""
     if len(set(shape.hidden)) > 1:
         raise MethodError(f"nflows' hidden layers must have equally many units, not {shape.hidden}; use kind 'fast'")
-    return MaskedAffineAutoregressiveTransform(
-        features=shape.features,
-        hidden_features=shape.hidden[0],
-        context_features=shape.context,
-        num_blocks=len(shape.hidden) - 1,
-        use_residual_blocks=False,
+    return _stack(
+        shape,
+        lambda: MaskedAffineAutoregressiveTransform(
+            features=shape.features,
+            hidden_features=shape.hidden[0],
+            context_features=shape.context,
+            num_blocks=len(shape.hidden) - 1,
+            use_residual_blocks=False,
+        ),
     )
 
 
+def _stack(shape: FlowShape, layer: Callable[[], Transform]) -> Transform:
+    """`shape.layers` layers, with the order of dimensions reversed between them."""
+    transforms = [layer()]
+    for _ in range(shape.layers - 1):
+        transforms += [ReversePermutation(shape.features), layer()]
+    return CompositeTransform(transforms)
+
+
 KINDS: dict[str, Callable[[FlowShape], Transform]] = {"fast": _fast, "nflows": _nflows}
-"""Name -> one layer of the stack; any conditional nflows transform can be added."""
+"""Name -> the transform of data into noise; any conditional one of nflows can be added."""
 
 
 def make_flow(shape: FlowShape, kind: str = "fast") -> Flow:
-    """A flow whose layers are of `kind`; `flow.log_prob(x [n, D], context=c [n, C])` is its log density [n].
+    """A flow of this kind; `flow.log_prob(x [n, D], context=c [n, C])` is its log density [n].
 
     Weights are drawn from torch's global generator.
 
@@ -93,10 +95,7 @@ def make_flow(shape: FlowShape, kind: str = "fast") -> Flow:
     """
     if kind not in KINDS:
         raise MethodError(f"there is no flow {kind!r}; there are: {', '.join(KINDS)}")
-    transforms: list[Transform] = [KINDS[kind](shape)]
-    for _ in range(shape.layers - 1):
-        transforms += [Reverse(), KINDS[kind](shape)]
-    return Flow(CompositeTransform(transforms), StandardNormal([shape.features]))
+    return Flow(KINDS[kind](shape), StandardNormal([shape.features]))
 
 
 @torch.no_grad()
