@@ -15,9 +15,11 @@ from typing import Protocol
 from filelock import BaseFileLock
 
 from benchmarks import provenance
+from benchmarks.errors import RunError
 from benchmarks.messages import NOTHING, Order, read_event
 from benchmarks.records import CurvePoint, Provenance, Record, Status, Trial, Usage, read_record
 from benchmarks.store import Store
+from methods import registry
 
 RETRIES = 2
 """How often a trial is started again whose process died without a result (killed, out of memory)."""
@@ -71,7 +73,7 @@ class LocalEngine:
             states: what `Store.state` said of each when it was planned; where that changed, another run has done it.
 
         Raises:
-            StoreError: a record could not be written. All workers are ended.
+            RunError: a record could not be written, or source files changed. All workers are ended.
             KeyboardInterrupt: as it comes. All workers are ended.
         """
         self._waiting = list(trials)
@@ -114,6 +116,7 @@ class LocalEngine:
 
     async def _do(self, trial: Trial) -> None:
         """Attempt a trial until it has a result, then keep it."""
+        self._require_same_code(trial)
         scratch = self._store.scratch(trial.id)
         for retries_left in reversed(range(RETRIES + 1)):
             self._view.started(trial)
@@ -125,6 +128,17 @@ class LocalEngine:
             scratch = self._store.scratch(trial.id)
         self._store.save(record, scratch / "policy")
         self._view.finished(record)
+
+    def _require_same_code(self, trial: Trial) -> None:
+        """Stop before trials of one run are made by different code; each of them would have to be repeated."""
+        digest = self._codes[trial.id]
+        files = provenance.source_files(registry.resolve(trial.method), trial.task)
+        if provenance.digest(files) != digest:
+            names = provenance.changed_files(self._store.code(digest), files)
+            raise RunError(
+                f"source files changed while trials were running ({', '.join(names)}); what is finished is kept. "
+                "Undo the change and run the same command to go on, or start afresh with --results NEW_FOLDER"
+            )
 
     async def _attempt(self, trial: Trial, scratch: Path) -> tuple[Record, bool]:
         """One worker's life: the record of its trial, and whether it died without a result."""

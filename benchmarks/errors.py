@@ -10,8 +10,8 @@ class InputError(ValueError):
     """The user asked for something that cannot be done. The command line prints it and exits with 2."""
 
 
-class StoreError(RuntimeError):
-    """The results folder cannot be used (full, read-only, gone). The command line prints it and exits with 1."""
+class RunError(RuntimeError):
+    """The run cannot go on (the disk is full, source files changed). The command line prints it and exits with 1."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -70,6 +70,11 @@ def digest(files: Mapping[str, str]) -> str:
     return hashlib.sha256(canonical(dict(files))).hexdigest()
 
 
+def changed_files(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """The files that differ, or are in one of them alone; none where the old ones are not known."""
+    return [name for name in {**old, **new} if old.get(name) != new.get(name)] if old else []
+
+
 def describe(code_digest: str) -> Provenance:
     """The provenance of a trial that starts now on this machine."""
     return Provenance(

@@ -82,7 +82,7 @@ def refuse_drift(store: Store, found: Survey) -> None:
     files = {
         name
         for i, record in other.items()
-        for name in _changed_files(store.code(record.provenance.code_digest), found.files[found.codes[i]])
+        for name in provenance.changed_files(store.code(record.provenance.code_digest), found.files[found.codes[i]])
     }
     raise InputError(
         f"{len(other)} of {len(found.records)} records in {store.root} were made by other code "
@@ -161,10 +161,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return [f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in keys]
-
-
-def _changed_files(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    return [name for name in {**old, **new} if old.get(name) != new.get(name)] if old else []
 
 
 def _some(items: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks import experiments, profiles
 from benchmarks.engine import LocalEngine
-from benchmarks.errors import InputError, StoreError
+from benchmarks.errors import InputError, RunError
 from benchmarks.overview import listing, show_plan
 from benchmarks.progress import Estimator, new_view
 from benchmarks.records import Plan
@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
         message, code = error.format_message(), 2
     except InputError as error:
         message, code = str(error), 2
-    except StoreError as error:
+    except RunError as error:
         message, code = str(error), 1
     except (KeyboardInterrupt, click.Abort):
         message = f"stopped; what is finished is kept. To go on: python -m benchmarks.run {shlex.join(given)}"

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from benchmarks.errors import InputError, StoreError
+from benchmarks.errors import InputError, RunError
 from benchmarks.records import Plan, Record, RecordError, canonical, read_plan, read_record
 
 
@@ -122,7 +122,7 @@ class Store:
         """Keep a trial's record (and its policy, a folder on the same disk); an earlier record becomes an attempt.
 
         Raises:
-            StoreError: it could not be written; earlier records are whole.
+            RunError: it could not be written; earlier records are whole.
         """
         trial = record.trial.id
         earlier = self._record_path(trial)
@@ -135,7 +135,7 @@ class Store:
         self._write(earlier, record.to_bytes())
 
     def save_attempt(self, record: Record) -> None:
-        """Keep the record of an attempt that will be made again; raises StoreError as `save` does."""
+        """Keep the record of an attempt that will be made again; raises RunError as `save` does."""
         self._keep_attempt(record.trial.id, record.to_bytes())
 
     def save_code(self, digest: str, files: Mapping[str, str]) -> None:
@@ -214,12 +214,12 @@ class Store:
             temporary.unlink(missing_ok=True)
             raise self._explain(path, error) from None
 
-    def _explain(self, path: Path, error: OSError) -> StoreError:
+    def _explain(self, path: Path, error: OSError) -> RunError:
         try:
             free = f"{shutil.disk_usage(self.root).free / 2**20:.0f} MiB free"
         except OSError:
             free = "free space unknown"
-        return StoreError(f"cannot write {path}: {error.strerror} ({free}); the records already written are whole")
+        return RunError(f"cannot write {path}: {error.strerror} ({free}); the records already written are whole")
 
     def _sweep(self) -> bool:
         """Remove what dead runs left; returns whether another one is alive."""

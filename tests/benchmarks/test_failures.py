@@ -142,3 +142,17 @@ def test_two_runs_share_the_work(bench: Bench) -> None:
     assert [run.returncode for run in runs] == [0, 0], said
     assert sorted(bench.starts()) == [0, 1, 2, 3]
     assert all(re.search(r"\[(\d)/\1\]", lines) for lines in said), "both end when all is done"
+
+
+def test_a_run_stops_when_source_files_change(bench: Bench, inline: None) -> None:
+    own = bench.folder / "own.py"
+    own.write_text(
+        "from pathlib import Path\nfrom tests.benchmarks.fakes import LeastSquares\n"
+        "class Mine(LeastSquares):\n    name = 'mine'\n    def fit(self, *given):\n"
+        "        if given[1].seeds.seed == 1:\n            Path(__file__).open('a').write('# changed')\n"
+        "        return super().fit(*given)\n"
+    )
+    outcome = bench.run(f"--methods={own}:Mine", "--jobs=1", "--seeds=4")
+    assert outcome.code == 1 and "source files changed while trials were running (own.py)" in outcome.err
+    good, changed = bench.records()
+    assert (good.status, changed.status) == ("ok", "failed") and "source files" in changed.error

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.errors import InputError, StoreError
+from benchmarks.errors import InputError, RunError
 from benchmarks.records import Plan, Record, read_record
 from benchmarks.store import Store
 from tests.benchmarks import examples
@@ -60,7 +60,7 @@ def test_a_full_disk_is_reported_and_leaves_earlier_records_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, step, full)
-        with pytest.raises(StoreError, match=rf"{later.trial.id}\.json: No space left.*MiB free"):
+        with pytest.raises(RunError, match=rf"{later.trial.id}\.json: No space left.*MiB free"):
             store.save(later)
     assert names(store.root / "records") == [f"{earlier.trial.id}.json"]
     assert store.read([earlier.trial.id])[0] == {earlier.trial.id: earlier}
