@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from benchmarks.progress import Estimator, duration
 from benchmarks.provenance import find_task
 from benchmarks.records import Trial
 from benchmarks.resume import Survey
+from benchmarks.trials import short_task
 from methods import registry
 from methods.interface import MethodError
 
@@ -42,14 +44,14 @@ def _summary(method: str) -> str:
 
 def show_plan(found: Survey, estimator: Estimator, jobs: int, console: Console) -> None:
     """Print what would be done: a row for each experiment, task, variant and number of demonstrations."""
-    table = Table("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each")
+    table = Table("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each", box=SIMPLE)
     for column in table.columns[3:]:
         column.justify = "right"
     to_do = {trial.id for trial in found.to_do}
     groups: dict[tuple[str, str, str, str], list[Trial]] = {}
     for item in found.planned:
         episodes = str(item.trial.demonstrations.episodes)
-        place = (item.row.experiment, item.trial.task, item.row.label, episodes)
+        place = (item.row.experiment, short_task(item.trial.task), item.row.label, episodes)
         groups.setdefault(place, []).append(item.trial)
     for place, trials in groups.items():
         statuses = [found.records[trial.id].status for trial in trials if trial.id in found.records]

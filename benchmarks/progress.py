@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -25,7 +24,7 @@ class Estimator:
 
     def __init__(self, profile: Profile, records: Sequence[Record]) -> None:
         self._guesses = profile.seconds
-        self._known: dict[tuple[str, str], list[float]] = {}
+        self._known: dict[tuple[str, str], tuple[float, int]] = {}  # seconds in all, and trials
         for record in records:
             self.learn(record)
 
@@ -33,12 +32,15 @@ class Estimator:
         """Take a record into account; failed ones ended early and say nothing."""
         if record.status == "ok":
             seconds = record.usage.training_seconds + record.usage.evaluation_seconds + START_SECONDS
-            self._known.setdefault((record.trial.method, record.trial.task), []).append(seconds)
+            total, count = self._known.get((record.trial.method, record.trial.task), (0.0, 0))
+            self._known[record.trial.method, record.trial.task] = total + seconds, count + 1
 
     def seconds(self, trial: Trial) -> float:
         """Expected duration of a trial."""
-        known = self._known.get((trial.method, trial.task))
-        return fmean(known) if known else self._guesses.get(trial.method, UNKNOWN_SECONDS)
+        if known := self._known.get((trial.method, trial.task)):
+            total, count = known
+            return total / count
+        return self._guesses.get(trial.method, UNKNOWN_SECONDS)
 
     @property
     def guessing(self) -> bool:

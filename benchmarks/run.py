@@ -19,7 +19,7 @@ from benchmarks.progress import Estimator, new_view
 from benchmarks.records import Plan
 from benchmarks.resume import Survey, doubts, refuse_drift, refuse_mixture, survey
 from benchmarks.store import Store
-from benchmarks.trials import Request, parse_changes, plan
+from benchmarks.trials import Request, parse_changes, plan, short_task
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -112,7 +112,7 @@ def _run(store: Store, found: Survey, estimator: Estimator, jobs: int, timeout: 
         return
     longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
     names = {
-        item.row.trial: f"{item.row.label}, {item.trial.task}, "
+        item.row.trial: f"{item.row.label}, {short_task(item.trial.task)}, "
         f"{item.trial.demonstrations.episodes} demonstrations, seed {item.trial.seed}"
         for item in found.planned
     }

@@ -104,6 +104,11 @@ def resolve_task(name: str) -> str:
     return task
 
 
+def short_task(task: str) -> str:
+    """The short name of a task, or its id where it has none."""
+    return next((name for name, identity in envs.TASKS.items() if identity == task), task)
+
+
 def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
     numbers = request.demonstrations or experiment.demonstrations or tuple(request.profile.suite.demonstrations)
     seeds = range(request.profile.suite.seeds if request.seeds is None else request.seeds)
@@ -129,7 +134,7 @@ def _first_trial(request: Request, variant: Variant, task: str, digest: str) -> 
     """The trial of a variant with one demonstration and seed 0; the others differ in these alone."""
     method = _resolve(variant.method)
     profile, changes = request.profile, request.changes
-    short = next((name for name, id_ in envs.TASKS.items() if id_ == task), task)
+    short = short_task(task)
     values = profile.settings_of(method.name, short) | dict(variant.settings) | dict(changes.get(method.name, {}))
     try:
         settings = make_settings(method, values)
