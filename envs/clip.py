@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import mujoco
-import numpy as np
 
 from envs.insertion import InsertionEnv
 from envs.parameters import InsertionParameters
@@ -34,10 +33,10 @@ class ClipParameters(InsertionParameters):
     prong_width: float = 0.012
     prong_length: float = 0.040
     bridge_height: float = 0.020  # the part between the fingers that carries the prongs
-    barb_radius: float = 0.003
+    barb_radius: float = 0.002
     barb_overhang: float = 0.003  # beyond the prong's outer face
     rigid_prongs: bool = False  # True removes the hinges: such a clip cannot enter
-    prong_stiffness: float = 2.5  # Nm/rad, at the hinge where the prong meets the bridge
+    prong_stiffness: float = 1.5  # Nm/rad, at the hinge where the prong meets the bridge
     prong_damping: float = 0.03  # Nm s/rad
     prong_armature: float = 1e-4  # kg m^2
     prong_range: float = 0.35
@@ -113,6 +112,6 @@ class ClipInsertionEnv(InsertionEnv):
         add_floor(spec, p.block_half_size, p.cavity_depth)
 
     def _is_held(self) -> bool:
-        barbs = self.in_socket_frame(self.data.site_xpos[self._barbs])
-        lip = self.parameters.lip_thickness + self.parameters.barb_radius
-        return bool((barbs[:, 2] < -lip).all() and (np.abs(barbs[:, 0]) > self.parameters.lip_half_gap).all())
+        barbs = [self.in_socket_frame(self.data.site_xpos[barb]) for barb in self._barbs]
+        p = self.parameters
+        return all(z < -p.lip_thickness - p.barb_radius and abs(x) > p.lip_half_gap for x, _, z in barbs)

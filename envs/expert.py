@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from envs.insertion import InsertionEnv
-from envs.kinematics import joint_velocity, rotation_about, rotation_error
+from envs.kinematics import TOOL_DOWN, joint_velocity, product, rotation_about, rotation_error
 from envs.parameters import JOINTS
-
-_TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +23,11 @@ class ExpertSettings:
     noise: float = 1.0  # scales both noise levels; 0 is a perfect operator
     lag: float = 0.05  # time constant with which the hand follows the intended velocity
     time_constant: float = 0.25  # of the Ornstein-Uhlenbeck noise added to the velocity
-    linear_noise: float = 0.008  # standard deviation in m/s at noise 1
-    angular_noise: float = 0.05  # and in rad/s
+    linear_noise: float = 0.007  # standard deviation in m/s at noise 1
+    angular_noise: float = 0.04  # and in rad/s
 
     gain: float = 3.0  # 1/s, from a pose error to the velocity that corrects it
-    linear_speed: float = 0.045
+    linear_speed: float = 0.035
     angular_speed: float = 0.3
     insertion_speed: float = 0.04
     hover_height: float = 0.025  # above the mouth, where the part is aligned before it goes in
@@ -65,10 +64,11 @@ class Expert:
         """The next action [7] in [-1, 1]."""
         env, keep = self._env, self._remember
         self._velocity += self._follow * (self._intended_twist() - self._velocity)
-        self._noise = keep * self._noise + np.sqrt(1 - keep**2) * self._rng.standard_normal(6)
+        self._noise = keep * self._noise + math.sqrt(1 - keep**2) * self._rng.standard_normal(6)
         twist = self._velocity + self._noise_scale * self._noise
-        posture_error = np.asarray(env.parameters.posture) - env.data.qpos[:JOINTS]
-        velocity = joint_velocity(env.tip_jacobian(), twist, posture_error)
+        # One second is how fast the elbow drifts back to where the preferred posture has it.
+        homewards = np.asarray(env.parameters.posture) - env.data.qpos[:JOINTS]
+        velocity = joint_velocity(env.tip_jacobian(), twist, homewards)
         return np.clip(velocity / env.parameters.max_joint_velocity, -1.0, 1.0).astype(np.float32)
 
     def _intended_twist(self) -> np.ndarray:
@@ -78,30 +78,32 @@ class Expert:
         second attempt without any memory of the first.
         """
         env, s = self._env, self._settings
-        tip = env.in_socket_frame(env.tip_position())
+        x, y, z = env.in_socket_frame(env.tip_position())
         turn = rotation_error(self._fitting_rotation(), env.tip_rotation())
-        misalignment = np.hypot(tip[0], tip[1]) + s.lever * float(np.linalg.norm(turn))
-        lift = np.clip((misalignment - s.near_miss) / (s.far_miss - s.near_miss), 0.0, 1.0)
+        misalignment = math.hypot(x, y) + s.lever * math.hypot(*turn)
+        lift = min(max((misalignment - s.near_miss) / (s.far_miss - s.near_miss), 0.0), 1.0)
+        vertical = -s.insertion_speed
         if lift > 0:
-            linear = np.array([-tip[0], -tip[1], lift * s.hover_height - tip[2]]) * s.gain
-            linear[2] = max(linear[2], -s.insertion_speed) if tip[2] < s.hover_height else linear[2]
-        else:
-            linear = np.array([-tip[0] * s.gain, -tip[1] * s.gain, -s.insertion_speed])
-        linear = _limit(linear, s.linear_speed)
-        return np.concatenate([env.socket_rotation() @ linear, _limit(s.gain * turn, s.angular_speed)])
+            vertical = s.gain * (lift * s.hover_height - z)
+            if z < s.hover_height:
+                vertical = max(vertical, -s.insertion_speed)
+        linear = _limit(np.array([-s.gain * x, -s.gain * y, vertical]), s.linear_speed)
+        return np.concatenate([product(env.socket_rotation(), linear), _limit(s.gain * turn, s.angular_speed)])
 
     def _fitting_rotation(self) -> np.ndarray:
         """The orientation [3, 3] nearest to the tool's at which the part fits the socket."""
-        env, step = self._env, 2 * np.pi / self._env.parameters.symmetry
-        fitting = env.socket_rotation() @ _TOOL_DOWN
-        relative = fitting.T @ env.tip_rotation()
-        yaw = np.arctan2(relative[1, 0], relative[0, 0])
-        return fitting @ rotation_about(2, step * np.round(yaw / step))
+        env, step = self._env, 2 * math.pi / self._env.parameters.symmetry
+        fitting = product(env.socket_rotation(), TOOL_DOWN)
+        relative = product(fitting.T, env.tip_rotation())
+        yaw = math.atan2(relative[1, 0], relative[0, 0])
+        return product(fitting, rotation_about(2, step * round(yaw / step)))
 
 
 def _decay(period: float, time_constant: float) -> float:
-    return float(np.exp(-period / time_constant)) if time_constant else 0.0
+    """What is left after `period` of something that fades with `time_constant`, both in s."""
+    return math.exp(-period / time_constant) if time_constant else 0.0
 
 
 def _limit(vector: np.ndarray, length: float) -> np.ndarray:
-    return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))
+    """The vector, shortened to `length` where it is longer."""
+    return vector * min(1.0, length / max(math.hypot(*vector), 1e-9))

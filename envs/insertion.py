@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -9,12 +10,11 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from envs.kinematics import rotation_about, site_jacobian, solve_posture
+from envs.kinematics import TOOL_DOWN, product, rotation_about, site_jacobian, solve_posture
 from envs.parameters import JOINTS, InsertionParameters
 from envs.scene import add_hand, compile_scene, load_scene
 
 END_REASONS = ("", "success", "workspace", "timeout", "unstable")
-_TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 
 
 class ActionError(ValueError):
@@ -54,7 +54,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         height: int = 480,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode {render_mode!r}: use None or one of {self.metadata['render_modes']}")
+            raise ValueError(f"render_mode {render_mode!r}: None, 'human' or 'rgb_array' is needed")
         self.parameters = parameters
         self.render_mode = render_mode
         self.horizon = parameters.horizon
@@ -72,7 +72,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         self._tilt = self.model.body("tilt").mocapid[0]
         self._joint_low, self._joint_high = self.model.jnt_range[:JOINTS].T.copy()
         self._workspace = np.array([parameters.workspace_low, parameters.workspace_high])
-        self._least_upright = np.cos(parameters.workspace_lean)
+        self._least_upright = math.cos(parameters.workspace_lean)
         self._substeps = parameters.substeps
 
         size = 2 * JOINTS + JOINTS * parameters.observe_forces + 7
@@ -109,19 +109,22 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
 
         # The inverse kinematics scribbles over the data, so it runs before everything is set back.
         home = self.model.body_pos[self.model.body("tilt").id] + self.model.site_pos[self._mouth]
-        rotation = _TOOL_DOWN @ rotation_about(2, yaw) @ rotation_about(1, pitch) @ rotation_about(0, roll)
+        turn = product(rotation_about(1, pitch), rotation_about(0, roll))
+        rotation = product(product(TOOL_DOWN, rotation_about(2, yaw)), turn)
         position = home + [0, 0, p.start_height] + offset
         joints = solve_posture(self.model, self.data, self._tip, position, rotation, np.array(p.posture))
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:JOINTS] = joints
         half_pan, half_tilt = angles["pan"] / 2, angles["tilt"] / 2
-        pan = np.array([np.cos(half_pan), 0, 0, np.sin(half_pan)])
-        tilt = np.array([np.cos(half_tilt), 0, np.sin(half_tilt), 0])
+        pan = np.array([math.cos(half_pan), 0, 0, math.sin(half_pan)])
+        tilt = np.array([math.cos(half_tilt), 0, math.sin(half_tilt), 0])
+        self._socket = np.empty(4)
+        mujoco.mju_mulQuat(self._socket, pan, tilt)
+        self._socket *= 1 if self._socket[0] >= 0 else -1
         self.data.mocap_quat[self._pan] = pan
-        mujoco.mju_mulQuat(self.data.mocap_quat[self._tilt], pan, tilt)
+        self.data.mocap_quat[self._tilt] = self._socket
         mujoco.mj_forward(self.model, self.data)
 
-        self._socket = self.data.mocap_quat[self._tilt] * (1 if self.data.mocap_quat[self._tilt][0] >= 0 else -1)
         self._mouth_position = self.data.site_xpos[self._mouth].copy()
         self._mouth_rotation = self.data.site_xmat[self._mouth].reshape(3, 3).copy()
         self._steps, self._end_reason = 0, ""
@@ -163,7 +166,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         if self.render_mode == "rgb_array":
             camera, width, height = self._view
             if self._renderer is None:
-                self._renderer = mujoco.Renderer(self.model, height, width)
+                self._renderer = _renderer(self.model, width, height)
             self._renderer.update_scene(self.data, camera)
             return self._renderer.render()
         if self.render_mode == "human":
@@ -184,8 +187,8 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     # What the scripted expert and tests look at
 
     def in_socket_frame(self, position: np.ndarray) -> np.ndarray:
-        """World positions [..., 3] (m) in the frame of the socket's mouth, z out of the socket."""
-        return (position - self._mouth_position) @ self._mouth_rotation
+        """A world position [3] (m) in the frame of the socket's mouth, z out of the socket."""
+        return product(self._mouth_rotation.T, position - self._mouth_position)
 
     def socket_rotation(self) -> np.ndarray:
         """Orientation [3, 3] of the socket in the world."""
@@ -201,7 +204,6 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
 
     def tip_jacobian(self) -> np.ndarray:
         """Jacobian [6, 7] of the tip, linear above angular, in the world frame."""
-        mujoco.mj_comPos(self.model, self.data)
         return site_jacobian(self.model, self.data, self._tip, JOINTS)
 
     @property
@@ -221,7 +223,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         p, data = self.parameters, self.data
         if data.warning.number.any() or not (np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()):
             return "unstable"
-        lateral = np.hypot(tip[0], tip[1])
+        lateral = math.hypot(tip[0], tip[1])
         if self._depth >= p.success_depth and lateral < p.success_lateral and self._is_held():
             return "success"
         joints, position = data.qpos[:JOINTS], data.site_xpos[self._tip]
@@ -248,3 +250,12 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
             "time": self.time,
             "depth": float(self._depth),
         }
+
+
+def _renderer(model: mujoco.MjModel, width: int, height: int) -> mujoco.Renderer:
+    try:
+        return mujoco.Renderer(model, height, width)
+    except Exception as error:  # each OpenGL library fails in its own way
+        raise RuntimeError(
+            f"cannot draw pictures ({error}): without a display, set MUJOCO_GL=egl or MUJOCO_GL=osmesa first"
+        ) from error

@@ -11,7 +11,8 @@ from envs.parameters import InsertionParameters
 
 TOOL, SOCKET = "tool", "socket"  # collision groups: parts of one touch parts of the other, nothing else collides
 BOX = mujoco.mjtGeom.mjGEOM_BOX
-_SIDES = ((0, 1), (0, -1), (1, 1), (1, -1))  # (axis, sign) of an opening's four sides
+# An opening's four sides as (axis, sign, material): one is clear, so that pictures show what happens inside.
+_SIDES = ((0, 1, "socket"), (0, -1, "socket"), (1, 1, "socket"), (1, -1, "window"))
 
 
 def load_scene() -> mujoco.MjSpec:
@@ -54,7 +55,7 @@ def add_opening(
     add_walls(spec, edge, (parameters.socket_half_size,) * 2, -parameters.plate_thickness, 0.0)
     tilt, mouth = spec.body("tilt"), spec.site("mouth").pos[2]
     thickness = chamfer / 2
-    for axis, sign in _SIDES:
+    for axis, sign, material in _SIDES:
         # A flat bar leaning by 45 degrees whose upper face joins the plate's edge to the wall's.
         inset = thickness / 2 / np.sqrt(2)
         position = np.zeros(3)
@@ -64,7 +65,7 @@ def add_opening(
         turn[2 - axis] = np.sin(np.pi / 8) * (-sign if axis == 0 else sign)
         size = np.full(3, edge[1 - axis])
         size[axis], size[2] = chamfer / np.sqrt(2), thickness / 2
-        tilt.add_geom(spec.find_default(SOCKET), type=BOX, pos=position, size=size, quat=turn)
+        tilt.add_geom(spec.find_default(SOCKET), type=BOX, pos=position, size=size, quat=turn, material=material)
 
 
 def add_walls(
@@ -75,12 +76,12 @@ def add_walls(
     Heights are relative to the mouth.
     """
     tilt, mouth = spec.body("tilt"), spec.site("mouth").pos[2]
-    for axis, sign in _SIDES:
+    for axis, sign, material in _SIDES:
         across = outer[1] if axis == 0 else inner[0]
         corners = np.array([[sign * inner[axis], -across, mouth + low], [sign * outer[axis], across, mouth + high]])
         if axis == 1:
             corners[:, :2] = corners[:, 1::-1]
-        add_box(spec, tilt, SOCKET, corners.min(axis=0), corners.max(axis=0))
+        add_box(spec, tilt, SOCKET, corners.min(axis=0), corners.max(axis=0), material=material)
 
 
 def add_floor(spec: mujoco.MjSpec, half: tuple[float, float], depth: float) -> None:
