@@ -1,0 +1,70 @@
+"""The figures as files: one look for all, a style for each method, and nothing in them that varies between runs."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import seaborn as sns
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from analysis.load import Results
+from analysis.plots import PLOTS, Line, Style
+from analysis.series import Series
+from analysis.tables import PIPELINE_CHECK
+
+DPI = 150
+LOOK = {
+    "figure.constrained_layout.use": True,
+    "axes.titlesize": "medium",
+    "pdf.fonttype": 42,  # letters stay letters
+    "text.parse_math": False,  # a label may hold a dollar sign
+}
+
+# A method's place in this row, and after it in the plan, is its place in the colour-blind safe palette and the markers.
+KNOWN_METHODS = ("gpril", "gail", "bc")
+MARKERS = "osD^vP*X<>"
+LINES: tuple[Line, ...] = ("-", "--", "-.", ":")
+
+
+def styles(results: Results) -> dict[str, Style]:
+    """The style of each label, in the order of the plan and the same in every figure.
+
+    A method keeps its colour: its further labels are paler, with another marker and another line.
+    """
+    palette = sns.color_palette("colorblind")
+    pairs = results.scores[["label", "method"]].drop_duplicates().sort_values(["label", "method"])
+    methods = list(dict.fromkeys([*KNOWN_METHODS, *pairs["method"]]))
+    drawn = dict.fromkeys(methods, 0)
+    chosen: dict[str, Style] = {}
+    for label, method in zip(pairs["label"], pairs["method"], strict=True):
+        if label in chosen:  # one label for several methods: the first one's style
+            continue
+        place, variant = methods.index(method), drawn[method]
+        drawn[method] += 1
+        paleness = 0.7 * (1 - 0.5**variant)
+        red, green, blue = (part + paleness * (1 - part) for part in palette[place % len(palette)])
+        marker = MARKERS[(place + 3 * variant) % len(MARKERS)]
+        chosen[label] = Style((red, green, blue), marker, LINES[variant % len(LINES)])
+    return chosen
+
+
+def draw(series: Series, look: dict[str, Style], profile: str) -> dict[str, bytes]:
+    """File name -> content: one figure as PNG and as PDF.
+
+    Args:
+        series: what to draw.
+        look: the style of each label.
+        profile: of the run; the figures of "smoke" say that they mean nothing.
+    """
+    files = {}
+    with rc_context(sns.axes_style("whitegrid") | sns.plotting_context("paper", font_scale=1.1) | LOOK):
+        figure = PLOTS[series.kind](series, look)
+        if profile == "smoke":
+            figure.suptitle(PIPELINE_CHECK, color="firebrick", fontsize="large", fontweight="bold")
+        FigureCanvasAgg(figure)
+        for extension, unwanted in (("png", "Software"), ("pdf", "CreationDate")):
+            buffer = BytesIO()
+            figure.savefig(buffer, format=extension, dpi=DPI, metadata={unwanted: None})
+            files[f"{series.name}.{extension}"] = buffer.getvalue()
+    return files

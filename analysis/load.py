@@ -1,0 +1,218 @@
+"""From the files of a results folder to tidy frames; nothing here is computed beyond counting and looking up.
+
+A results folder holds `plan.json` (which trials belong to which experiment) and `records/<trial id>.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+
+from benchmarks.records import Mode, Plan, Record, RecordError, read_plan, read_record
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+CURVE_TYPES: dict[str, str] = {
+    "trial": "str",
+    "point": "int64",
+    "progress": "float64",
+    "environment_steps": "int64",
+    "episodes": "int64",
+    "gradient_steps": "int64",
+    "training_seconds": "float64",
+    "sampled": "float64",
+    "mean": "float64",
+}
+ROLLOUT_TYPES = {
+    "trial": "str",
+    "mode": "str",
+    "seed": "int64",
+    "success": "bool",
+    "seconds": "float64",
+    "end": "str",
+}
+GROUP = ["experiment", "task", "demonstrations", "label"]
+
+
+class ResultsError(ValueError):
+    """A folder holds no results that could be reported; the message says what is missing and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results folder holds, one frame a kind of row.
+
+    `experiment`, `label`, `task` and `mode` are ordered categories: experiments and labels in the order of the plan,
+    tasks in the order of its trials, "sampled" before "mean".
+
+    Attributes:
+        profile: the profile that was run.
+        scores: a row a (experiment, task, demonstrations, label, seed, mode), sorted so: trial, method, status, error;
+            `success`, the share of successful final roll-outs, and `best`, the largest share on the learning curve
+            (NaN without one), both in [0, 1] and 0 unless the status is "ok"; `rollouts` and `successes`, final counts;
+            and what the trial used: environment_steps, episodes, gradient_steps, training_seconds,
+            evaluation_seconds, peak_memory_mib.
+        curve: a row a (trial, point) of a learning curve: progress in [0, 1], environment_steps, episodes,
+            gradient_steps, training_seconds, and the success in each mode.
+        rollouts: a row a final roll-out of a trial with status "ok": trial, mode, seed, success, seconds, end.
+        missing: planned trials without a usable record: experiment, label, trial.
+        provenance: a row a record: trial, method, task, code_digest, commit, started, threads, machine, versions.
+        notices: lines for the reader about files and records that were left out or look wrong.
+    """
+
+    profile: str
+    scores: pd.DataFrame
+    curve: pd.DataFrame
+    rollouts: pd.DataFrame
+    missing: pd.DataFrame
+    provenance: pd.DataFrame
+    notices: tuple[str, ...]
+
+
+def load(directory: Path) -> Results:
+    """Read the plan and the records of a results folder.
+
+    Damaged files are named in `notices` and never used, as are records that the plan does not know.
+
+    Raises:
+        ResultsError: the folder, its plan or every usable record is missing, or the plan is damaged.
+    """
+    plan = _read_plan(directory)
+    planned = {row.trial for row in plan.rows}
+    notices: list[str] = []
+    columns = _Columns()
+    for record in _read_records(directory, planned, notices):
+        columns.add(record)
+    if not columns.trials:
+        problems = "".join(f"\n{notice}" for notice in notices)
+        raise ResultsError(f"{directory} holds no usable record of the {len(planned)} planned trials{problems}")
+
+    rows = pd.DataFrame([row.model_dump() for row in plan.rows], columns=["experiment", "label", "trial"])
+    rows = rows.drop_duplicates(ignore_index=True)
+    trials = rows.merge(pd.DataFrame(columns.trials), on="trial")
+    for name in ("experiment", "label"):
+        rows[name] = pd.Categorical(rows[name], rows[name].unique(), ordered=True)
+        trials[name] = pd.Categorical(trials[name], rows[name].cat.categories, ordered=True)
+    trials["task"] = pd.Categorical(trials["task"], trials["task"].unique(), ordered=True)
+    curve = pd.DataFrame(columns.curve).astype(CURVE_TYPES)
+    rollouts = pd.DataFrame(columns.rollouts).astype(ROLLOUT_TYPES)
+    rollouts["mode"] = pd.Categorical(rollouts["mode"], MODES, ordered=True)
+    scores = _scores(trials, curve, rollouts)
+    provenance = pd.DataFrame(columns.provenance)
+    notices += _suspicions(scores, provenance)
+    missing = rows[~rows["trial"].isin(trials["trial"])].reset_index(drop=True)
+    return Results(plan.profile, scores, curve, rollouts, missing, provenance, tuple(notices))
+
+
+class _Columns:
+    """Grows the frames' columns record by record, so that no more than one record is held at a time."""
+
+    def __init__(self) -> None:
+        self.trials: list[dict[str, Any]] = []
+        self.provenance: list[dict[str, Any]] = []
+        self.curve: dict[str, list[Any]] = {name: [] for name in CURVE_TYPES}
+        self.rollouts: dict[str, list[Any]] = {name: [] for name in ROLLOUT_TYPES}
+
+    def add(self, record: Record) -> None:
+        trial = record.trial
+        key = trial.id
+        self.trials.append(
+            {
+                "trial": key,
+                "method": trial.method,
+                "task": trial.task,
+                "demonstrations": trial.demonstrations.episodes,
+                "seed": trial.seed,
+                "status": record.status,
+                "error": record.error,
+                **record.usage.model_dump(),
+            }
+        )
+        made_by = record.provenance
+        self.provenance.append(
+            {
+                "trial": key,
+                "method": trial.method,
+                "task": trial.task,
+                **made_by.model_dump(),
+                "machine": ", ".join(f"{name}: {value}" for name, value in sorted(made_by.machine.items())),
+                "versions": ", ".join(f"{name} {value}" for name, value in sorted(made_by.versions.items())),
+            }
+        )
+        _extend(self.curve, trial=[key] * len(record.curve), point=range(len(record.curve)))
+        for name in CURVE_TYPES.keys() - {"trial", "point"}:
+            self.curve[name].extend(getattr(point, name) for point in record.curve)
+        for mode, rollouts in record.final.items() if record.status == "ok" else ():
+            _extend(self.rollouts, trial=[key] * len(rollouts), mode=[mode] * len(rollouts))
+            for name in ROLLOUT_TYPES.keys() - {"trial", "mode"}:
+                self.rollouts[name].extend(getattr(rollout, name) for rollout in rollouts)
+
+
+def _extend(columns: dict[str, list[Any]], **values: Iterable[Any]) -> None:
+    for name, more in values.items():
+        columns[name].extend(more)
+
+
+def _read_plan(directory: Path) -> Plan:
+    if not directory.is_dir():
+        raise ResultsError(f"{directory} is not a folder; name one that holds results, such as results/quick")
+    path = directory / "plan.json"
+    try:
+        return read_plan(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        mend = f"name a results folder, or run `python -m benchmarks.run --results {directory}`, which writes it"
+        raise ResultsError(f"{directory} holds no plan.json, so its records cannot be told apart: {mend}") from None
+    except (RecordError, OSError) as error:
+        raise ResultsError(str(error)) from None
+
+
+def _read_records(directory: Path, planned: set[str], notices: list[str]) -> Iterator[Record]:
+    """Records of the plan, in the order of their names; what is wrong with the others is added to `notices`."""
+    strangers = []
+    for path in sorted((directory / "records").glob("*.json")):
+        if path.stem not in planned:
+            strangers.append(path.stem)
+            continue
+        try:
+            record = read_record(path.read_bytes(), str(path))
+        except (RecordError, OSError) as error:
+            notices.append(f"not used: {error}")
+            continue
+        if record.trial.id != path.stem:
+            notices.append(f"not used: {path}: it holds trial {record.trial.id}, not the one in its name")
+            continue
+        yield record
+    if strangers:
+        shown = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
+        notices.append(f"left out, since the plan does not name them: {len(strangers)} records ({shown})")
+
+
+def _scores(trials: pd.DataFrame, curve: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
+    """The trials' rows, once for each mode, with what was achieved in it."""
+    key = ["trial", "mode"]
+    counts = rollouts.groupby(key, observed=True)["success"].agg(rollouts="size", successes="sum")
+    best = curve.groupby("trial")[list(MODES)].max().melt(var_name="mode", value_name="best", ignore_index=False)
+    scores = trials.merge(pd.DataFrame({"mode": MODES}), how="cross")
+    scores = scores.join(counts, on=key).join(best.set_index("mode", append=True), on=key)
+    scores = scores.fillna({"rollouts": 0, "successes": 0}).astype({"rollouts": int, "successes": int})
+    scores["success"] = scores["successes"] / scores["rollouts"].clip(lower=1)
+    scores["best"] = scores["best"].where(scores["status"] == "ok", 0.0)
+    scores["mode"] = pd.Categorical(scores["mode"], MODES, ordered=True)
+    return scores.sort_values([*GROUP, "seed", "trial", "mode"], ignore_index=True)
+
+
+def _suspicions(scores: pd.DataFrame, provenance: pd.DataFrame) -> list[str]:
+    """Lines about rows that should perhaps not stand side by side."""
+    notices = []
+    for (method, task), digests in provenance.groupby(["method", "task"])["code_digest"]:
+        if digests.nunique() > 1:
+            notices.append(f"{method} on {task}: made by {digests.nunique()} different versions of the code")
+    trials = scores[scores["mode"] == MODES[0]]
+    twins = trials.groupby([*GROUP, "seed"], observed=True).size()
+    for experiment, task, demonstrations, label in dict.fromkeys(key[:-1] for key in twins[twins > 1].index):
+        where = f"{experiment}, {task}, {demonstrations} demonstrations, {label}"
+        notices.append(f"{where}: different trials share a seed and a label; each is counted")
+    return notices

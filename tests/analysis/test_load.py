@@ -1,0 +1,139 @@
+"""Reading a results folder: what is counted, what is left out, and what is said about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.load import ResultsError, load
+from benchmarks.records import Plan, PlanRow
+from tests.analysis.synthetic import Folder, comparison, make_record, record_path
+
+
+def test_one_row_a_trial_and_mode(tmp_path: Path) -> None:
+    folder = Folder()
+    record = folder.add("BC", make_record(success={"sampled": 0.75, "mean": 0.4}, rollouts=20))
+    results = load(folder.write(tmp_path))
+    assert results.scores["mode"].tolist() == ["sampled", "mean"]
+    assert results.scores["success"].tolist() == [0.75, 0.4]
+    assert results.scores["successes"].tolist() == [15, 8]
+    assert results.scores["rollouts"].tolist() == [20, 20]
+    assert results.scores["best"].tolist() == [max(point.sampled for point in record.curve), 0.4]
+    assert results.scores["trial"].unique().tolist() == [record.trial.id]
+    assert results.scores["gradient_steps"].tolist() == [1_000, 1_000]
+    assert results.curve["point"].tolist() == list(range(6))
+    assert len(results.rollouts) == 40
+    assert results.missing.empty and not results.notices
+
+
+def test_rows_follow_the_plan_not_the_alphabet(tmp_path: Path) -> None:
+    folder = Folder()
+    for label, method, task in [("Z", "z", "peg"), ("A", "a", "clip")]:
+        for seed in (1, 0):
+            folder.add(label, make_record(method, task, seed=seed))
+    scores = load(folder.write(tmp_path)).scores
+    assert scores["label"].unique().tolist() == ["Z", "A"]
+    assert scores["task"].unique().tolist() == ["peg", "clip"]
+    assert scores["seed"].tolist() == [0, 0, 1, 1] * 2
+
+
+@pytest.mark.parametrize("status", ["failed", "diverged", "timed out"])
+def test_a_trial_that_did_not_end_well_counts_as_zero(tmp_path: Path, status: str) -> None:
+    folder = Folder()
+    folder.add("BC", make_record(status=status, error="it broke"))  # type: ignore[arg-type]
+    results = load(folder.write(tmp_path))
+    assert results.scores[["success", "best"]].to_numpy().tolist() == [[0.0, 0.0]] * 2
+    assert results.scores["error"].unique().tolist() == ["it broke"]
+    assert len(results.curve) == 3 and results.rollouts.empty
+
+
+def test_rollouts_of_a_failed_trial_are_not_counted(tmp_path: Path) -> None:
+    folder = Folder()
+    folder.add("BC", make_record(success={"sampled": 1.0, "mean": 1.0}).model_copy(update={"status": "diverged"}))
+    assert load(folder.write(tmp_path)).scores["success"].tolist() == [0.0, 0.0]
+
+
+def test_a_trial_without_curve_has_no_best(tmp_path: Path) -> None:
+    folder = Folder()
+    folder.add("BC", make_record(points=0))
+    assert load(folder.write(tmp_path)).scores["best"].isna().all()
+
+
+def test_planned_trials_without_record_are_missing(tmp_path: Path) -> None:
+    folder = comparison(seeds=1)
+    absent = folder.add("BC", make_record(seed=9), missing=True)
+    missing = load(folder.write(tmp_path)).missing
+    assert missing.astype(str).to_numpy().tolist() == [["comparison", "BC", absent.trial.id]]
+
+
+def test_records_outside_the_plan_are_ignored_and_named(tmp_path: Path) -> None:
+    folder = comparison(seeds=1)
+    directory = folder.write(tmp_path)
+    stranger = make_record(seed=99)
+    record_path(directory, stranger).write_bytes(stranger.to_bytes())
+    results = load(directory)
+    assert stranger.trial.id not in set(results.scores["trial"])
+    assert len(results.notices) == 1 and "1 records" in results.notices[0] and stranger.trial.id in results.notices[0]
+
+
+def test_damaged_records_are_named_and_not_used(tmp_path: Path) -> None:
+    folder = comparison(seeds=4)
+    directory = folder.write(tmp_path)
+    cut, edited, renamed, noise = (record_path(directory, record) for record in folder.records[:4])
+    cut.write_bytes(cut.read_bytes()[:-100])
+    edited.write_bytes(edited.read_bytes().replace(b'"success":false', b'"success":true', 1))
+    renamed.write_bytes(folder.records[7].to_bytes())
+    noise.write_bytes(b"\xff\x00")
+    results = load(directory)
+    assert len(results.notices) == 4
+    for path in (cut, edited, renamed, noise):
+        assert any(str(path) in notice for notice in results.notices)
+        assert path.stem not in set(results.scores["trial"])
+        assert path.stem in set(results.missing["trial"])
+
+
+def test_a_trial_in_two_experiments_counts_in_both(tmp_path: Path) -> None:
+    folder = Folder()
+    record = folder.add("BC", make_record(), experiment="fig1b")
+    folder.rows += [PlanRow(experiment="fig1d", label="BC, actions", trial=record.trial.id), folder.rows[0]]
+    scores = load(folder.write(tmp_path)).scores
+    assert scores[["experiment", "label"]].drop_duplicates().astype(str).to_numpy().tolist() == [
+        ["fig1b", "BC"],
+        ["fig1d", "BC, actions"],
+    ]
+    assert len(scores) == 4
+
+
+def test_mixed_code_and_shared_seeds_are_noticed(tmp_path: Path) -> None:
+    folder = Folder()
+    folder.add("BC", make_record(seed=0, code="a" * 64))
+    folder.add("BC", make_record(seed=0, rollouts=10, code="b" * 64))
+    notices = load(folder.write(tmp_path)).notices
+    assert any("bc on PegInsertion-v0" in notice and "2 different versions of the code" in notice for notice in notices)
+    assert any("share a seed" in notice for notice in notices)
+
+
+def test_text_columns_survive_as_text(tmp_path: Path) -> None:
+    """Under pandas 3 they are of its string type; a label such as "NA" or "1" must not become something else."""
+    folder = Folder()
+    for label in ("NA", "1", "None"):
+        folder.add(label, make_record(method=f"m{label}"))
+    scores = load(folder.write(tmp_path)).scores
+    assert [str(label) for label in scores["label"].unique()] == ["NA", "1", "None"]
+    assert not scores["label"].isna().any() and isinstance(scores["trial"].dtype, pd.StringDtype | object)
+
+
+def test_folders_without_results_are_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="is not a folder"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(ResultsError, match=r"holds no plan\.json"):
+        load(tmp_path)
+    plan = tmp_path / "plan.json"
+    plan.write_text(Plan(profile="quick", rows=[PlanRow(experiment="e", label="l", trial="t")]).model_dump_json())
+    with pytest.raises(ResultsError, match="no usable record of the 1 planned trials"):
+        load(tmp_path)
+    plan.write_text("{}")
+    with pytest.raises(ResultsError, match=r"plan\.json: not a plan"):
+        load(tmp_path)
