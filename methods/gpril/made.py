@@ -76,51 +76,46 @@ class MadeStack(Transform):
         values, logabsdets = zip(*parts, strict=True)
         return torch.cat(values), torch.cat(logabsdets)
 
-
-class _Forward(torch.autograd.Function):
-    """`MadeStack.forward` with its backward pass written out: the fewest operations, and no products over masks."""
-
-    @staticmethod
-    def forward(ctx: Any, stack: MadeStack, inputs: Tensor, context: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        layout, count = stack.layout, len(inputs)
+    def forward_pass(self, inputs: Tensor, context: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """As `forward`, outside of autograd, with what `backward_pass` needs: u, sigma, z and units of each MADE."""
+        layout, count = self.layout, len(inputs)
         rows = inputs.t()
         lead = torch.cat((rows.new_ones(1, count), context.t()))
         log_sigma = rows.new_zeros(count)
-        saved = []
-        for layer, vector in enumerate(weights):
+        kept = []
+        for layer, vector in enumerate(self.weights.detach()):
             rows = rows.flip(0) if layer else rows
             units = [torch.cat((lead, rows))]
             matrices = layout.matrices(vector)
             for staircase, matrix in zip(layout.staircases[:-1], matrices, strict=False):
-                above = rows.new_ones(1 + staircase.rows, count)
+                above = rows.new_empty(1 + staircase.rows, count)
+                above[0] = 1.0
                 staircase.product(matrix, units[-1], above[1:])
                 units.append(above.relu_())
             parameters = rows.new_empty(layout.features, 2, count)
             layout.staircases[-1].product(matrices[-1], units[-1], parameters.view(-1, count))
             mean, spread = parameters.unbind(1)
-            sigma = softplus(spread, stack.beta).add_(stack.sigma_floor)
+            sigma = softplus(spread, self.beta).add_(self.sigma_floor)
             rows = (rows - mean).div_(sigma)
             log_sigma += sigma.log().sum(0)
-            saved += [spread, sigma, rows, *units]
-        ctx.stack = stack
-        ctx.save_for_backward(weights, *saved)
-        return rows.t(), log_sigma.neg_()
+            kept += [spread, sigma, rows, *units]
+        return rows.t(), log_sigma.neg_(), kept
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, z_gradient: Tensor, logabsdet_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        stack: MadeStack = ctx.stack
-        layout, depth = stack.layout, len(stack.layout.staircases)
-        weights, *saved = ctx.saved_tensors
+    def backward_pass(
+        self, kept: list[Tensor], z_gradient: Tensor, logabsdet_gradient: Tensor, needs: tuple[bool, bool]
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The gradients of the weights and, where they are needed, of the inputs and of the context."""
+        layout, depth = self.layout, len(self.layout.staircases)
+        weights = self.weights.detach()
         result = torch.zeros_like(weights)
         rows_gradient = z_gradient.t()
-        context_gradient = None
+        context_gradient = z_gradient.new_zeros(layout.context, len(z_gradient)) if needs[1] else None
         for layer in range(len(weights) - 1, -1, -1):
-            spread, sigma, rows, *units = saved[(3 + depth) * layer : (3 + depth) * (layer + 1)]
+            spread, sigma, rows, *units = kept[(3 + depth) * layer : (3 + depth) * (layer + 1)]
             matrices, results = layout.matrices(weights[layer]), layout.matrices(result[layer])
             gradient = rows.new_empty(layout.features, 2, rows.shape[1])
             direct = torch.div(rows_gradient, sigma, out=gradient[:, 0])
-            slope = torch.sigmoid(spread * stack.beta).div_(sigma)
+            slope = torch.sigmoid(spread * self.beta).div_(sigma)
             torch.addcmul(logabsdet_gradient, rows_gradient, rows, out=gradient[:, 1]).mul_(slope)
             gradient = gradient.neg_().view(-1, rows.shape[1])
             for index in range(depth - 1, 0, -1):
@@ -128,15 +123,32 @@ class _Forward(torch.autograd.Function):
                 staircase.weight_gradient(gradient, units[index], results[index])
                 gradient = staircase.unit_gradient(matrices[index], gradient).mul_(units[index][1:].sign())
             layout.staircases[0].weight_gradient(gradient, units[0], results[0])
-            if layer or ctx.needs_input_grad[1]:
+            if layer or needs[0]:
                 rows_gradient = layout.staircases[0].unit_gradient(matrices[0], gradient).sub_(direct)
                 rows_gradient = rows_gradient.flip(0) if layer else rows_gradient
-            if ctx.needs_input_grad[2]:
-                part = matrices[0][:, 1 : 1 + layout.context].t() @ gradient
-                context_gradient = part if context_gradient is None else context_gradient.add_(part)
+            if context_gradient is not None:
+                context_gradient.addmm_(matrices[0][:, 1 : 1 + layout.context].t(), gradient)
         return (
-            None,
-            rows_gradient.t() if ctx.needs_input_grad[1] else None,
+            result.mul_(self.mask),
+            rows_gradient.t() if needs[0] else None,
             None if context_gradient is None else context_gradient.t(),
-            result.mul_(stack.mask),
         )
+
+
+class _Forward(torch.autograd.Function):
+    """`MadeStack.forward` with its backward pass written out: the fewest operations, and no products over masks."""
+
+    @staticmethod
+    def forward(ctx: Any, stack: MadeStack, inputs: Tensor, context: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        z, logabsdet, kept = stack.forward_pass(inputs, context)
+        ctx.stack = stack
+        ctx.save_for_backward(weights, *kept)  # the weights so that a change before the backward pass is an error
+        return z, logabsdet
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, z_gradient: Tensor, logabsdet_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        _, *kept = ctx.saved_tensors
+        needs = (ctx.needs_input_grad[1], ctx.needs_input_grad[2])
+        weights, inputs, context = ctx.stack.backward_pass(kept, z_gradient, logabsdet_gradient, needs)
+        return None, inputs, context, weights

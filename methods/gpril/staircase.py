@@ -43,16 +43,24 @@ class Staircase:
 
     def product(self, weight: Tensor, units: Tensor, out: Tensor) -> None:
         """out = weight @ units, [rows, n], for a weight that is 0 outside the staircase."""
+        if len(self._row_blocks) == 1:
+            torch.mm(weight, units, out=out)
+            return
         for first, last, reach in self._row_blocks:
             torch.mm(weight[first:last, :reach], units[:reach], out=out[first:last])
 
     def weight_gradient(self, gradient: Tensor, units: Tensor, out: Tensor) -> None:
         """out = gradient @ units.T, [rows, columns], in all of the staircase and some places outside."""
+        if len(self._row_blocks) == 1:
+            torch.mm(gradient, units.t(), out=out)
+            return
         for first, last, reach in self._row_blocks:
             torch.mm(gradient[first:last], units[:reach].t(), out=out[first:last, :reach])
 
     def unit_gradient(self, weight: Tensor, gradient: Tensor) -> Tensor:
         """(weight.T @ gradient)[lead:], [columns - lead, n]."""
+        if len(self._column_blocks) == 1:
+            return torch.mm(weight[:, self.lead :].t(), gradient)
         out = gradient.new_empty(self.columns - self.lead, gradient.shape[1])
         for first, last, row in self._column_blocks:
             torch.mm(weight[row:, first:last].t(), gradient[row:], out=out[first - self.lead : last - self.lead])
