@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,6 +15,7 @@ import numpy as np
 from envs import TASKS
 from envs.demonstrations import DemonstrationError, Demonstrations, load, save
 from envs.expert import Expert, ExpertSettings
+from envs.pictures import film, write_video
 
 _DEFAULTS = ExpertSettings()
 
@@ -112,3 +112,59 @@ def summary(demonstrations: Demonstrations) -> str:
         for column, (low, high) in enumerate(zip(array.min(axis=0), array.max(axis=0), strict=True)):
             lines.append(f"  {name:>11} {column:>2}  {low:9.3f} ... {high:9.3f}")
     return "\n".join(lines)
+
+
+class Refusal(click.ClickException):
+    """Bad input: one line and exit code 2."""
+
+    exit_code = 2
+
+
+@click.command()
+@click.option("--task", type=click.Choice(list(TASKS)), help="The task to record.")
+@click.option("--episodes", default=100, show_default=True, type=click.IntRange(min=1), help="How many to record.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The .npz file to write.")
+@click.option("--noise", default=_DEFAULTS.noise, show_default=True, help="Level of the operator's noise.")
+@click.option("--lag", default=_DEFAULTS.lag, show_default=True, help="The operator's reaction lag in s.")
+@click.option("--time-constant", default=_DEFAULTS.time_constant, show_default=True, help="That of the noise in s.")
+@click.option("--show", type=click.Path(path_type=Path), help="Describe this demonstration file instead of recording.")
+@click.option("--video", type=click.Path(dir_okay=False, path_type=Path), help="Film the first episode: .gif or .mp4.")
+def main(
+    task: str | None,
+    episodes: int,
+    seed: int,
+    out: Path | None,
+    noise: float,
+    lag: float,
+    time_constant: float,
+    show: Path | None,
+    video: Path | None,
+) -> None:
+    """Records successful episodes of the scripted expert, or shows a file of them.
+
+    The same options give the same bytes on the same platform with the same versions; the files that ship with the
+    package were made with `--task TASK --episodes 100 --seed 0`.
+    """
+    try:
+        if show is not None:
+            demonstrations = load(show)
+        elif task is None or out is None:
+            raise Refusal("give --task and --out to record, or --show FILE to describe a file")
+        elif not out.parent.is_dir():
+            raise Refusal(f"{out}: there is no folder {out.parent}; create it or choose another place")
+        else:
+            settings = ExpertSettings(noise=noise, lag=lag, time_constant=time_constant)
+            with click.progressbar(length=episodes, label=f"Recording {TASKS[task]}") as bar:
+                demonstrations = collect(task, episodes, seed, settings, bar.update)
+            save(demonstrations, out)
+        click.echo(summary(demonstrations))
+        if video is not None:
+            write_video(film(demonstrations), demonstrations.dt, video)
+            click.echo(f"video         {video}")
+    except (ValueError, RuntimeError) as error:
+        raise Refusal(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

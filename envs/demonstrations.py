@@ -68,9 +68,13 @@ class Demonstrations:
             self.episode[0] == 0 and bool(np.isin(steps, (0, 1)).all()),
             "episode must start at 0 and stay or rise by one from row to row",
         )
-        _check(bool((self.terminal == ends).all()), "terminal must be True on the last row of each episode and only there")
+        _check(
+            bool((self.terminal == ends).all()), "terminal must be True on the last row of each episode and only there"
+        )
         rising = np.diff(self.time_step)[steps == 0] > 0
-        _check(self.time_step.min() >= 0 and bool(rising.all()), "time_step must rise within each episode, from 0 or more")
+        _check(
+            self.time_step.min() >= 0 and bool(rising.all()), "time_step must rise within each episode, from 0 or more"
+        )
         if self.actions is not None:
             _check(not self.actions[self.terminal].any(), "actions of terminal rows must be zero: none was taken there")
 
@@ -127,7 +131,13 @@ class Demonstrations:
         )
         chosen = (self.episode >= start) & (self.episode < start + count)
         chosen &= self.terminal if final_only else (self.time_step % every == 0) | self.terminal
-        made = {"episodes": count, "start": start, "every": every, "final_only": final_only, "states_alone": states_alone}
+        made = {
+            "episodes": count,
+            "start": start,
+            "every": every,
+            "final_only": final_only,
+            "states_alone": states_alone,
+        }
         return replace(
             self,
             observations=self.observations[chosen],
@@ -141,7 +151,9 @@ class Demonstrations:
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Observations [M, O] and the actions [M, A] taken there. Raises DemonstrationError where actions are unknown."""
         if self.actions is None:
-            raise DemonstrationError("these demonstrations are states alone: actions are needed, so keep them in the subset")
+            raise DemonstrationError(
+                "these demonstrations are states alone: actions are needed, so keep them in the subset"
+            )
         return self.observations[~self.terminal], self.actions[~self.terminal]
 
 
@@ -171,13 +183,27 @@ def load(path: str | os.PathLike[str]) -> Demonstrations:
         _check(header["format"] == _FORMAT, f"it has format {header['format']}, this version reads {_FORMAT}")
         fields = {"actions": None, **arrays}
         demonstrations = Demonstrations(dt=header["dt"], task=header["task"], origin=header["origin"], **fields)
-        _check(demonstrations.digest == header["digest"], "its content does not match its digest: it was damaged or changed")
+        _check(
+            demonstrations.digest == header["digest"],
+            "its content does not match its digest: it was damaged or changed",
+        )
     except FileNotFoundError as error:
         raise DemonstrationError(f"{path}: no such file") from error
     except DemonstrationError as error:
         raise DemonstrationError(f"{path}: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DemonstrationError(f"{path}: not a demonstration file, or a damaged one ({error})") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise DemonstrationError(
+            f"{path}: not a demonstration file, or a damaged one ({type(error).__name__})"
+        ) from error
     return demonstrations
 
 

@@ -107,7 +107,8 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
             raise ValueError(f"reset option {sorted(unknown)[0]!r}: use 'pan' or 'tilt'")
         angles |= options or {}
 
-        # The inverse kinematics scribbles over the data, so it runs before everything is set back.
+        # Twice: what a diverged episode left must not reach the inverse kinematics, nor what that leaves the next one.
+        mujoco.mj_resetData(self.model, self.data)
         home = self.model.body_pos[self.model.body("tilt").id] + self.model.site_pos[self._mouth]
         turn = product(rotation_about(1, pitch), rotation_about(0, roll))
         rotation = product(product(TOOL_DOWN, rotation_about(2, yaw)), turn)

@@ -1,0 +1,85 @@
+"""Films of recorded episodes, and the pictures that the documentation shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import gymnasium
+import imageio.v3 as imageio
+import numpy as np
+
+from envs import TASKS
+from envs.demonstrations import DemonstrationError, Demonstrations
+from envs.expert import Expert, ExpertSettings
+
+# A socket turned so that the close-up camera looks through its clear side, across the clip's prongs.
+_POSE = {"pan": 0.4, "tilt": 0.1}
+_VIEWS = {"overview": ("before",), "closeup": ("before", "after")}
+
+
+def film(demonstrations: Demonstrations, episode: int = 0, width: int = 480, height: int = 360) -> list[np.ndarray]:
+    """Plays a recorded episode again and returns its frames [height, width, 3] uint8, one a step.
+
+    Raises DemonstrationError for anything but a whole recording of `envs.demonstrate` with actions.
+    """
+    seeds = demonstrations.origin.get("reset_seeds", [])
+    if demonstrations.actions is None or len(seeds) != demonstrations.episodes or "subsets" in demonstrations.origin:
+        raise DemonstrationError("only a whole recording made by envs.demonstrate can be filmed")
+    env = gymnasium.make(demonstrations.task, render_mode="rgb_array", width=width, height=height)
+    env.reset(seed=seeds[episode])
+    frames = [env.render()]
+    for action in demonstrations.actions[(demonstrations.episode == episode) & ~demonstrations.terminal]:
+        env.step(action)
+        frames.append(env.render())
+    env.close()
+    return frames
+
+
+def write_video(frames: list[np.ndarray], dt: float, path: Path) -> None:
+    """Writes frames that are `dt` seconds apart as a .gif or, where imageio has a plug-in for it, an .mp4.
+
+    Raises DemonstrationError.
+    """
+    if path.suffix not in (".gif", ".mp4"):
+        raise DemonstrationError(f"{path}: a name that ends in .gif or .mp4 is needed")
+    try:
+        if path.suffix == ".gif":
+            imageio.imwrite(path, frames, duration=1000 * dt, loop=0)
+        else:
+            imageio.imwrite(path, frames, fps=1 / dt)
+    except ImportError as error:
+        raise DemonstrationError(
+            f"{path}: imageio needs imageio-ffmpeg for this (pip install it, or choose .gif)"
+        ) from error
+    except OSError as error:
+        raise DemonstrationError(f"{path}: cannot be written ({error})") from error
+
+
+def picture(task: str, camera: str, moment: str) -> np.ndarray:
+    """The scene [480, 640, 3] uint8 `before` or `after` a perfect insertion. task: a name of `envs.TASKS`."""
+    env = gymnasium.make(TASKS[task], render_mode="rgb_array", camera=camera)
+    inner = env.unwrapped
+    _, info = env.reset(seed=1, options=_POSE)
+    expert = Expert(inner, ExpertSettings(noise=0), np.random.default_rng(0))
+    while not info["end_reason"] and (moment == "after" or info["depth"] < -0.022):
+        *_, info = env.step(expert.act())
+    image = env.render()
+    env.close()
+    return image
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path))
+def main(folder: Path) -> None:
+    """Draws the documentation's pictures of both tasks into FOLDER."""
+    for task in TASKS:
+        for camera, moments in _VIEWS.items():
+            for moment in moments:
+                path = folder / (f"{task}_{camera}_{moment}.png" if len(moments) > 1 else f"{task}_{camera}.png")
+                imageio.imwrite(path, picture(task, camera, moment), optimize=True)
+                click.echo(path)
+
+
+if __name__ == "__main__":
+    main()
