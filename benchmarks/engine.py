@@ -124,7 +124,8 @@ class LocalEngine:
             if not (died and retries_left):
                 break
             self._store.save_attempt(record)
-            self._view.note(f"{trial.method} on {trial.task}, seed {trial.seed}: {record.error}; trying again")
+            cause = record.error.splitlines()[0]
+            self._view.note(f"{trial.method} on {trial.task}, seed {trial.seed}: {cause}; trying again")
             scratch = self._store.scratch(trial.id)
         self._store.save(record, scratch / "policy")
         self._view.finished(record)

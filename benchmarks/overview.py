@@ -63,4 +63,4 @@ def show_plan(found: Survey, estimator: Estimator, jobs: int, console: Console) 
     source = "a rough guess of the profile" if estimator.guessing else "from the records here"
     console.print(f"{len(found.to_do)} trials to do, about {duration(total)} with {jobs} jobs ({source})")
     for message in found.damaged.values():
-        console.print(f"damaged, to be set aside and done again: {message}")
+        console.print(f"damaged, so it is done again: {message}")

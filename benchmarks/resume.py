@@ -27,7 +27,7 @@ class Survey:
         records: those that have a readable record, by their id.
         damaged: what is wrong with unreadable ones, by their id.
         to_do: the trials to run, in the order of the plan.
-        states: see `Store.state`; of the trials to run, by their id, damaged records being gone.
+        states: see `Store.state`; of the trials to run, by their id.
         codes: the digest of the code each trial depends on, by its id.
         files: the source files behind each of these digests.
     """
@@ -63,7 +63,7 @@ def survey(store: Store, planned: list[Planned], retry_failed: bool) -> Survey:
         records=records,
         damaged=damaged,
         to_do=to_do,
-        states={trial.id: "" if trial.id in damaged else store.state(trial.id) for trial in to_do},
+        states={trial.id: store.state(trial.id) for trial in to_do},
         codes={i: by_kind[trial.method, trial.task] for i, trial in trials.items()},
         files=files,
     )
@@ -91,11 +91,11 @@ def refuse_drift(store: Store, found: Survey) -> None:
     )
 
 
-def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) -> frozenset[str]:
+def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) -> frozenset[PlanRow]:
     """Do not put trials of different settings under one label.
 
     Returns:
-        earlier trials that differ and, since that is accepted, leave the plan; their records stay.
+        earlier rows that differ and, since that is accepted, leave the plan; their records stay.
 
     Raises:
         InputError: the folder is of another profile, or such trials are there and `accept` is false.
@@ -113,12 +113,12 @@ def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) 
     old_rows = [row for row in earlier.rows if row.trial not in trials and (row.experiment, row.label) in labels]
     old_records, _ = store.read({row.trial for row in old_rows})
     differing: dict[str, None] = {}
-    dropped: set[str] = set()
+    dropped: set[PlanRow] = set()
     for row in old_rows:
         record = old_records.get(row.trial)
         current = new.get(_place(row, record.trial)) if record else None
         if record and current and (changed := _differences(_fixed_part(record.trial), _fixed_part(current))):
-            dropped.add(row.trial)
+            dropped.add(row)
             differing |= dict.fromkeys(f"{row.label}: {difference}" for difference in changed)
     if dropped and not accept:
         raise InputError(

@@ -73,8 +73,8 @@ def command(**options: Any) -> int:
         return 0
     store.open()
     try:
-        for trial, problem in found.damaged.items():
-            click.echo(f"damaged: {problem}; now {store.quarantine(trial)}", err=True)
+        for problem in found.damaged.values():
+            click.echo(f"damaged, so it is done again: {problem}", err=True)
         store.merge_plan(Plan(profile=request.profile.name, rows=[item.row for item in found.planned]), dropped)
         _run(store, found, estimator, jobs, options["timeout"])
     finally:
@@ -130,13 +130,16 @@ def _cores() -> int:
 
 def _report(store: Store, found: Survey) -> int:
     """Print the table; 1 where a trial did not end well."""
-    from analysis.report import write_report
+    from analysis.report import ResultsError, write_report  # here, because pandas takes a while to import
 
-    click.echo(write_report(store.root))
-    records, _ = store.read(found.trials)
-    bad = [record for record in records.values() if record.status != "ok"]
+    try:
+        click.echo(write_report(store.root))
+    except ResultsError as error:
+        raise RunError(str(error)) from None
+    records = found.records | store.read(trial.id for trial in found.to_do)[0]
+    bad = sum(record.status != "ok" for record in records.values())
     if bad:
-        click.echo(f"{len(bad)} of {len(found.trials)} trials did not end well; --retry-failed repeats them", err=True)
+        click.echo(f"{bad} of {len(found.trials)} trials did not end well; --retry-failed repeats them", err=True)
     return 1 if bad else 0
 
 

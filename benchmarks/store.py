@@ -2,7 +2,7 @@
 
     records/<trial>.json    one finished trial each
     attempts/               records that a retry replaced
-    damaged/                files that could not be read
+    damaged/                records that were damaged, and so done again
     policies/<trial>/       final policies (not for version control)
     code/<digest>.json      the source files behind a code digest
     plan.json               which trials belong to which experiment
@@ -25,7 +25,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from benchmarks.errors import InputError, RunError
-from benchmarks.records import Plan, Record, RecordError, canonical, read_plan, read_record
+from benchmarks.records import Plan, PlanRow, Record, RecordError, canonical, read_plan, read_record
 
 
 class Store:
@@ -44,7 +44,7 @@ class Store:
             InputError: the folder cannot be written.
         """
         try:
-            for name in ("records", "attempts", "code", "locks", "scratch", "policies"):
+            for name in ("records", "attempts", "damaged", "policies", "code", "locks", "scratch"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             self._alive.acquire()
             self._others = self._sweep()
@@ -81,17 +81,6 @@ class Store:
                 damaged[trial] = str(error)
         return records, damaged
 
-    def quarantine(self, trial: str) -> Path:
-        """Set a damaged record aside; returns where it is now."""
-        path = self._record_path(trial)
-        place = self.root / "damaged" / f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"
-        try:
-            place.parent.mkdir(exist_ok=True)
-            os.replace(path, place)
-        except OSError as error:
-            raise self._explain(place, error) from None
-        return place
-
     def state(self, trial: str) -> str:
         """A digest of the trial's record as it is on the disk, empty where there is none."""
         content = _read(self._record_path(trial))
@@ -119,24 +108,25 @@ class Store:
         return folder
 
     def save(self, record: Record, policy: Path | None = None) -> None:
-        """Keep a trial's record (and its policy, a folder on the same disk); an earlier record becomes an attempt.
+        """Keep a trial's record, and its policy, a folder on the same disk.
+
+        A record it replaces becomes an attempt, or is set aside where it is damaged.
 
         Raises:
             RunError: it could not be written; earlier records are whole.
         """
         trial = record.trial.id
-        earlier = self._record_path(trial)
-        if earlier.exists():
-            self._keep_attempt(trial, earlier.read_bytes())
+        place = self._record_path(trial)
+        earlier = _read(place)
+        if earlier is not None:
+            self._keep(earlier, trial, "attempts" if trial in self.read([trial])[0] else "damaged")
         if policy is not None and policy.is_dir():
-            place = self.root / "policies" / trial
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(policy, place)
-        self._write(earlier, record.to_bytes())
+            self._move(policy, self.root / "policies" / trial)
+        self._write(place, record.to_bytes())
 
     def save_attempt(self, record: Record) -> None:
         """Keep the record of an attempt that will be made again; raises RunError as `save` does."""
-        self._keep_attempt(record.trial.id, record.to_bytes())
+        self._keep(record.to_bytes(), record.trial.id, "attempts")
 
     def save_code(self, digest: str, files: Mapping[str, str]) -> None:
         """Remember which files a code digest stands for, so that a difference can be named."""
@@ -165,10 +155,10 @@ class Store:
         except RecordError as error:
             raise InputError(f"{error}; delete it: every run makes it anew for what it is asked") from None
 
-    def merge_plan(self, plan: Plan, dropped: frozenset[str] = frozenset()) -> Plan:
+    def merge_plan(self, plan: Plan, dropped: frozenset[PlanRow] = frozenset()) -> Plan:
         """Add rows to the folder's plan and return the whole.
 
-        Earlier rows leave it where their trial is in `dropped`, or was never finished and no other run is at work.
+        Earlier rows leave it where they are `dropped`, or their trial was never finished and no other run is at work.
         """
         with FileLock(self._lock_path("plan")):
             known = self.plan()
@@ -176,8 +166,7 @@ class Store:
             old = [
                 row
                 for row in (known.rows if known else [])
-                if row.trial not in dropped
-                and (self._others or row.trial in asked or self._record_path(row.trial).exists())
+                if row not in dropped and (self._others or row.trial in asked or self._record_path(row.trial).exists())
             ]
             merged = Plan(profile=plan.profile, rows=list(dict.fromkeys([*old, *plan.rows])))
             if merged != known:
@@ -197,9 +186,16 @@ class Store:
     def _lock_path(self, name: str) -> Path:
         return self.root / "locks" / f"{name}.lock"
 
-    def _keep_attempt(self, trial: str, content: bytes) -> None:
+    def _keep(self, content: bytes, trial: str, folder: str) -> None:
         name = f"{trial}-{hashlib.sha256(content).hexdigest()[:8]}.json"
-        self._write(self.root / "attempts" / name, content)
+        self._write(self.root / folder / name, content)
+
+    def _move(self, source: Path, place: Path) -> None:
+        try:
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(source, place)
+        except OSError as error:
+            raise self._explain(place, error) from None
 
     def _write(self, path: Path, content: bytes) -> None:
         temporary = path.with_name(f".{path.name}.{self._token}.tmp")

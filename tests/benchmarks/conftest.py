@@ -101,6 +101,7 @@ def bench(
 ) -> Bench:
     """The report itself is the analysis' matter, so it is only named here."""
     report = ModuleType("analysis.report")
+    report.ResultsError = ValueError  # type: ignore[attr-defined]
     report.write_report = lambda folder: f"report of {folder.name}"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "analysis.report", report)
     monkeypatch.setenv("CI", "1")

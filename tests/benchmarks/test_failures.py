@@ -116,8 +116,8 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(bench: Bench, monkeyp
     assert not list((bench.results / "scratch").iterdir())
 
     runner = start(bench, *slow)
-    runner.communicate(timeout=60)
-    assert runner.returncode == 0
+    _, said = runner.communicate(timeout=60)
+    assert runner.returncode == 0, said
     assert bench.starts() == [0, 1, 1, 2]
     assert [record.status for record in bench.records()] == ["ok"] * 3
 

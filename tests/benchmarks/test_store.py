@@ -165,9 +165,11 @@ def test_a_damaged_record_is_named_and_set_aside(store: Store, damage: str) -> N
     )
     records, damaged = store.read([record.trial.id])
     assert not records and str(path) in damaged[record.trial.id]
-    place = store.quarantine(record.trial.id)
-    assert place.parent == store.root / "damaged" and not path.exists()
-    assert store.read([record.trial.id]) == ({}, {})
+    content = path.read_bytes()
+    store.save(record)
+    assert store.read([record.trial.id]) == ({record.trial.id: record}, {})
+    assert [place.read_bytes() for place in (store.root / "damaged").iterdir()] == [content]
+    assert not names(store.root / "attempts")
 
 
 def test_plans_are_merged(store: Store) -> None:
@@ -179,7 +181,7 @@ def test_plans_are_merged(store: Store) -> None:
     store.save(examples.record(1))
     assert store.merge_plan(plan(2, 1)).rows == plan(1, 2).rows, "0 was never run"
     assert store.plan() == plan(1, 2)
-    assert store.merge_plan(plan(2), dropped=frozenset([examples.trial(1).id])).rows == plan(2).rows
+    assert store.merge_plan(plan(2), dropped=frozenset([examples.row(1)])).rows == plan(2).rows
 
     other = Store(store.root)
     other.open()

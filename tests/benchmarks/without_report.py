@@ -9,6 +9,7 @@ from benchmarks.run import main
 
 if __name__ == "__main__":
     report = ModuleType("analysis.report")
+    report.ResultsError = ValueError  # type: ignore[attr-defined]
     report.write_report = lambda folder: f"report of {folder.name}"  # type: ignore[attr-defined]
     sys.modules["analysis.report"] = report
     sys.exit(main())
