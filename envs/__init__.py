@@ -1,4 +1,4 @@
-"""Robot insertion tasks for imitation learning, after sections 4.1 and 4.2 of Schroecker, Vecerik and Scholz (ICLR 2019).
+"""Robot insertion tasks for imitation learning, after sections 4.1 and 4.2 of Schroecker et al. (ICLR 2019).
 
 Importing this package registers the tasks with Gymnasium and nothing else: MuJoCo is loaded by `gymnasium.make`.
 """

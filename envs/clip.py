@@ -40,6 +40,8 @@ class ClipParameters(InsertionParameters):
     prong_damping: float = 0.03  # Nm s/rad
     prong_armature: float = 1e-4  # kg m^2
     prong_range: float = 0.35
+    prong_mass: float = 0.0015  # kg
+    barb_mass: float = 0.0005  # kg
 
     # Socket
     lip_half_gap: float = 0.01025
@@ -52,7 +54,7 @@ class ClipParameters(InsertionParameters):
 
 
 class ClipInsertionEnv(InsertionEnv):
-    """Success: the tip is deep enough, and both barbs are below the lip and sprung out beyond its edge. See InsertionEnv."""
+    """Success: the tip is deep enough, and both barbs have sprung out below the lip. See InsertionEnv."""
 
     task = "ClipInsertion-v0"
     parameters: ClipParameters
@@ -88,7 +90,7 @@ class ClipInsertionEnv(InsertionEnv):
                 (-half_thickness, -half_width, 0),
                 (half_thickness, half_width, p.prong_length),
                 material="part",
-                mass=0.0015,
+                mass=p.prong_mass,
             )
             barb = (side * (half_thickness + p.barb_overhang - p.barb_radius), 0, p.prong_length - p.barb_radius)
             reach = half_width - p.barb_radius
@@ -98,7 +100,7 @@ class ClipInsertionEnv(InsertionEnv):
                 fromto=(barb[0], -reach, barb[2], barb[0], reach, barb[2]),
                 size=(p.barb_radius, 0, 0),
                 material="barb",
-                mass=0.0005,
+                mass=p.barb_mass,
             )
             # Where the barb stands out most.
             site = (barb[0] + side * p.barb_radius, 0, barb[2])

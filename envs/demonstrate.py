@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-import gymnasium
 import mujoco
 import numpy as np
 
 from envs import TASKS
 from envs.demonstrations import DemonstrationError, Demonstrations, load, save
 from envs.expert import Expert, ExpertSettings
+from envs.insertion import InsertionEnv, make_env
 from envs.pictures import film, write_video
 
 _DEFAULTS = ExpertSettings()
@@ -33,8 +33,7 @@ def collect(
     The same seed gives the same bytes on the same platform with the same versions, and the first k of n episodes are
     those of a shorter recording. Raises DemonstrationError where the expert fails more often than it succeeds.
     """
-    env = gymnasium.make(TASKS[task])
-    inner = env.unwrapped
+    env = make_env(task)
     observations: list[np.ndarray] = []
     actions: list[np.ndarray] = []
     lengths: list[int] = []
@@ -48,7 +47,7 @@ def collect(
         rng = np.random.default_rng([seed, attempts])
         attempts += 1
         reset_seed = int(rng.integers(2**31))
-        states, moves, success = _attempt(env, Expert(inner, settings, rng), reset_seed)
+        states, moves, success = _attempt(env, Expert(env, settings, rng), reset_seed)
         if not success:
             continue
         observations += states
@@ -73,13 +72,13 @@ def collect(
         episode=np.repeat(np.arange(episodes, dtype=np.int32), np.add(lengths, 1)),
         time_step=time_step,
         terminal=np.append(time_step[1:] == 0, True),
-        dt=inner.dt,
+        dt=env.dt,
         task=TASKS[task],
         origin=origin,
     )
 
 
-def _attempt(env: gymnasium.Env, expert: Expert, seed: int) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
+def _attempt(env: InsertionEnv, expert: Expert, seed: int) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
     """One episode: its states (one more than actions), its actions, and whether it succeeded."""
     observation, info = env.reset(seed=seed)
     states, moves = [observation], []
@@ -94,12 +93,14 @@ def summary(demonstrations: Demonstrations) -> str:
     """A few lines for people: size, lengths, ranges, origin."""
     lengths = demonstrations.lengths
     origin = demonstrations.origin
+    failed = origin.get("failed_attempts", "?")
     lines = [
         f"task          {demonstrations.task}",
-        f"episodes      {demonstrations.episodes} (all successful; {origin.get('failed_attempts', '?')} failed attempts left out)",
+        f"episodes      {demonstrations.episodes} (all successful; {failed} failed attempts left out)",
         f"states        {len(demonstrations.observations)}, one every {demonstrations.dt:g} s",
         f"length        median {np.median(lengths):.1f} s, from {lengths.min():.1f} to {lengths.max():.1f} s",
-        f"made by       {origin.get('made_by', '?')}, seed {origin.get('seed', '?')}, versions {origin.get('versions', '?')}",
+        f"made by       {origin.get('made_by', '?')}, seed {origin.get('seed', '?')}",
+        f"versions      {origin.get('versions', '?')}, {origin.get('platform', '?')}",
         f"expert        {origin.get('expert', '?')}",
         f"digest        {demonstrations.digest}",
         "range         lowest ... highest",

@@ -99,7 +99,7 @@ class Demonstrations:
     @property
     def lengths(self) -> np.ndarray:
         """Duration of each episode [episodes] in seconds."""
-        return self.time_step[self.terminal] * self.dt
+        return np.asarray(self.time_step[self.terminal] * self.dt)
 
     def subset(
         self,
@@ -149,7 +149,7 @@ class Demonstrations:
         )
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Observations [M, O] and the actions [M, A] taken there. Raises DemonstrationError where actions are unknown."""
+        """Observations [M, O] and the actions [M, A] taken there. Raises DemonstrationError for states alone."""
         if self.actions is None:
             raise DemonstrationError(
                 "these demonstrations are states alone: actions are needed, so keep them in the subset"
@@ -158,7 +158,7 @@ class Demonstrations:
 
 
 def save(demonstrations: Demonstrations, path: str | os.PathLike[str]) -> None:
-    """Writes the data set; equal data sets give equal bytes (with the same NumPy and zlib). Raises DemonstrationError."""
+    """Writes the data set; equal sets give equal bytes (with the same NumPy and zlib). Raises DemonstrationError."""
     header = {
         "format": _FORMAT,
         "task": demonstrations.task,

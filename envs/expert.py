@@ -16,8 +16,8 @@ from envs.parameters import JOINTS
 class ExpertSettings:
     """How the demonstrator moves. Lengths in m, angles in rad, times in s.
 
-    `lag` and `time_constant` are state of the operator that no observation shows: the longer they are, the less a policy
-    that sees only the present can learn from more demonstrations.
+    `lag` and `time_constant` are state of the operator that no observation shows: the longer they are, the less a
+    policy that sees only the present can learn from more demonstrations.
     """
 
     noise: float = 1.0  # scales both noise levels; 0 is a perfect operator
@@ -66,7 +66,7 @@ class Expert:
         self._velocity += self._follow * (self._intended_twist() - self._velocity)
         self._noise = keep * self._noise + math.sqrt(1 - keep**2) * self._rng.standard_normal(6)
         twist = self._velocity + self._noise_scale * self._noise
-        # One second is how fast the elbow drifts back to where the preferred posture has it.
+        # As a velocity, the way back to the preferred posture in a second; only the elbow is free to take it.
         homewards = np.asarray(env.parameters.posture) - env.data.qpos[:JOINTS]
         velocity = joint_velocity(env.tip_jacobian(), twist, homewards)
         return np.clip(velocity / env.parameters.max_joint_velocity, -1.0, 1.0).astype(np.float32)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from time import sleep
 from typing import Any
 
 import gymnasium
 import mujoco
 import numpy as np
 
+from envs import TASKS
 from envs.kinematics import TOOL_DOWN, product, rotation_about, site_jacobian, solve_posture
 from envs.parameters import JOINTS, InsertionParameters
 from envs.scene import add_hand, compile_scene, load_scene
@@ -33,12 +35,12 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     """One insertion task; subclasses add the parts and may demand more of success.
 
     Action [7]: target joint velocities as a fraction of `max_joint_velocity`, clipped to [-1, 1].
-    Observation [21 or 28]: joint positions 7 (rad), joint velocities 7 (rad/s), where `observe_forces` actuator forces 7
-    (Nm), tip position 3 (m), socket orientation 4 (unit quaternion, w >= 0).
-    Reward: 1 on success, else 0. An episode terminates on success and when the arm leaves its workspace, and is truncated
-    at the time limit (section 4.1 of the paper).
-    `info`, on every reset and step: `is_success`, `end_reason` (one of END_REASONS), `time` (s), `depth` of the tip below
-    the mouth (m).
+    Observation [21 or 28]: joint positions 7 (rad), joint velocities 7 (rad/s), where `observe_forces` is set actuator
+    forces 7 (Nm), tip position 3 (m), socket orientation 4 (unit quaternion, w >= 0).
+    Reward: 1 on success, else 0. An episode terminates on success and when the arm leaves its workspace, and is
+    truncated at the time limit (section 4.1 of the paper).
+    `info`, on every reset and step: `is_success`, `end_reason` (one of END_REASONS), `time` (s), `depth` of the tip
+    below the mouth (m).
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 10}
@@ -63,7 +65,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         self._renderer: mujoco.Renderer | None = None
         self._viewer: Any = None
 
-        spec = load_scene()
+        spec = load_scene(parameters)
         self._add_parts(spec, add_hand(spec, parameters))
         self.model = compile_scene(spec, parameters)
         self.data = mujoco.MjData(self.model)
@@ -103,16 +105,16 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         angles = {"pan": draw(-p.pan_range, p.pan_range), "tilt": draw(-p.tilt_range, p.tilt_range)}
         offset = draw(-1, 1, 3) * p.start_offset
         roll, pitch, yaw = draw(-1, 1, 3) * p.start_rotation
-        if unknown := set(options or {}) - set(angles):
-            raise ValueError(f"reset option {sorted(unknown)[0]!r}: use 'pan' or 'tilt'")
-        angles |= options or {}
+        for name, angle in (options or {}).items():
+            if name not in angles or not math.isfinite(angle):
+                raise ValueError(f"reset option {name!r}: {angle!r}: 'pan' and 'tilt' with finite angles are allowed")
+            angles[name] = angle
 
         # Twice: what a diverged episode left must not reach the inverse kinematics, nor what that leaves the next one.
         mujoco.mj_resetData(self.model, self.data)
-        home = self.model.body_pos[self.model.body("tilt").id] + self.model.site_pos[self._mouth]
         turn = product(rotation_about(1, pitch), rotation_about(0, roll))
         rotation = product(product(TOOL_DOWN, rotation_about(2, yaw)), turn)
-        position = home + [0, 0, p.start_height] + offset
+        position = offset + p.tilt_axis + np.array([0, 0, p.mouth_height + p.start_height])
         joints = solve_posture(self.model, self.data, self._tip, position, rotation, np.array(p.posture))
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:JOINTS] = joints
@@ -162,20 +164,25 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         terminated = self._end_reason in ("success", "workspace")
         return self._observation(), float(info["is_success"]), terminated, self._end_reason == "timeout", info
 
-    def render(self) -> np.ndarray | None:
-        """The camera's picture [height, width, 3] uint8, or None where a window shows the scene or nothing does."""
+    def picture(self) -> np.ndarray:
+        """What the camera sees [height, width, 3] uint8. Raises RuntimeError where no picture can be drawn."""
+        camera, width, height = self._view
+        if self._renderer is None:
+            self._renderer = _renderer(self.model, width, height)
+        self._renderer.update_scene(self.data, camera)
+        return self._renderer.render()
+
+    def render(self) -> Any:
+        """The camera's picture in the mode "rgb_array"; None in the mode "human", which shows a window."""
         if self.render_mode == "rgb_array":
-            camera, width, height = self._view
-            if self._renderer is None:
-                self._renderer = _renderer(self.model, width, height)
-            self._renderer.update_scene(self.data, camera)
-            return self._renderer.render()
+            return self.picture()
         if self.render_mode == "human":
             if self._viewer is None:
                 from mujoco import viewer  # needs a display
 
                 self._viewer = viewer.launch_passive(self.model, self.data, show_left_ui=False, show_right_ui=False)
             self._viewer.sync()
+            sleep(self.dt)  # about real time
         return None
 
     def close(self) -> None:
@@ -251,6 +258,14 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
             "time": self.time,
             "depth": float(self._depth),
         }
+
+
+def make_env(task: str, **options: Any) -> InsertionEnv:
+    """An insertion environment without wrappers. task: a name of `envs.TASKS` or a Gymnasium id."""
+    env = gymnasium.make(TASKS.get(task, task), **options).unwrapped
+    if not isinstance(env, InsertionEnv):
+        raise ValueError(f"{task} is no insertion task: use one of {', '.join(TASKS)}")
+    return env
 
 
 def _renderer(model: mujoco.MjModel, width: int, height: int) -> mujoco.Renderer:

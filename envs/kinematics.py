@@ -31,7 +31,7 @@ def rotation_about(axis: int, angle: float) -> np.ndarray:
 
 
 def rotation_error(target: np.ndarray, current: np.ndarray) -> np.ndarray:
-    """Rotation from `current` to `target`, both [3, 3], as axis times the angle's sine [3]: monotone up to 90 degrees."""
+    """Rotation from `current` to `target`, both [3, 3], as axis times the sine [3] (rising up to 90 degrees)."""
     return 0.5 * np.cross(current, target, axis=0).sum(axis=1)
 
 
@@ -44,7 +44,7 @@ def site_jacobian(model: mujoco.MjModel, data: mujoco.MjData, site: int, joints:
 
 
 def joint_velocity(jacobian: np.ndarray, twist: np.ndarray, posture: np.ndarray) -> np.ndarray:
-    """Joint velocities [J] that best give `twist` [6] and, where that leaves freedom, come near those of `posture` [J]."""
+    """Joint velocities [J] that best give `twist` [6] and, where that leaves freedom, come near `posture` [J]."""
     factor = product(jacobian, jacobian.T) + DAMPING**2 * np.eye(6)
     mujoco.mju_cholFactor(factor, 0.0)
     weights = np.empty(6)

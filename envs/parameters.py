@@ -9,7 +9,10 @@ JOINTS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class InsertionParameters:
-    """Base of each task's parameters. Lengths in m, angles in rad, times in s."""
+    """Base of each task's parameters. Lengths in m, angles in rad, times in s.
+
+    The arm's own numbers, servo gains among them, are in `assets/sawyer.xml`.
+    """
 
     # Socket and success (a task's own numbers)
     pan_range: float  # the socket is panned by a uniform draw from +-pan_range
@@ -19,6 +22,8 @@ class InsertionParameters:
     success_lateral: float = 0.010  # and how far it may be from the socket's axis
     observe_forces: bool = False  # whether the joints' actuator forces (Nm) are observed
     part_half_depth: float  # half the held part's size between the fingers
+    tilt_axis: tuple[float, float, float] = (0.62, 0.0, 0.02)  # where pan and tilt axes meet; the arm's base is at 0
+    mouth_height: float = 0.10  # of the opening above the tilt axis
     socket_half_size: float = 0.060  # faceplate, square
     plate_thickness: float = 0.010
 
@@ -32,6 +37,7 @@ class InsertionParameters:
 
     # Contact
     friction: float = 0.3
+    friction_stiffness: float = 5.0  # relative to that of the normal (MuJoCo's impratio)
     contact_time_constant: float = 0.008  # MuJoCo accepts no less than two physics periods
     contact_impedance: tuple[float, float, float] = (0.95, 0.99, 0.001)
 

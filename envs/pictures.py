@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import gymnasium
 import imageio.v3 as imageio
 import numpy as np
 
 from envs import TASKS
 from envs.demonstrations import DemonstrationError, Demonstrations
 from envs.expert import Expert, ExpertSettings
+from envs.insertion import make_env
 
 # A socket turned so that the close-up camera looks through its clear side, across the clip's prongs.
 _POSE = {"pan": 0.4, "tilt": 0.1}
@@ -26,12 +26,12 @@ def film(demonstrations: Demonstrations, episode: int = 0, width: int = 480, hei
     seeds = demonstrations.origin.get("reset_seeds", [])
     if demonstrations.actions is None or len(seeds) != demonstrations.episodes or "subsets" in demonstrations.origin:
         raise DemonstrationError("only a whole recording made by envs.demonstrate can be filmed")
-    env = gymnasium.make(demonstrations.task, render_mode="rgb_array", width=width, height=height)
+    env = make_env(demonstrations.task, width=width, height=height)
     env.reset(seed=seeds[episode])
-    frames = [env.render()]
+    frames = [env.picture()]
     for action in demonstrations.actions[(demonstrations.episode == episode) & ~demonstrations.terminal]:
         env.step(action)
-        frames.append(env.render())
+        frames.append(env.picture())
     env.close()
     return frames
 
@@ -58,13 +58,12 @@ def write_video(frames: list[np.ndarray], dt: float, path: Path) -> None:
 
 def picture(task: str, camera: str, moment: str) -> np.ndarray:
     """The scene [480, 640, 3] uint8 `before` or `after` a perfect insertion. task: a name of `envs.TASKS`."""
-    env = gymnasium.make(TASKS[task], render_mode="rgb_array", camera=camera)
-    inner = env.unwrapped
+    env = make_env(task, camera=camera)
     _, info = env.reset(seed=1, options=_POSE)
-    expert = Expert(inner, ExpertSettings(noise=0), np.random.default_rng(0))
+    expert = Expert(env, ExpertSettings(noise=0), np.random.default_rng(0))
     while not info["end_reason"] and (moment == "after" or info["depth"] < -0.022):
         *_, info = env.step(expert.act())
-    image = env.render()
+    image = env.picture()
     env.close()
     return image
 

@@ -15,10 +15,15 @@ BOX = mujoco.mjtGeom.mjGEOM_BOX
 _SIDES = ((0, 1, "socket"), (0, -1, "socket"), (1, 1, "socket"), (1, -1, "window"))
 
 
-def load_scene() -> mujoco.MjSpec:
+def load_scene(parameters: InsertionParameters) -> mujoco.MjSpec:
     """The scene of `assets/`: table, pan-tilt unit, cameras and the bare arm."""
     with resources.as_file(resources.files("envs") / "assets") as folder:
-        return mujoco.MjSpec.from_file(str(folder / "scene.xml"))
+        spec = mujoco.MjSpec.from_file(str(folder / "scene.xml"))
+    x, y, z = parameters.tilt_axis
+    spec.body("pan").pos = (x, y, 0)
+    spec.body("tilt").pos = (x, y, z)
+    spec.site("mouth").pos = (0, 0, parameters.mouth_height)
+    return spec
 
 
 def add_box(
@@ -51,7 +56,7 @@ def add_opening(
 
     `half` is the opening's half size (x, y) below the chamfer, which is `chamfer` wide and deep (45 degrees). In m.
     """
-    edge = np.add(half, chamfer)
+    edge = (half[0] + chamfer, half[1] + chamfer)
     add_walls(spec, edge, (parameters.socket_half_size,) * 2, -parameters.plate_thickness, 0.0)
     tilt, mouth = spec.body("tilt"), spec.site("mouth").pos[2]
     thickness = chamfer / 2
@@ -91,8 +96,9 @@ def add_floor(spec: mujoco.MjSpec, half: tuple[float, float], depth: float) -> N
 
 
 def compile_scene(spec: mujoco.MjSpec, parameters: InsertionParameters) -> mujoco.MjModel:
-    """Compiles the scene with the task's physics period, velocity limit and, on all that collides, contact parameters."""
+    """Compiles the scene with the task's physics period, velocity limit and contact parameters."""
     spec.option.timestep = parameters.physics_period
+    spec.option.impratio = parameters.friction_stiffness
     for actuator in spec.actuators:
         actuator.ctrlrange = (-parameters.max_joint_velocity, parameters.max_joint_velocity)
     for geom in spec.geoms:

@@ -250,5 +250,5 @@ def test_a_hundred_demonstrations_ship_with_each_task(name):
 
 
 def test_other_tasks_ship_none():
-    with pytest.raises(DemonstrationError, match="'screw'.*clip, peg"):
+    with pytest.raises(DemonstrationError, match=r"'screw'.*clip, peg"):
         load_task("screw")

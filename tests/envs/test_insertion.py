@@ -1,8 +1,10 @@
 """The environments keep Gymnasium's contract and the paper's, repeat themselves exactly, and never hide a failure."""
 
 import warnings
+from types import SimpleNamespace
 
 import gymnasium
+import mujoco.viewer  # noqa: F401  (patched below)
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -77,8 +79,18 @@ def test_reset_can_fix_the_socket():
     env = make("peg")
     observation, _ = env.reset(seed=0, options={"pan": 0.3, "tilt": 0.0})
     assert observation[-4:] == pytest.approx([np.cos(0.15), 0, 0, np.sin(0.15)], abs=1e-6)
-    with pytest.raises(ValueError, match="'height': use 'pan' or 'tilt'"):
-        env.reset(options={"height": 1})
+    for name, angle in (("height", 1.0), ("pan", float("nan"))):
+        with pytest.raises(ValueError, match=f"reset option '{name}'"):
+            env.reset(options={name: angle})
+
+
+def test_the_arm_has_sawyer_s_limits_and_mass():
+    model = make("peg").model
+    assert model.actuator_forcerange[:, 1].tolist() == [80, 80, 40, 40, 9, 9, 9]
+    assert model.jnt_range[:, 1].tolist() == [3.0503, 2.2736, 3.0426, 3.0439, 2.9761, 2.9761, 4.7124]
+    links = [model.body(f"right_l{link}").mass[0] for link in range(7)]
+    assert links == [5.3213, 4.505, 1.745, 2.5097, 1.1136, 1.5625, 0.3292]
+    assert model.body("hand").mass == 0.65
 
 
 @both
@@ -159,7 +171,7 @@ def test_an_unstable_simulation_is_raised_and_forgotten_by_reset(task, poison, t
     expected = rollout(env, seed=4)
     env.reset(seed=0)
     env.data.qvel[3] = np.nan if poison == "nan" else 1e12
-    with pytest.raises(SimulationUnstable, match="unstable 0.1 s into the episode") as caught:
+    with pytest.raises(SimulationUnstable, match=r"unstable 0\.1 s into the episode") as caught:
         env.step(np.zeros(7))
     assert caught.value.info["end_reason"] == "unstable" and env.warnings()
     with pytest.raises(ActionError, match="unstable"):
@@ -191,3 +203,16 @@ def test_parameters_are_frozen_and_unknown_render_modes_refused():
             parameters.friction = 1.0
     with pytest.raises(ValueError, match="render_mode 'ansi'"):
         PegInsertionEnv(render_mode="ansi")
+
+
+def test_a_window_is_opened_once_follows_every_step_and_is_closed(monkeypatch):
+    calls = []
+    window = SimpleNamespace(sync=lambda: calls.append("sync"), close=lambda: calls.append("close"))
+    monkeypatch.setattr("mujoco.viewer.launch_passive", lambda *_, **__: calls.append("open") or window)
+    monkeypatch.setattr("envs.insertion.sleep", lambda seconds: None)
+    env = make("peg", render_mode="human")
+    env.reset(seed=0)
+    env.step(np.zeros(7))
+    env.close()
+    env.close()
+    assert calls == ["open", "sync", "sync", "close"]
