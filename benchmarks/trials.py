@@ -85,9 +85,10 @@ def plan(request: Request) -> list[Planned]:
     Raises:
         InputError: a name is unknown, a value impossible, or there are too few demonstrations.
     """
+    known = {*registry.names(), *(_resolve(name).name for name in request.methods)}
     for name in request.profile.settings:
-        if name not in registry.names():
-            raise unknown(f"method in profile {request.profile.name}", name, registry.names())
+        if name not in known:
+            raise unknown(f"method in profile {request.profile.name}", name, known)
     planned = [row for experiment in request.experiments for row in _grid(request, experiment)]
     _check_changes(request, planned)
     _check_labels(planned)
@@ -138,13 +139,16 @@ def _first_trial(request: Request, variant: Variant, task: str, digest: str) -> 
     values = profile.settings_of(method.name, short) | dict(variant.settings) | dict(changes.get(method.name, {}))
     try:
         settings = make_settings(method, values)
+        plain = json.loads(json.dumps(asdict(settings), allow_nan=False))
     except MethodError as error:
         raise InputError(str(error)) from None
+    except ValueError:
+        raise InputError(f"a setting of {method.name} is not a finite number: {values}") from None
     if (variant.states_alone or variant.final_only) and method.requires_actions(settings):
         raise InputError(f"{variant.label}: {method.name} with these settings needs the demonstrated actions")
     return Trial(
         method=variant.method,
-        settings=json.loads(json.dumps(asdict(settings))),
+        settings=plain,
         task=task,
         demonstrations=DemonstrationChoice(
             source=str(request.file) if request.file else SHIPPED,

@@ -61,6 +61,7 @@ class LeastSquares(Method):
     summary: ClassVar[str] = "least squares"
 
     def fit(self, demonstrations: Demonstrations, context: FitContext) -> Linear:
+        print("the chatter of a library")
         seed = context.seeds.seed
         starts = _count_start(Path(self.settings.log), seed) if self.settings.log else 1
         observations, actions = demonstrations.pairs()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import provenance
 from benchmarks.records import Record, read_plan
 from tests.benchmarks import fakes
 from tests.benchmarks.conftest import Bench
@@ -114,6 +115,7 @@ BAD_INPUT = {
     "experiment": (["--experiment=compar"], "unknown experiment 'compar'; did you mean 'compare'"),
     "setting": (["--set=linear.episods=3"], "did you mean 'episodes'"),
     "setting's type": (["--set=linear.episodes=many"], "linear.episodes = 'many'"),
+    "setting that is not finite": (["--set=linear.pause=NaN"], "not a finite number"),
     "setting's form": (["--set=episodes"], "METHOD.SETTING=VALUE"),
     "setting of another method": (["--set=bc.l2=1"], "unknown method in --set 'bc'"),
     "too many demonstrations": (["--demos=4,7"], "have 6 episodes"),
@@ -180,6 +182,18 @@ def test_records_of_other_code_are_refused_or_accepted(bench: Bench, inline: Non
     assert accepted.code == 0
     digests = {record.provenance.code_digest for record in bench.records()}
     assert len(bench.records()) == 2 and len(digests) == 2
+
+
+def test_records_of_other_versions_and_machines_are_pointed_out(
+    bench: Bench, inline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "note:" not in bench.run("--seeds=1").err
+    newer = provenance.versions() | {"torch": "99.0"}
+    monkeypatch.setattr("benchmarks.provenance.versions", lambda: newer)
+    monkeypatch.setattr("benchmarks.provenance.machine", lambda: {"processor": "abacus"})
+    outcome = bench.run("--seeds=2")
+    assert outcome.code == 0
+    assert "now '99.0'" in outcome.err and "made on another machine" in outcome.err
 
 
 def test_other_settings_never_mix_under_one_label(bench: Bench, inline: None) -> None:

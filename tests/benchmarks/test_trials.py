@@ -12,6 +12,7 @@ from benchmarks.experiments import Experiment, Variant
 from benchmarks.records import Trial
 from benchmarks.trials import Planned, Request, parse_changes, plan
 from methods.bc import Settings as BcSettings
+from tests.benchmarks.fakes import METHOD
 
 QUICK = profiles.load("quick")
 COMPARE = experiments.EXPERIMENTS["compare"]
@@ -49,6 +50,14 @@ def test_every_setting_is_spelled_out_and_changed_ones_are_in_the_label() -> Non
     assert (settings["l2"], settings["l2_grid"]) == (0.5, [0.0, 1.0])
     assert item.trial.budget.policy_updates == 77 and item.trial.evaluation.rollouts == 3
     assert item.row.label == "bc (l2=0.5, l2_grid=[0, 1], budget.policy_updates=77, evaluation.rollouts=3)"
+
+
+def test_a_profile_may_have_settings_of_a_method_of_ones_own() -> None:
+    profile = QUICK.model_copy(update={"settings": {"linear": {"episodes": 5}}})
+    with pytest.raises(InputError, match="unknown method in profile quick 'linear'"):
+        plan(request(profile=profile))
+    mine = plan(request(profile=profile, methods=(METHOD,), tasks=("peg",), seeds=1))
+    assert mine[0].trial.settings["episodes"] == 5
 
 
 def test_ids_tell_apart_whatever_can_change_the_outcome() -> None:
