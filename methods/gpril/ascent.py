@@ -41,46 +41,39 @@ class LikelihoodAscent:
         self.learning_rate = learning_rate
         self.l2 = l2
         self.clip = clip
-        self._parameters = [parameter.detach() for parameter in flow.parameters()]
+        self._parameters = list(flow.parameters())
         self._means = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._squares = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._steps = [parameter.new_zeros((), dtype=torch.float32) for parameter in self._parameters]
 
     def step(self, x: Tensor, context: Tensor) -> Ascended:
         """Make x [n, D] more likely given the context [n, C]."""
-        log_prob, gradients = self._gradients(x, context)
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradients]))
-        adam(
-            self._parameters,
-            gradients,
-            self._means,
-            self._squares,
-            [],
-            self._steps,
-            fused=True,
-            grad_scale=(norm / self.clip).clamp_(min=1.0).float(),  # gradients are divided by it
-            amsgrad=False,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            lr=self.learning_rate,
-            weight_decay=self.l2,
-            eps=EPSILON,
-            maximize=False,
-        )
-        return Ascended(log_prob, norm)
-
-    def _gradients(self, x: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The mean log density and the gradients of its negative."""
         transform = self.flow._transform
-        if not isinstance(transform, MadeStack):
-            loss = -self.flow.log_prob(x, context=context).mean()
-            return -loss.detach(), list(torch.autograd.grad(loss, list(self.flow.parameters())))
+        if isinstance(transform, MadeStack):
+            log_prob, gradients = _gradient_of_stack(transform, x, context)
+        else:
+            mean = self.flow.log_prob(x, context=context).mean()
+            log_prob, gradients = mean.detach(), list(torch.autograd.grad(-mean, self._parameters))
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradients]))
         with torch.no_grad():
-            z, logabsdet, kept = transform.forward_pass(x, context)
-            log_prob = logabsdet.sub_(z.square().sum(1), alpha=0.5).mean() - 0.5 * math.log(2.0 * math.pi) * x.shape[1]
-            share = -1.0 / len(x)
-            gradient = transform.backward_pass(kept, z * -share, z.new_full((len(x),), share), (False, False))[0]
-        return log_prob, [gradient]
+            adam(
+                self._parameters,
+                gradients,
+                self._means,
+                self._squares,
+                [],
+                self._steps,
+                fused=True,
+                grad_scale=(norm / self.clip).clamp_(min=1.0).float(),  # gradients are divided by it
+                amsgrad=False,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                lr=self.learning_rate,
+                weight_decay=self.l2,
+                eps=EPSILON,
+                maximize=False,
+            )
+        return Ascended(log_prob, norm)
 
     def state_dict(self) -> dict[str, Any]:
         """Adam's moments and steps; the weights are the flow's."""
@@ -92,3 +85,13 @@ class LikelihoodAscent:
         ):
             for tensor, value in zip(mine, stored, strict=True):
                 tensor.copy_(value)
+
+
+@torch.no_grad()
+def _gradient_of_stack(stack: MadeStack, x: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The mean log density over a standard normal, and the gradient of its negative."""
+    count, features = x.shape
+    z, logabsdet, kept = stack.forward_pass(stack.weights, x, context)
+    log_prob = logabsdet.sub_(z.square().sum(1), alpha=0.5).mean() - 0.5 * math.log(2.0 * math.pi) * features
+    share = 1.0 / count
+    return log_prob, [stack.backward_pass(stack.weights, kept, z * share, z.new_full((count,), -share))[0]]

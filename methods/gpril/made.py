@@ -61,14 +61,14 @@ class MadeStack(Transform):
         self.register_buffer("mask", self.layout.mask(), persistent=False)
         self._inverter: Inverter | None = None
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """x [n, D] and context [n, C] -> z [n, D] and log |det dz/dx| [n]."""
         return _Forward.apply(self, inputs, context, self.weights)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, inputs: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """z [n, D] and context [n, C] -> x [n, D] and log |det dx/dz| [n], without gradients."""
-        assert context is not None
+        self._check(inputs, context)
         width = chunk_width(self.layout, len(inputs))
         if self._inverter is None or not self._inverter.fits(self.weights, width):
             self._inverter = Inverter(self.layout, self.weights, width, self.sigma_floor, self.beta)
@@ -76,14 +76,21 @@ class MadeStack(Transform):
         values, logabsdets = zip(*parts, strict=True)
         return torch.cat(values), torch.cat(logabsdets)
 
-    def forward_pass(self, inputs: Tensor, context: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _check(self, inputs: Tensor, context: Tensor) -> None:
+        expected = (len(inputs), self.layout.features), (len(inputs), self.layout.context)
+        if (inputs.shape, context.shape) != expected:
+            shapes = tuple(inputs.shape), tuple(context.shape)
+            raise ValueError(f"inputs and context must have the shapes {expected}, not {shapes}")
+
+    def forward_pass(self, weights: Tensor, inputs: Tensor, context: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """As `forward`, outside of autograd, with what `backward_pass` needs: u, sigma, z and units of each MADE."""
+        self._check(inputs, context)
         layout, count = self.layout, len(inputs)
         rows = inputs.t()
         lead = torch.cat((rows.new_ones(1, count), context.t()))
         log_sigma = rows.new_zeros(count)
         kept = []
-        for layer, vector in enumerate(self.weights.detach()):
+        for layer, vector in enumerate(weights):
             rows = rows.flip(0) if layer else rows
             units = [torch.cat((lead, rows))]
             matrices = layout.matrices(vector)
@@ -102,11 +109,15 @@ class MadeStack(Transform):
         return rows.t(), log_sigma.neg_(), kept
 
     def backward_pass(
-        self, kept: list[Tensor], z_gradient: Tensor, logabsdet_gradient: Tensor, needs: tuple[bool, bool]
+        self,
+        weights: Tensor,
+        kept: Sequence[Tensor],
+        z_gradient: Tensor,
+        logabsdet_gradient: Tensor,
+        needs: tuple[bool, bool] = (False, False),
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The gradients of the weights and, where they are needed, of the inputs and of the context."""
+        """The gradients of the weights and, where `needs` says so, of the inputs and of the context."""
         layout, depth = self.layout, len(self.layout.staircases)
-        weights = self.weights.detach()
         result = torch.zeros_like(weights)
         rows_gradient = z_gradient.t()
         context_gradient = z_gradient.new_zeros(layout.context, len(z_gradient)) if needs[1] else None
@@ -140,15 +151,15 @@ class _Forward(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, stack: MadeStack, inputs: Tensor, context: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        z, logabsdet, kept = stack.forward_pass(inputs, context)
+        z, logabsdet, kept = stack.forward_pass(weights, inputs, context)
         ctx.stack = stack
-        ctx.save_for_backward(weights, *kept)  # the weights so that a change before the backward pass is an error
+        ctx.save_for_backward(weights, *kept)
         return z, logabsdet
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, z_gradient: Tensor, logabsdet_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        _, *kept = ctx.saved_tensors
-        needs = (ctx.needs_input_grad[1], ctx.needs_input_grad[2])
-        weights, inputs, context = ctx.stack.backward_pass(kept, z_gradient, logabsdet_gradient, needs)
-        return None, inputs, context, weights
+        weights, *kept = ctx.saved_tensors
+        needs = ctx.needs_input_grad[1:3]
+        of_weights, *others = ctx.stack.backward_pass(weights, kept, z_gradient, logabsdet_gradient, needs)
+        return None, *others, of_weights

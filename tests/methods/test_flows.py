@@ -58,7 +58,7 @@ def jacobian(flow: Flow, x: Tensor, context: Tensor) -> Tensor:
 def test_density_integrates_to_one(features: int, layers: int) -> None:
     shape = FlowShape(features, 2, (16, 16), layers, sigma_floor=0.3)
     flow = random_flow(shape)
-    axis = torch.linspace(-30.0, 30.0, 1201, dtype=torch.float64)
+    axis = torch.linspace(-30.0, 30.0, 801, dtype=torch.float64)
     grid = torch.cartesian_prod(*[axis] * features).view(-1, features)
     for context in rows(shape, 3)[1]:
         with torch.no_grad():
@@ -264,6 +264,15 @@ def test_sigma_floor_of_a_layer_and_of_the_stack() -> None:
 def test_bad_shapes_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(MethodError, match=message):
         FlowShape(**({"features": 2, "context": 2} | values))  # type: ignore[arg-type]
+
+
+def test_rows_of_the_wrong_width_are_refused() -> None:
+    flow = make_flow(FlowShape(3, 2))
+    with pytest.raises(ValueError, match=r"must have the shapes \(\(4, 3\), \(4, 2\)\)"):
+        flow.log_prob(torch.zeros(4, 3), context=torch.zeros(4, 1))
+    with pytest.raises(ValueError, match="must have the shapes"):
+        sample(flow, torch.zeros(4, 1))
+    assert sample(flow, torch.zeros(0, 2)).shape == (0, 3)
 
 
 def test_unknown_kinds_are_refused() -> None:
