@@ -150,6 +150,10 @@ class _Training:
         return self.network.log_prob(self._tensor(observations[rows]), self._tensor(actions[rows])).mean()
 
     def _step(self, loss: Tensor) -> None:
+        if self.settings.policy_decay:
+            left = 1.0 - self.policy_steps / self.context.budget.policy_updates
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings.policy_learning_rate * left
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

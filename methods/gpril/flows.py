@@ -115,8 +115,3 @@ def sample(
         size = (len(context), features)
         noise = torch.randn(size, generator=generator, dtype=context.dtype, device=context.device)
     return flow._transform.inverse(noise, context)[0]
-
-
-def make_optimizer(flow: Flow, learning_rate: float, l2: float = 0.0) -> torch.optim.Adam:
-    """Adam over all weights and biases, on the loss plus l2 / 2 times their squares' sum; masked weights stay zero."""
-    return torch.optim.Adam(flow.parameters(), lr=learning_rate, weight_decay=l2, fused=True)

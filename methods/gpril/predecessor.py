@@ -7,13 +7,16 @@ invertible; likelihoods are reported in model space.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from nflows.flows import Flow
+from torch import Tensor
 
-from methods.gpril.flows import FlowShape, make_flow, make_optimizer, sample
+from methods.gpril.ascent import LikelihoodAscent
+from methods.gpril.flows import FlowShape, make_flow, sample
 from methods.gpril.replay import Replay, Triples
 from methods.gpril.settings import Settings
 from methods.interface import Diverged, SeedStreams
@@ -72,8 +75,8 @@ class PredecessorModels:
             torch.manual_seed(seeds.integer("predecessor models"))
             self.states = self._flow(observation_size, observation_size)
             self.actions = self._flow(action_size, 2 * observation_size)
-        self._optimizers = [
-            make_optimizer(flow, settings.model_learning_rate, settings.model_l2)
+        self._ascents = [
+            LikelihoodAscent(flow, settings.model_learning_rate, settings.model_l2, settings.gradient_clip)
             for flow in (self.states, self.actions)
         ]
 
@@ -85,18 +88,13 @@ class PredecessorModels:
         """
         if self.settings.control == "shuffled":
             triples = _with_shuffled_targets(triples, self._shuffle)
-        log_states, log_actions = self._log_prob(triples)
-        for flow, optimizer, log_prob in zip(
-            (self.states, self.actions), self._optimizers, (log_states, log_actions), strict=True
-        ):
-            optimizer.zero_grad(set_to_none=True)
-            loss = -log_prob.mean()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(flow.parameters(), self.settings.gradient_clip)
-            if not torch.isfinite(norm):
+        with torch.no_grad():
+            cases = self._cases(triples)
+        for ascent, (modelled, context) in zip(self._ascents, cases, strict=True):
+            norm = float(ascent.step(modelled, context).gradient_norm)
+            if not math.isfinite(norm):
                 raise Diverged(f"a predecessor model's gradient is not finite after {self.gradient_steps} steps")
-            self.clipped_steps += int(norm > self.settings.gradient_clip)
-            optimizer.step()
+            self.clipped_steps += norm > self.settings.gradient_clip
             self.gradient_steps += 1
 
     @torch.no_grad()
@@ -110,13 +108,13 @@ class PredecessorModels:
         Returns:
             states [n, O] and actions [n, A] in the environment's units.
         """
-        target = self._encode(self._tensor(targets))
+        target = self.encode(self._tensor(targets))
         state = sample(self.states, target, self._generator)
         if self.settings.displacement:
             state = target + self.units.displacement_mean + state * self.units.displacement_scale
         if self.settings.clip_samples:
-            state = torch.clamp(state, self._encode(self._tensor(low)), self._encode(self._tensor(high)))
-        states = self._decode(state)
+            state = torch.clamp(state, self.encode(self._tensor(low)), self.encode(self._tensor(high)))
+        states = self.decode(state)
         if self.settings.control == "self":
             mean, sigma = self.policy(states)
             noise = torch.randn(mean.shape, generator=self._generator, device=self.device)
@@ -135,7 +133,10 @@ class PredecessorModels:
     @torch.no_grad()
     def likelihoods(self, triples: Triples) -> Likelihoods:
         """How well both models explain `triples`, and what B^a knows beyond the policy."""
-        log_states, log_actions = self._log_prob(triples)
+        log_states, log_actions = (
+            flow.log_prob(modelled, context=context)
+            for flow, (modelled, context) in zip((self.states, self.actions), self._cases(triples), strict=True)
+        )
         scale = self._tensor(triples.sigmas) if self.settings.residual_actions else self.units.action_scale
         log_actions = log_actions - scale.log().sum(-1)
         behaviour = gaussian_log_prob(
@@ -147,8 +148,9 @@ class PredecessorModels:
             information=float((log_actions - behaviour).mean()),
         )
 
-    def _log_prob(self, triples: Triples) -> tuple[Tensor, Tensor]:
-        state, target = (self._encode(self._tensor(part)) for part in (triples.states, triples.targets))
+    def _cases(self, triples: Triples) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """What each model, first B^s then B^a, has to explain, and given what; all in model space."""
+        state, target = (self.encode(self._tensor(part)) for part in (triples.states, triples.targets))
         action = self._tensor(triples.actions)
         if self.settings.residual_actions:
             action = (action - self._tensor(triples.means)) / self._tensor(triples.sigmas)
@@ -159,10 +161,7 @@ class PredecessorModels:
             if self.settings.displacement
             else state
         )
-        return (
-            self.states.log_prob(modelled, context=target),
-            self.actions.log_prob(action, context=self._action_context(state, target)),
-        )
+        return (modelled, target), (action, self._action_context(state, target))
 
     def _action_context(self, state: Tensor, target: Tensor) -> Tensor:
         if not self.settings.displacement:
@@ -170,7 +169,8 @@ class PredecessorModels:
         ahead = (target - state + self.units.displacement_mean) / self.units.displacement_scale
         return torch.cat([state, ahead], dim=-1)
 
-    def _encode(self, observations: Tensor) -> Tensor:
+    def encode(self, observations: Tensor) -> Tensor:
+        """Observations in the environment's units -> model space, [n, O] each."""
         normal = self.policy.normalise(observations)
         knee = self.settings.compress
         if not knee:
@@ -178,7 +178,8 @@ class PredecessorModels:
         size = normal.abs()
         return torch.where(size <= knee, normal, normal.sign() * (knee + torch.log1p((size - knee).clamp(min=0.0))))
 
-    def _decode(self, encoded: Tensor) -> Tensor:
+    def decode(self, encoded: Tensor) -> Tensor:
+        """The inverse of `encode`."""
         knee = self.settings.compress
         if knee:
             size = encoded.abs()
@@ -191,7 +192,7 @@ class PredecessorModels:
         sizes = (observation_size, action_size)
         units = Units(*(build(n, device=self.device) for n in sizes for build in (torch.zeros, torch.ones)))
         if self.settings.displacement:
-            step = self._encode(self._tensor(triples.states)) - self._encode(self._tensor(triples.targets))
+            step = self.encode(self._tensor(triples.states)) - self.encode(self._tensor(triples.targets))
             scale = step.std(0).clamp(min=SMALLEST_SPREAD)
             units = replace(units, displacement_mean=step.mean(0), displacement_scale=scale)
         if self.settings.scale_actions:
@@ -200,7 +201,7 @@ class PredecessorModels:
             units = replace(units, action_mean=action.mean(0), action_scale=scale)
         return units
 
-    def _flow(self, features: int, context: int) -> nn.Module:
+    def _flow(self, features: int, context: int) -> Flow:
         s = self.settings
         shape = FlowShape(features, context, tuple(s.model_hidden), s.model_layers, s.sigma_floor)
         return make_flow(shape, s.flow).to(self.device)

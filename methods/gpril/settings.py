@@ -44,6 +44,7 @@ class Settings:
         compress: compress normalised observations logarithmically beyond this many standard deviations; 0 is off.
         clip_samples: keep sampled states within the range of the replay buffer.
         residual_actions: B^a models the action in units of the policy that took it, (a - mean(s)) / sigma(s).
+        policy_decay: let the policy's learning rate fall linearly to zero over its updates.
         reset_sigma: policy sigma set after the warm start, so that roll-outs explore; 0 keeps what cloning left.
         control: "shuffled" trains the models with permuted targets (a placebo); "self" takes sampled actions from the
             policy instead of B^a (self-imitation). Both must lose the gain if it comes from knowing the target.
@@ -78,6 +79,7 @@ class Settings:
     compress: Annotated[float, Ge(0.0)] = 0.0
     clip_samples: bool = False
     residual_actions: bool = False
+    policy_decay: bool = False
     reset_sigma: Annotated[float, Ge(0.0)] = 0.0
     control: Literal["none", "shuffled", "self"] = "none"
     flow: Literal["fast", "nflows"] = "fast"

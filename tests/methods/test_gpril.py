@@ -1,0 +1,164 @@
+"""GPRIL on the tiny task: it gains from knowing the target, and keeps to its limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from methods.gpril.algorithm import Gpril
+from methods.gpril.predecessor import PredecessorModels
+from methods.gpril.replay import Episode, Replay
+from methods.gpril.settings import Settings
+from methods.interface import MethodError, SeedStreams
+from methods.policy import GaussianNetwork, PolicyShape
+from tests.methods.worlds import TINY, success, tiny_context
+from tests.tiny import demonstrate
+
+SMALL = Settings(
+    gamma=0.8,
+    replay_size=20_000,
+    model_updates=60,
+    policy_updates=40,
+    burn_in=400,
+    model_hidden=(32, 32),
+    model_learning_rate=2e-3,
+    model_l2=1e-3,
+    policy_learning_rate=1e-3,
+    initial_episodes=30,
+    episodes_per_iteration=5,
+    warm_start=400,
+    scale_actions=True,
+    displacement=True,
+    cross_episodes=False,
+    clip_samples=True,
+)
+
+
+def learnt(settings: Settings, scratch: Path, updates: int = 1200, seed: int = 0) -> float:
+    context = tiny_context(scratch, updates, 30_000, seed)
+    policy = Gpril(settings).fit(demonstrate(2, seed=0, noise=0.3), context)
+    assert context.environment_steps <= 30_000
+    return success(policy)
+
+
+def test_gpril_gains_over_cloning_and_the_placebo_destroys_the_gain(tmp_path: Path) -> None:
+    """Shuffled targets leave everything in place but what the models know about the future."""
+    cloned = learnt(replace(SMALL, beta_d=0.0), tmp_path)
+    gpril = learnt(SMALL, tmp_path)
+    placebo = learnt(replace(SMALL, control="shuffled"), tmp_path)
+    assert gpril >= cloned + 0.15, f"gpril {gpril}, cloning {cloned}"
+    assert placebo <= gpril - 0.3, f"gpril {gpril}, placebo {placebo}"
+
+
+def stream(steps: int = 400, seed: int = 0) -> Replay:
+    """Random walks in the tiny task's observation space."""
+    rng, replay = np.random.default_rng(seed), Replay(5000, 3, 2)
+    for _ in range(5):
+        walk = rng.standard_normal((steps + 1, 3)).cumsum(axis=0).astype(np.float32) * 0.1
+        means = 0.1 * rng.standard_normal((steps, 2)).astype(np.float32)
+        sigmas = np.full((steps, 2), 0.05, np.float32)
+        replay.add(Episode(walk, means + sigmas * rng.standard_normal((steps, 2), dtype=np.float32), means, sigmas))
+    return replay
+
+
+def models(seed: int = 0, **changes: Any) -> tuple[PredecessorModels, Replay]:
+    replay = stream()
+    torch.manual_seed(0)
+    network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).observations)
+    return PredecessorModels(replace(SMALL, **changes), network, replay, SeedStreams(seed), "cpu"), replay
+
+
+@pytest.mark.parametrize("changes", [{}, {"displacement": False, "scale_actions": False}, {"compress": 1.0}])
+def test_model_space_is_invertible(changes: dict[str, Any]) -> None:
+    built, replay = models(**changes)
+    states = torch.from_numpy(replay.sample(500, 0.8, True, np.random.default_rng(0)).states)
+    torch.testing.assert_close(built.decode(built.encode(states)), states, rtol=1e-4, atol=1e-4)
+
+
+def test_compression_bounds_what_lies_far_out() -> None:
+    built, _ = models(compress=2.0)
+    far = built.decode(torch.full((1, 3), 2.0)) + 1000.0 * built.policy.scale
+    assert float(built.encode(far).abs().max()) < 10.0
+
+
+def test_samples_keep_to_the_replay_buffer_and_the_action_bounds() -> None:
+    built, replay = models()
+    low, high = replay.range()
+    targets = 100.0 * np.ones((64, 3), np.float32)
+    states, actions = built.sample(targets, low, high)
+    assert (states.numpy() >= low - 1e-4).all() and (states.numpy() <= high + 1e-4).all()
+    assert actions.abs().max() <= 1.0
+    free, _ = models(clip_samples=False)
+    assert (free.sample(targets, low, high)[0].numpy() > high).any(), "without the setting they follow the target"
+
+
+def test_self_imitation_takes_its_actions_from_the_policy() -> None:
+    """With sigma at its floor, self-imitated actions are the policy's mean; those of B^a are not."""
+    deviations = {}
+    for control in ("none", "self"):
+        built, replay = models(control=control)
+        built.policy.set_sigma(0.011)
+        low, high = replay.range()
+        states, actions = built.sample(replay.sample(256, 0.8, True, np.random.default_rng(0)).targets, low, high)
+        with torch.no_grad():
+            deviations[control] = float((actions - built.policy(states)[0]).abs().mean())
+    assert deviations["self"] < 0.02 < deviations["none"]
+
+
+def test_gradient_clip_binds() -> None:
+    free, replay = models(gradient_clip=1e9)
+    tight, _ = models(gradient_clip=1e-6)
+    triples = replay.sample(256, 0.8, True, np.random.default_rng(0))
+    for built in (free, tight):
+        built.update(triples)
+    assert (free.clipped_steps, tight.clipped_steps) == (0, 2)
+
+
+def test_regularisation_shrinks_the_models() -> None:
+    sizes = []
+    for l2 in (0.0, 1.0):
+        built, replay = models(model_l2=l2)
+        rng = np.random.default_rng(0)
+        for _ in range(50):
+            built.update(replay.sample(256, 0.8, True, rng))
+        sizes.append(sum(float(weights.detach().square().sum()) for weights in built.states.parameters()))
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_information_of_a_model_of_the_policy_itself_is_zero() -> None:
+    """The residual model starts as the identity, so B^a is the policy that acted and knows nothing more."""
+    built, replay = models(residual_actions=True)
+    found = built.likelihoods(replay.sample(1000, 0.8, True, np.random.default_rng(0)))
+    assert found.information == pytest.approx(0.0, abs=1e-3)
+
+
+def test_without_predecessors_it_is_cloning_and_needs_no_environment(tmp_path: Path) -> None:
+    context = tiny_context(tmp_path, updates=50)
+    Gpril(replace(SMALL, beta_d=0.0)).fit(demonstrate(2, 0), context)
+    assert context.environment_steps == 0
+
+
+def test_the_actor_stops_at_the_budget(tmp_path: Path) -> None:
+    context = tiny_context(tmp_path, updates=450, steps=100)
+    Gpril(replace(SMALL, initial_episodes=50, burn_in=5, model_updates=5)).fit(demonstrate(2, 0), context)
+    assert 0 < context.environment_steps <= 100
+
+
+@pytest.mark.parametrize("only", [{"states_alone": True}, {"final_only": True}])
+def test_states_alone_are_learnt_from_where_the_settings_allow_it(tmp_path: Path, only: dict[str, bool]) -> None:
+    shown = demonstrate(2, 0).subset(**only)
+    with pytest.raises(MethodError, match="beta_pi"):
+        Gpril(SMALL).fit(shown, tiny_context(tmp_path, 40, 2000))
+    alone = replace(SMALL, beta_pi=0.0, warm_start=0, burn_in=50, model_updates=10)
+    policy = Gpril(alone).fit(shown, tiny_context(tmp_path, 40, 2000))
+    assert np.isfinite(policy.act(shown.observations, True, np.random.default_rng(0))).all()
+
+
+def test_a_budget_below_one_episode_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match="less than one episode"):
+        Gpril(SMALL).fit(demonstrate(2, 0), tiny_context(tmp_path, 40, 10))
