@@ -56,7 +56,7 @@ def test_sampled_actions_differ_from_mean_ones() -> None:
 
 def test_actions_that_are_not_finite_are_divergence() -> None:
     with pytest.raises(Diverged):
-        Evaluator(TASK_SHAPE).evaluate(Linear(np.full((4, 2), np.inf)), 1, 0, deterministic=True)
+        Evaluator(TASK_SHAPE).evaluate(Linear(np.full((4, 2), np.nan)), 1, 0, deterministic=True)
 
 
 class Odd(tiny.TinySlot):
