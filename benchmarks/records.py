@@ -218,9 +218,10 @@ def read_record(content: bytes, name: str) -> Record:
         document = json.loads(content)
         stated = document["sha256"]
         body = document["record"]
-        if not isinstance(body, dict) or hashlib.sha256(canonical(body)).hexdigest() != stated:
+        text = canonical(body)
+        if hashlib.sha256(text).hexdigest() != stated:
             raise RecordError(f"{name}: its content does not match its digest; the file was changed or cut")
-        return Record.model_validate_json(canonical(body))
+        return Record.model_validate_json(text)
     except RecordError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:

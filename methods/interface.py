@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -226,7 +226,7 @@ def make_settings(method: type[Method], values: Mapping[str, Any]) -> Any:
 
     from pydantic import TypeAdapter, ValidationError
 
-    known = list(method.Settings.__dataclass_fields__)
+    known = [field.name for field in fields(method.Settings)]
     for key in values:
         if key not in known:
             near = get_close_matches(key, known, n=1)

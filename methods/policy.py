@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from methods.interface import Diverged, MethodError, Policy, Task
@@ -142,7 +143,7 @@ class GaussianPolicy(Policy):
     def load(cls, folder: Path) -> GaussianPolicy:
         try:
             stored = json.loads((folder / "policy.json").read_text())
-            shape = PolicyShape(**{key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()})
+            shape = TypeAdapter(PolicyShape).validate_python(stored)
             network = GaussianNetwork(shape, np.zeros((1, shape.observation_size)))
             with np.load(folder / "policy.npz", allow_pickle=False) as arrays:
                 state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}

@@ -1,0 +1,87 @@
+"""Rules of the house: who may import whom, what the README shows, and that nothing we read can execute code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("analysis", "benchmarks", "envs", "methods")
+MAY_IMPORT = {
+    "envs": {"envs"},
+    "methods": {"methods", "envs.demonstrations"},
+    "benchmarks": {"benchmarks", "methods", "envs"},
+    "benchmarks/run.py": {"benchmarks", "methods", "envs", "analysis"},
+    "analysis": {"analysis", "benchmarks.records"},
+}
+UNSAFE = re.compile(
+    r"\bimport (pickle|jsonpickle|joblib|dill|marshal|shelve)\b|allow_pickle=True|torch\.load\(|\beval\("
+)
+
+
+def sources() -> list[Path]:
+    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Our modules that a file imports, as dotted names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= whole if node.module in PACKAGES else {node.module}
+    return {name for name in names if name.split(".")[0] in PACKAGES}
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_follow_the_rules(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    allowed = MAY_IMPORT.get(place, MAY_IMPORT[place.split("/")[0]])
+    broken = {name for name in imported(path) if not any(name == a or name.startswith(f"{a}.") for a in allowed)}
+    assert not broken, f"{place} imports {sorted(broken)}; it may import {sorted(allowed)}"
+
+
+def test_every_rule_is_about_something() -> None:
+    """The rules above would hold for no files, or for files without imports, too."""
+    assert len(sources()) > 40
+    assert "analysis.report" in imported(ROOT / "benchmarks/run.py")
+    assert "envs.demonstrations" in imported(ROOT / "methods/gpril/algorithm.py")
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_nothing_is_read_that_could_execute(path: Path) -> None:
+    assert not UNSAFE.findall(path.read_text())
+
+
+def test_registering_the_tasks_is_light() -> None:
+    """Gymnasium loads `envs` whenever it is imported; the physics must wait until an environment is made."""
+    code = "import sys, gymnasium, envs; envs.register_tasks(); print('mujoco' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_readme_shows_the_committed_table() -> None:
+    table = (ROOT / "results/quick/tables/main.md").read_text().strip()
+    assert table in (ROOT / "README.md").read_text(), "copy results/quick/tables/main.md into the README"
+
+
+def test_the_method_in_the_readme_keeps_the_contract(tmp_path: Path) -> None:
+    shown = re.search(r"```python\n# mine\.py\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert shown, "the README shows how to add a method"
+    assert len(shown[1].splitlines()) < 40
+    (tmp_path / "mine.py").write_text(shown[1])
+    check = [sys.executable, "-m", "methods.check", f"{tmp_path / 'mine.py'}:Mine"]
+    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_modules_stay_small() -> None:
+    long = {path.relative_to(ROOT).as_posix() for path in sources() if len(path.read_text().splitlines()) > 300}
+    assert not long, f"{sorted(long)}: a module of over 300 lines is asking to be two"
