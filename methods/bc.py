@@ -1,0 +1,252 @@
+"""Behavioural cloning: maximum likelihood on the demonstrated pairs, through `imitation`'s BC."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Lt, MinLen
+from imitation.algorithms.bc import BC
+from imitation.data.types import TransitionMapping
+from torch import Tensor
+
+from envs.demonstrations import Demonstrations
+from methods.interface import Diverged, FitContext, Method, MethodError
+from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
+from methods.registry import register
+from methods.sb3_policy import SharedPolicy, quiet_logger, spaces
+
+CHECKPOINT_EVERY = 100
+"""Updates between two checkpoints."""
+
+L2_WITHOUT_CHOICE = 1e-4
+"""The paper's value, for where one episode leaves nothing to hold out."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of BC; the defaults follow appendix B, table c, but for `l2`.
+
+    Attributes:
+        learning_rate: Adam's.
+        decay: let the learning rate fall linearly to zero (a departure; without it the policy that one happens to end
+            with varies a lot from update to update).
+        batch_size: demonstrated pairs in an update, drawn with replacement.
+        l2: weight in the loss of half the sum of squares of all weights and biases (`imitation`'s `l2_weight`; the same
+            as the coupled `weight_decay` of torch's Adam; the paper has 1e-4). "auto" takes from `l2_grid` what gives
+            held-out episodes the highest likelihood, each candidate having as many updates as the policy will; then
+            all demonstrations are learnt from. The candidates' updates count as gradient steps, not as policy updates.
+        l2_grid: candidates of "auto". None exceeds 0.1, because open-loop likelihood is no judge beyond: on peg
+            insertion from 10 demonstrations it prefers 1, which succeeds in .1 of the roll-outs, to 0.1 with .5.
+        held_out: share of the episodes held out for "auto", at least one episode.
+    """
+
+    learning_rate: Annotated[float, Gt(0.0)] = 1e-4
+    decay: bool = False
+    batch_size: Annotated[int, Ge(1)] = 256
+    l2: Annotated[float, Ge(0.0)] | Literal["auto"] = "auto"
+    l2_grid: Annotated[tuple[Annotated[float, Ge(0.0)], ...], MinLen(1)] = (1e-4, 1e-3, 1e-2, 1e-1)
+    held_out: Annotated[float, Gt(0.0), Lt(1.0)] = 0.2
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Demonstrated observations [N, O] and actions [N, A], float32."""
+
+    observations: Tensor
+    actions: Tensor
+
+    @staticmethod
+    def of(demonstrations: Demonstrations, device: str) -> Pairs:
+        """All pairs of the demonstrations.
+
+        Raises:
+            MethodError: they have none.
+        """
+        if demonstrations.actions is None:
+            raise MethodError("cloning needs demonstrated actions, and these demonstrations hold states alone")
+        pairs = Pairs(*(torch.tensor(part, device=device) for part in demonstrations.pairs()))
+        if not len(pairs.observations):
+            raise MethodError("cloning needs demonstrated actions, and these demonstrations hold final states alone")
+        return pairs
+
+    def rows(self, mask: np.ndarray) -> Pairs:
+        """The pairs where `mask` [N] is true."""
+        chosen = torch.from_numpy(mask).to(self.actions.device)
+        return Pairs(self.observations[chosen], self.actions[chosen])
+
+    def log_likelihood(self, network: GaussianNetwork) -> float:
+        """Mean log density of the actions, in nats a pair."""
+        with torch.no_grad():
+            return float(network.log_prob(self.observations, self.actions).mean())
+
+
+def new_network(demonstrations: Demonstrations, context: FitContext) -> GaussianNetwork:
+    """An untrained policy network; the same for all methods of one seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.seeds.integer("policy"))
+        return GaussianNetwork(PolicyShape.of(context.task), demonstrations.observations).to(context.device)
+
+
+def clone(
+    network: GaussianNetwork,
+    pairs: Pairs,
+    updates: int,
+    *,
+    learning_rate: float,
+    l2: float,
+    batch_size: int,
+    rng: np.random.Generator,
+    scratch: Path,
+    decay: bool = False,
+    after_update: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Train `network` in place by `imitation`'s BC.
+
+    Its loss is the mean of -log pi(a | s) over the batch plus l2 times half the sum of squared parameters; its entropy
+    bonus is off. The policy it is given has no critic, because it would decay the critic's weights as well.
+
+    Args:
+        network: trained in place.
+        pairs: what to learn from; fewer than `batch_size` will do.
+        updates: steps of Adam.
+        learning_rate: of Adam.
+        l2: see `Settings`.
+        batch_size: pairs in an update.
+        rng: draws the batches.
+        scratch: a folder for the library's logger, which writes nothing.
+        decay: see `Settings`.
+        after_update: called with the number of updates done.
+    """
+    if not updates:
+        return
+    observation_space, action_space = spaces(network.shape)
+    trainer = BC(
+        observation_space=observation_space,
+        action_space=action_space,
+        rng=rng,
+        policy=SharedPolicy(observation_space, action_space, lambda _: learning_rate, network),
+        demonstrations=_Batches(pairs, batch_size, rng),
+        batch_size=batch_size,
+        optimizer_kwargs={"lr": learning_rate, "fused": True},
+        ent_weight=0.0,
+        l2_weight=l2,
+        device=network.shift.device,
+        custom_logger=quiet_logger(scratch),
+    )
+    updates_done = count(1)
+
+    def after() -> None:
+        done = next(updates_done)
+        if decay:
+            for group in trainer.optimizer.param_groups:
+                group["lr"] = learning_rate * (1.0 - done / updates)
+        after_update(done)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Converting a tensor with requires_grad")  # imitation's own logging
+        trainer.train(n_batches=updates, on_batch_end=after, progress_bar=False)
+
+
+class _Batches(Iterable[TransitionMapping]):
+    """Endless random batches as `imitation` takes them: its own loader costs more than the update itself."""
+
+    def __init__(self, pairs: Pairs, size: int, rng: np.random.Generator) -> None:
+        self.pairs, self.size, self.rng = pairs, size, rng
+
+    def __iter__(self) -> Iterator[TransitionMapping]:
+        while True:
+            rows = torch.from_numpy(self.rng.integers(len(self.pairs.actions), size=self.size))
+            yield {"obs": self.pairs.observations[rows], "acts": self.pairs.actions[rows]}
+
+
+@register
+class BehaviouralCloning(Method):
+    """Behavioural cloning, with regularisation chosen on held-out episodes."""
+
+    name: ClassVar[str] = "bc"
+    Settings: ClassVar[type] = Settings
+    needs_environment: ClassVar[bool] = False
+    summary: ClassVar[str] = "behavioural cloning through imitation's BC, L2 chosen on held-out episodes"
+
+    def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
+        pairs = Pairs.of(demonstrations, context.device)
+        network = new_network(demonstrations, context)
+        policy = GaussianPolicy(network)
+        updates = context.budget.policy_updates
+        spent = 0  # gradient steps of candidates
+
+        def tell(update: int) -> None:
+            if update % CHECKPOINT_EVERY and update != updates:
+                return
+            likelihood = pairs.log_likelihood(network)
+            if not math.isfinite(likelihood):
+                raise Diverged(f"the likelihood of the demonstrations is {likelihood} after {update} updates")
+            context.report(spent + update, log_likelihood=likelihood)
+            context.checkpoint(policy, update / updates, spent + update)
+
+        l2 = self.settings.l2
+        if l2 == "auto":
+            episode = demonstrations.episode[~demonstrations.terminal]
+            l2, spent = self._choose_l2(policy, pairs, episode, demonstrations, context)
+            context.report(spent, chosen_l2=l2)
+        self._train(network, pairs, l2, context, tell)
+        return policy
+
+    def _choose_l2(
+        self,
+        untrained: GaussianPolicy,
+        pairs: Pairs,
+        episode: np.ndarray,
+        demonstrations: Demonstrations,
+        context: FitContext,
+    ) -> tuple[float, int]:
+        """The best candidate on held-out episodes, and the gradient steps it took to know.
+
+        Meanwhile the suite sees the `untrained` policy and no progress: candidates are no points of a learning curve.
+        """
+        episodes = context.seeds.generator("held-out episodes").permutation(np.unique(episode))
+        if len(episodes) < 2:
+            return L2_WITHOUT_CHOICE, 0
+        size = min(max(1, round(self.settings.held_out * len(episodes))), len(episodes) - 1)
+        chosen = np.isin(episode, episodes[:size])
+        train, held_out = pairs.rows(~chosen), pairs.rows(chosen)
+        updates = context.budget.policy_updates
+        scores: dict[float, float] = {}
+        for l2 in self.settings.l2_grid:
+            network = new_network(demonstrations, context)
+            self._train(network, train, l2, context)
+            scores[l2] = held_out.log_likelihood(network)
+            if not math.isfinite(scores[l2]):
+                raise Diverged(f"the likelihood of held-out episodes is {scores[l2]} with l2 = {l2}")
+            context.report(len(scores) * updates, l2=l2, held_out_log_likelihood=scores[l2])
+            context.checkpoint(untrained, 0.0, len(scores) * updates)
+        return max(scores, key=lambda l2: scores[l2]), len(scores) * updates
+
+    def _train(
+        self,
+        network: GaussianNetwork,
+        pairs: Pairs,
+        l2: float,
+        context: FitContext,
+        after_update: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        clone(
+            network,
+            pairs,
+            context.budget.policy_updates,
+            learning_rate=self.settings.learning_rate,
+            l2=l2,
+            batch_size=self.settings.batch_size,
+            rng=context.seeds.generator("demonstrated pairs"),
+            scratch=context.scratch,
+            decay=self.settings.decay,
+            after_update=after_update,
+        )
