@@ -1,0 +1,42 @@
+"""What tests of methods share: a context on the tiny task, and how often a policy succeeds there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from methods.check_task import CheckContext
+from methods.interface import Budget, Policy, Task
+from tests.tiny import ID, TinySlot
+
+TINY = Task(
+    id=ID,
+    observation_size=3,
+    action_size=2,
+    action_low=np.full(2, -1.0, np.float32),
+    action_high=np.full(2, 1.0, np.float32),
+    horizon=TinySlot.horizon,
+    dt=TinySlot.dt,
+)
+
+
+def tiny_context(scratch: Path, updates: int = 1, steps: int = 0, seed: int = 0) -> CheckContext:
+    """A context for one training on the tiny task."""
+    return CheckContext(Budget(steps, updates), seed, scratch, TINY, TinySlot)
+
+
+def success(policy: Policy, episodes: int = 60) -> float:
+    """Share of the tiny task's episodes that sampled actions solve, on fixed seeds."""
+    rng = np.random.default_rng(7)
+    worlds = [TinySlot() for _ in range(episodes)]
+    states = np.array([world.reset(seed=1000 + i)[0] for i, world in enumerate(worlds)])
+    running, solved = set(range(episodes)), 0
+    while running:
+        actions = policy.act(states, False, rng)
+        for i in sorted(running):
+            states[i], _, terminated, truncated, info = worlds[i].step(actions[i])
+            if terminated or truncated:
+                running.remove(i)
+                solved += info["is_success"]
+    return solved / episodes
