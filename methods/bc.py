@@ -19,7 +19,7 @@ from torch import Tensor
 
 from envs.demonstrations import Demonstrations
 from methods.interface import Diverged, FitContext, Method, MethodError
-from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
+from methods.policy import GaussianNetwork, GaussianPolicy, new_network
 from methods.registry import register
 from methods.sb3_policy import SharedPolicy, quiet_logger, spaces
 
@@ -86,13 +86,6 @@ class Pairs:
         """Mean log density of the actions, in nats a pair."""
         with torch.no_grad():
             return float(network.log_prob(self.observations, self.actions).mean())
-
-
-def new_network(demonstrations: Demonstrations, context: FitContext) -> GaussianNetwork:
-    """An untrained policy network; the same for all methods of one seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(context.seeds.integer("policy"))
-        return GaussianNetwork(PolicyShape.of(context.task), demonstrations.observations).to(context.device)
 
 
 def clone(

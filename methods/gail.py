@@ -20,9 +20,9 @@ from methods.adversary import (
     TerminalRewards,
     ThriftyTRPO,
 )
-from methods.bc import CHECKPOINT_EVERY, Pairs, clone, new_network
+from methods.bc import CHECKPOINT_EVERY, Pairs, clone
 from methods.interface import Diverged, FitContext, Method, MethodError
-from methods.policy import GaussianPolicy
+from methods.policy import GaussianPolicy, new_network
 from methods.registry import register
 from methods.sb3_policy import SharedPolicy, quiet_logger
 
@@ -65,7 +65,7 @@ class Settings:
     Departures from the paper, all off by default:
         gradient_penalty: see `Regularisation`.
         warm_start: updates of behavioural cloning before the first iteration, at most the budget's policy updates.
-        warm_start_learning_rate, warm_start_l2: its settings, see `methods.bc.Settings`.
+        warm_start_learning_rate, warm_start_l2, warm_start_decay: its settings, see `methods.bc.Settings`.
         warm_start_sigma: the policy's sigma after it, so that there is something to explore with; 0 keeps what it left.
     """
 
@@ -94,6 +94,7 @@ class Settings:
     warm_start: Annotated[int, Ge(0)] = 0
     warm_start_learning_rate: Annotated[float, Gt(0.0)] = 1e-3
     warm_start_l2: Annotated[float, Ge(0.0)] = 1e-4
+    warm_start_decay: bool = False
     warm_start_sigma: Annotated[float, Ge(0.0)] = 0.0
 
 
@@ -188,6 +189,7 @@ class _Training:
             batch_size=WARM_START_BATCH,
             rng=self.context.seeds.generator("demonstrated pairs"),
             scratch=self.context.scratch,
+            decay=s.warm_start_decay,
             after_update=tell,
         )
 

@@ -11,13 +11,17 @@ import math
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from methods.interface import Diverged, MethodError, Policy, Task
+from methods.interface import Diverged, FitContext, MethodError, Policy, Task
+
+if TYPE_CHECKING:
+    from envs.demonstrations import Demonstrations
 
 HIDDEN = (300, 200)
 SIGMA_BOUNDS = (0.01, 0.1)
@@ -107,6 +111,13 @@ class GaussianNetwork(nn.Module):
         with torch.no_grad():
             self.spread.weight.zero_()
             self.spread.bias.fill_(math.log(share / (1.0 - share)))
+
+
+def new_network(demonstrations: Demonstrations, context: FitContext) -> GaussianNetwork:
+    """An untrained policy network; the same for all methods of one seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.seeds.integer("policy"))
+        return GaussianNetwork(PolicyShape.of(context.task), demonstrations.observations).to(context.device)
 
 
 def gaussian_log_prob(value: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:

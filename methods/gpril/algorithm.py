@@ -19,7 +19,7 @@ from methods.gpril.predecessor import PredecessorModels
 from methods.gpril.replay import Episode, Replay
 from methods.gpril.settings import Settings
 from methods.interface import Diverged, FitContext, Method, MethodError
-from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
+from methods.policy import GaussianNetwork, GaussianPolicy, new_network
 from methods.registry import register
 
 BATCHES_A_SAMPLE = 16
@@ -63,9 +63,7 @@ class _Training:
         self.context = context
         self.targets = demonstrations.observations
         self.pairs = None if demonstrations.actions is None else demonstrations.pairs()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seeds.integer("policy"))
-            self.network = GaussianNetwork(PolicyShape.of(context.task), self.targets).to(context.device)
+        self.network = new_network(demonstrations, context)
         self.policy = GaussianPolicy(self.network)
         self.optimizer = self._new_optimizer()
         self.replay = Replay(settings.replay_size, context.task.observation_size, context.task.action_size)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from envs.demonstrations import Demonstrations
-from methods.bc import BehaviouralCloning, Pairs, Settings, clone, new_network
+from methods.bc import BehaviouralCloning, Pairs, Settings, clone
 from methods.interface import MethodError, Stopped
+from methods.policy import new_network
 from tests.methods.worlds import success, tiny_context
 from tests.tiny import demonstrate
 

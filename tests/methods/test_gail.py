@@ -29,10 +29,9 @@ from methods.adversary import (
     TerminalRewards,
     ThriftyTRPO,
 )
-from methods.bc import new_network
 from methods.gail import Gail, Settings
 from methods.interface import MethodError
-from methods.policy import GaussianNetwork, PolicyShape
+from methods.policy import GaussianNetwork, PolicyShape, new_network
 from methods.sb3_policy import SharedPolicy, quiet_logger
 from tests.methods.worlds import success, tiny_context
 from tests.tiny import demonstrate
