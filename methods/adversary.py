@@ -158,7 +158,7 @@ class TerminalRewards(VecEnvWrapper):
     success. With r the reward of the last step and V the critic's value of the terminal state:
 
     - "always" (the paper, section 4.1): the end counts as an interruption, and SB3 adds gamma V(s_T).
-    - "absorbing": the last reward is paid for ever, r / (1 - gamma).
+    - "absorbing": the last reward is paid for ever, r / (1 - gamma); for failing too, where the discriminator errs.
     - "terminal": nothing more is paid.
 
     Where an episode is cut off by the clock, all three add gamma V(s_T), as SB3 does.

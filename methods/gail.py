@@ -32,9 +32,6 @@ LIBRARY_SCALARS = {"kl": "kl_divergence_loss", "critic_loss": "value_loss"}
 WARM_START_BATCH = 256
 """Demonstrated pairs in an update of the warm start, as in BC."""
 
-WATCHED = 1024
-"""Observations a diagnostic is averaged over."""
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -236,7 +233,7 @@ class _Training:
         kept = trainer.logger.default_logger.name_to_value
         scalars = {name: float(kept[f"mean/gen/train/{place}"]) for name, place in LIBRARY_SCALARS.items()}
         with torch.no_grad():
-            observations = torch.as_tensor(trpo.rollout_buffer.observations[:WATCHED], device=trpo.device)
+            observations = torch.as_tensor(trpo.rollout_buffer.observations, device=trpo.device)
             scalars["policy_sigma"] = float(self.network(observations)[1].mean())
         if not all(map(math.isfinite, scalars.values())):
             raise Diverged(f"after {trpo.num_timesteps} environment steps: {scalars}")

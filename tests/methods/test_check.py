@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from envs.demonstrations import Demonstrations
+from methods import registry
 from methods.check import BUDGET, examine, main
 from methods.interface import Budget, FitContext, Method, MethodError, Policy
-from methods.registry import resolve
 
 QUICK: dict[str, tuple[dict[str, Any], Budget]] = {
     "bc": ({}, Budget(0, 20)),
@@ -30,11 +30,12 @@ OWN = Path(__file__).parent / "own_method.py"
 @pytest.mark.parametrize("name", QUICK)
 def test_built_in_methods_keep_the_contract(name: str) -> None:
     values, budget = QUICK[name]
-    findings = list(examine(resolve(name), values, budget))
+    findings = list(examine(registry.resolve(name), values, budget))
     assert len(findings) == 12 and not [finding for finding in findings if finding.problem]
 
 
-def test_the_command_checks_a_file_of_ones_own() -> None:
+def test_the_command_checks_a_file_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     good = CliRunner().invoke(main, [f"{OWN}:Follow", "--set", "gain=2.5"])
     assert good.exit_code == 0 and good.output.count("ok ") == 12, good.output
     bad = CliRunner().invoke(main, [f"{OWN}:Follow", "--set", "gain=fast"])
