@@ -74,7 +74,7 @@ class Evaluation(_Model):
     """
 
     rollouts: Annotated[int, Field(ge=1)]
-    first_seed: Count = 1_000_000
+    first_seed: Count = 2_000_000
     curve_points: Count = 0
     curve_rollouts: Count = 0
 

@@ -186,6 +186,7 @@ class Method(ABC):
         needs_actions: refuses demonstrations of states alone.
         needs_environment: interacts with the task while it trains.
         summary: one line for `--list`.
+        small: settings that make a training of seconds, for `methods.check`; empty where the defaults do.
     """
 
     name: ClassVar[str]
@@ -193,6 +194,7 @@ class Method(ABC):
     needs_actions: ClassVar[bool] = True
     needs_environment: ClassVar[bool] = True
     summary: ClassVar[str] = ""
+    small: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = self.Settings() if settings is None else settings

@@ -22,6 +22,8 @@ MAY_IMPORT = {
 UNSAFE = re.compile(
     r"\bimport (pickle|jsonpickle|joblib|dill|marshal|shelve)\b|allow_pickle=True|torch\.load\(|\beval\("
 )
+    r"\bimport (pickle|jsonpickle|joblib|dill|marshal|shelve)\b|allow_pickle=True|torch\.load\(|\beval\("
+)
 
 
 def sources() -> list[Path]:

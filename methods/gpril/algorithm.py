@@ -6,7 +6,7 @@ demonstrations and on states and actions that the models say lead to them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import gymnasium
@@ -36,6 +36,14 @@ class Gpril(Method):
     name: ClassVar[str] = "gpril"
     Settings: ClassVar[type] = Settings
     summary: ClassVar[str] = "generative predecessor models (Schroecker et al., 2019), native in torch and nflows"
+    small: ClassVar[Mapping[str, Any]] = {
+        "initial_episodes": 2,
+        "episodes_per_iteration": 2,
+        "model_updates": 5,
+        "policy_updates": 50,
+        "burn_in": 5,
+        "model_hidden": [16, 16],
+    }
 
     @classmethod
     def requires_actions(cls, settings: Any) -> bool:

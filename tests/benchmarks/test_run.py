@@ -66,7 +66,7 @@ def test_costs_and_curve_are_those_of_training_alone(bench: Bench, inline: None)
     assert [point.episodes for point in record.curve] == [1, 2, 3]
     assert record.curve[-1].progress == 1.0
     assert record.curve[-1].sampled == record.success("sampled")
-    assert [rollout.seed for rollout in record.final["mean"]] == list(range(1_000_000, 1_000_005))
+    assert [rollout.seed for rollout in record.final["mean"]] == list(range(2_000_000, 2_000_005))
     assert len(record.final["sampled"]) == 5
 
 

@@ -18,10 +18,7 @@ from methods.interface import Budget, FitContext, Method, MethodError, Policy
 
 QUICK: dict[str, tuple[dict[str, Any], Budget]] = {
     "bc": ({}, Budget(0, 20)),
-    "gpril": (
-        {"initial_episodes": 2, "model_updates": 5, "policy_updates": 5, "burn_in": 5, "model_hidden": [16, 16]},
-        Budget(200, 10),
-    ),
+    "gpril": ({"policy_updates": 5}, Budget(200, 10)),
     "gail": ({"processes": 4, "batch_size": 64, "critic_batch": 128, "warm_start": 10}, Budget(600, 10)),
 }
 OWN = Path(__file__).parent / "own_method.py"
