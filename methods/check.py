@@ -219,7 +219,7 @@ def _require(holds: bool, problem: str) -> None:
 def examine(
     method: type[Method], values: Mapping[str, Any] | None = None, budget: Budget = BUDGET
 ) -> Iterator[Finding]:
-    """Check a method with its `small` settings, changed by `values`; the findings in order, each as soon as it is known."""
+    """Check a method with its `small` settings, changed by `values`; findings in order, each as soon as it is known."""
     with TemporaryDirectory() as folder:
         yield from Examination(method, {**method.small, **(values or {})}, budget, Path(folder)).run()
 

@@ -22,8 +22,6 @@ MAY_IMPORT = {
 UNSAFE = re.compile(
     r"\bimport (pickle|jsonpickle|joblib|dill|marshal|shelve)\b|allow_pickle=True|torch\.load\(|\beval\("
 )
-    r"\bimport (pickle|jsonpickle|joblib|dill|marshal|shelve)\b|allow_pickle=True|torch\.load\(|\beval\("
-)
 
 
 def sources() -> list[Path]:
