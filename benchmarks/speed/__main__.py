@@ -1,0 +1,57 @@
+"""The command line of the speed comparisons."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.provenance import machine
+from benchmarks.speed import environments, flows, loop
+from benchmarks.speed.timing import Comparison, chosen, gemm_rate
+
+SUBJECTS: dict[str, Callable[[], Iterator[Comparison]]] = {
+    "flows": flows.measure,
+    "env": environments.measure,
+    "loop": loop.measure,
+}
+
+
+@click.command(help="Time the suite against its peers, in turn, in one run. Processor time of one core; medians.")
+@click.option("--only", default=",".join(SUBJECTS), show_default=True, help="Some of these, comma-separated.")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Also write what was found to a file.")
+def main(only: str, file: Path | None) -> None:
+    subjects = [name.strip() for name in only.split(",") if name.strip()]
+    for name in subjects:
+        if name not in SUBJECTS:
+            click.echo(f"error: --only {name!r}: choose from {', '.join(SUBJECTS)}", err=True)
+            sys.exit(2)
+    found: list[Comparison] = []
+    for name in subjects:
+        for comparison in chosen(SUBJECTS[name]()):
+            found.append(comparison)
+            click.echo(f"{comparison.name}: {comparison.ratio:.2f} x {comparison.peer}", err=True)
+    _show(found)
+    if file:
+        peak = gemm_rate() / 1e9
+        document = {"machine": machine(), "gemm_gflops": peak, "comparisons": [asdict(one) for one in found]}
+        file.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _show(found: list[Comparison]) -> None:
+    table = Table("what", "peer", "ours, ms", "peer, ms", "times faster [quartiles]", "note", box=None)
+    for one in found:
+        ratio = f"{one.ratio:.2f} [{one.low:.2f}, {one.high:.2f}]"
+        table.add_row(one.name, one.peer, f"{one.ours_ms:.2f}", f"{one.peer_ms:.2f}", ratio, one.note)
+    console = Console(highlight=False)
+    console.print(table, width=max(console.width, 150), no_wrap=True, crop=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The flows of GPRIL against plain nflows: a training step and a sample, at the paper's sizes and at small ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from nflows.flows import Flow
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from benchmarks.speed.timing import Comparison, compare, gemm_rate
+from methods.gpril.ascent import LikelihoodAscent
+from methods.gpril.flows import FlowShape, make_flow, sample
+
+CLIP_GRADIENT = 100.0
+LEARNING_RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class Case:
+    """B^s models D features given a target of D; B^a models 7 actions given a state and a target."""
+
+    name: str
+    shape: FlowShape
+
+
+def cases() -> list[Case]:
+    """Both models with 32 observations at the paper's sizes, and small ones as in the quick profile."""
+    found = []
+    for units in (128, 500):
+        found.append(Case(f"B^s 32, {units}-{units}", FlowShape(32, 32, (units, units))))
+        found.append(Case(f"B^a 7, {units}-{units}", FlowShape(7, 64, (units, units))))
+    return found
+
+
+def measure() -> Iterator[Comparison]:
+    """Training steps and samples of each case, with the share of the machine's rate of dense products."""
+    peak = gemm_rate()
+    for case in cases():
+        for rows in (256, 4096):
+            yield from _measure(case, rows, peak)
+
+
+def _measure(case: Case, rows: int, peak: float) -> Iterator[Comparison]:
+    shape, calls = case.shape, 4 if rows == 256 else 1
+    x, context = torch.randn(rows, shape.features), torch.randn(rows, shape.context)
+    fast, plain = make_flow(shape), make_flow(shape, "nflows")
+    ascent, adam = LikelihoodAscent(fast, LEARNING_RATE, clip=CLIP_GRADIENT), _Plain(plain)
+    dense, forward_and_backward = _dense(shape), 6.0
+    operations = forward_and_backward * rows * sum(parameter.numel() for parameter in plain.parameters())
+
+    def share(seconds: float) -> str:
+        return f"{operations / seconds / 1e9:.0f} GFLOP/s as if dense, {operations / seconds / peak:.0%} of peak"
+
+    def step() -> object:
+        return ascent.step(x, context)
+
+    def draw() -> object:
+        return sample(fast, context)
+
+    name = f"{case.name}, {rows} rows"
+    yield compare(f"step, {name}", "nflows, Adam", step, lambda: adam.step(x, context), 5, calls, share)
+    yield compare(f"sample, {name}", "nflows", draw, lambda: sample(plain, context), 3)
+    yield compare(f"sample, {name}", "a dense forward pass", draw, lambda: dense(x, context), 5, calls)
+
+
+class _Plain:
+    """A training step as one would write it on nflows alone."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.adam = torch.optim.Adam(flow.parameters(), lr=LEARNING_RATE)
+
+    def step(self, x: Tensor, context: Tensor) -> object:
+        self.adam.zero_grad()
+        (-self.flow.log_prob(x, context=context).mean()).backward()
+        nn.utils.clip_grad_norm_(self.flow.parameters(), CLIP_GRADIENT)
+        return self.adam.step()
+
+
+def _dense(shape: FlowShape) -> Callable[[Tensor, Tensor], Tensor]:
+    """A pass through networks of the same widths without masks: what a sample may cost at most."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise([shape.features + shape.context, *shape.hidden]):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.Linear(shape.hidden[-1], 2 * shape.features))
+
+    @torch.no_grad()
+    def forward(x: Tensor, context: Tensor) -> Tensor:
+        for _ in range(shape.layers):
+            mean, spread = network(torch.cat([x, context], 1)).chunk(2, 1)
+            x = mean + softplus(spread) * x
+        return x
+
+    return forward

@@ -1,0 +1,54 @@
+"""A slice of GPRIL's loop with our flows and with plain nflows: model updates, samples, policy updates, roll-outs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import gymnasium
+
+from benchmarks.context import describe_task
+from benchmarks.speed.timing import Comparison, compare
+from envs import TASKS
+from envs.demonstrations import load_task
+from methods.check_task import CheckContext
+from methods.gpril.algorithm import Gpril
+from methods.gpril.settings import Settings
+from methods.interface import Budget
+
+SLICE = Settings(
+    initial_episodes=2,
+    episodes_per_iteration=1,
+    model_updates=24,
+    policy_updates=8,
+    burn_in=0,
+    warm_start=0,
+    held_out_every=0,
+)
+"""The paper's networks and batches; three model updates to one of the policy, as for the clip in appendix B."""
+
+BUDGET = Budget(environment_steps=2_500, policy_updates=16)
+
+
+def measure() -> Iterator[Comparison]:
+    """Both tasks, at the paper's sizes (500-500) and at the quick profile's (128-128)."""
+    for name, task in TASKS.items():
+        for units in (500, 128):
+            yield compare(
+                f"GPRIL's loop, {name}, {units}-{units}",
+                "the loop on plain nflows",
+                partial(_run, task, replace(SLICE, model_hidden=(units, units))),
+                partial(_run, task, replace(SLICE, model_hidden=(units, units), flow="nflows")),
+                rounds=3,
+            )
+
+
+def _run(task: str, settings: Settings) -> None:
+    demonstrations = load_task(task).subset(episodes=5)
+    with TemporaryDirectory() as scratch:
+        described = describe_task(task, demonstrations)
+        context = CheckContext(BUDGET, 0, Path(scratch), described, lambda: gymnasium.make(task))
+        Gpril(settings).fit(demonstrations, context)

@@ -1,0 +1,43 @@
+"""The speed comparisons run, time what they say, and refuse what they do not know."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.speed import __main__ as command
+from benchmarks.speed import loop
+from benchmarks.speed.timing import Comparison, compare, gemm_rate
+
+
+def test_ratios_are_of_the_peer_to_ours() -> None:
+    def spin(turns: int) -> None:
+        total = 0
+        for number in range(turns):
+            total += number
+
+    found = compare("spinning", "ten times as much", lambda: spin(30_000), lambda: spin(300_000), rounds=5)
+    assert 5.0 < found.ratio < 20.0 and found.low <= found.ratio <= found.high
+
+
+def test_the_dense_peak_is_plausible() -> None:
+    assert 1e8 < gemm_rate(128, rounds=2) < 1e14
+
+
+@pytest.mark.parametrize("flow", ["fast", "nflows"])
+def test_the_loop_runs_with_either_flow(flow: str) -> None:
+    small = {"model_hidden": (8, 8), "model_updates": 2, "policy_updates": 8, "initial_episodes": 1}
+    loop._run("PegInsertion-v0", loop.replace(loop.SLICE, flow=flow, **small))
+
+
+def test_the_command_shows_and_writes_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Comparison("a thing", "a peer", 1.0, 3.0, 3.0, 2.9, 3.1, "noted")
+    monkeypatch.setattr(command, "SUBJECTS", {"thing": lambda: iter([one])})
+    done = CliRunner().invoke(command.main, ["--only", "thing", "--json", str(tmp_path / "speed.json")])
+    assert done.exit_code == 0 and "a peer" in done.output
+    assert json.loads((tmp_path / "speed.json").read_text())["comparisons"][0]["ratio"] == 3.0
+    unknown = CliRunner().invoke(command.main, ["--only", "warp"])
+    assert unknown.exit_code == 2 and "thing" in unknown.output
