@@ -77,8 +77,15 @@ def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(bench: Bench) 
 
 
 def start(bench: Bench, *more: str) -> subprocess.Popen[str]:
+    """The runner as from a terminal: a shell that starts the tests in the background has them ignore Ctrl-C."""
     command = [sys.executable, "-m", "tests.benchmarks.without_report", *bench.arguments, *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
