@@ -56,6 +56,15 @@ EXPERIMENTS: dict[str, Experiment] = {
     for experiment in (
         Experiment(DEFAULT, "the chosen methods side by side"),
         Experiment(
+            "cloning",
+            "is BC as strong as it can be? regularisation chosen on held-out episodes, and fixed",
+            (
+                Variant("bc", "bc"),
+                Variant("bc, no L2", "bc", {"l2": 0.0}),
+                Variant("bc, L2 0.01", "bc", {"l2": 0.01}),
+            ),
+        ),
+        Experiment(
             "placebo",
             "does GPRIL gain because its models know the target? two controls that do not",
             (
