@@ -63,6 +63,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 Variant("bc, no L2", "bc", {"l2": 0.0}),
                 Variant("bc, L2 0.01", "bc", {"l2": 0.01}),
             ),
+            tasks=("clip",),
         ),
         Experiment(
             "placebo",
