@@ -51,20 +51,66 @@ class Experiment:
 
 DEFAULT = "compare"
 
+
+LEADS: dict[str, dict[str, dict[str, Any]]] = {
+    "gpril": {
+        "shuffled targets": {"control": "shuffled"},
+        "self-imitation": {"control": "self"},
+        "absolute states": {"displacement": False},
+        "no compression": {"compress": 0.0},
+        "samples not clipped": {"clip_samples": False},
+        "pairs across episodes": {"cross_episodes": True},
+        "20 episodes, 3 an iteration": {"initial_episodes": 20, "episodes_per_iteration": 3},
+        "replay of 5000 steps": {"replay_size": 5_000},
+        "no L2": {"model_l2": 0.0},
+        "L2 0.01": {"model_l2": 1e-2},
+        "gamma 0.9": {"gamma": 0.9},
+        "residual B^a": {"residual_actions": True},
+        "no warm start": {"warm_start": 0},
+        "no burn-in": {"burn_in": 0},
+        "floor 0.03": {"sigma_floor": 0.03},
+        "beta_d 0.5": {"beta_d": 0.5},
+        "beta_d 2": {"beta_d": 2.0},
+        "N_B equal to N_pi": {"model_updates": 64},
+        "constant policy rate": {"policy_decay": False},
+    },
+    "gail": {
+        "always bootstrap": {"terminal": "always"},
+        "ends pay nothing": {"terminal": "terminal"},
+        "no warm start": {"warm_start": 0, "warm_start_sigma": 0.0},
+        "states alone": {"use_actions": False},
+        "no gradient penalty": {"gradient_penalty": 0.0},
+        "gradient penalty 10": {"gradient_penalty": 10.0},
+        "5 discriminator steps": {"discriminator_steps": 5},
+        "discriminator rate 1e-4": {"discriminator_learning_rate": 1e-4},
+        "entropy 1": {"entropy": 1.0},
+        "KL 0.01": {"kl": 0.01},
+        "gamma 0.97": {"gamma": 0.97},
+        "sigma as cloned": {"warm_start_sigma": 0.0},
+        "1024 steps": {"batch_size": 64},
+    },
+    "bc": {
+        **{f"L2 {l2:g}": {"l2": l2} for l2 in (0.0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)},
+        "constant rate": {"decay": False},
+        "rate 3e-4": {"learning_rate": 3e-4},
+        "rate 3e-3": {"learning_rate": 3e-3},
+        "batches of 64": {"batch_size": 64},
+    },
+}
+"""Method -> name of a change -> the settings that differ from the profile's."""
+
+
+def _leads(method: str) -> Experiment:
+    """A method as the profile has it, and with one change at a time."""
+    changed = (Variant(f"{method}, {name}", method, settings) for name, settings in LEADS[method].items())
+    summary = f"what each choice of {method} is worth, one change at a time"
+    return Experiment(f"{method}-leads", summary, (Variant(method, method), *changed))
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
         Experiment(DEFAULT, "the chosen methods side by side"),
-        Experiment(
-            "cloning",
-            "is BC as strong as it can be? regularisation chosen on held-out episodes, and fixed",
-            (
-                Variant("bc", "bc"),
-                Variant("bc, no L2", "bc", {"l2": 0.0}),
-                Variant("bc, L2 0.01", "bc", {"l2": 0.01}),
-            ),
-            tasks=("clip",),
-        ),
         Experiment(
             "placebo",
             "does GPRIL gain because its models know the target? two controls that do not",
@@ -75,6 +121,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 Variant("bc", "bc"),
             ),
         ),
+        *map(_leads, LEADS),
     )
 }
 

@@ -1,7 +1,8 @@
 """Profiles: how much is spent on a comparison. Each is a TOML file in `profiles/`, or one of the user's own.
 
     summary = "one line for --list"
-    [suite]                 # seeds = how many; demonstrations = [episodes, ...]
+    extends = "quick"       # optional: a profile whose values hold where this one has none of its own
+    [suite]                 # see `Suite`
     [evaluation]            # see `records.Evaluation`
     [budget.default]        # see `records.BudgetChoice`; [budget.METHOD] and [budget.METHOD.TASK] override it
     [settings.METHOD]       # [settings.METHOD.TASK] overrides it; the rest are the method's own defaults
@@ -28,6 +29,7 @@ DEFAULT = "quick"
 Table = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class _Model(BaseModel):
@@ -35,10 +37,19 @@ class _Model(BaseModel):
 
 
 class Suite(_Model):
-    """How many seeds, and how many demonstrated episodes, a comparison has unless it says otherwise."""
+    """The seeds and demonstrations of a comparison, unless it says otherwise.
+
+    Attributes:
+        seeds: how many.
+        demonstrations: numbers of demonstrated episodes.
+        first_seed: seeds count from here.
+        first_demonstration: episodes are taken from this one on; what comes before is kept from the methods.
+    """
 
     seeds: Positive
     demonstrations: Annotated[list[Positive], Field(min_length=1)]
+    first_seed: Count = 0
+    first_demonstration: Count = 0
 
 
 class Profile(_Model):
@@ -73,7 +84,7 @@ class Profile(_Model):
 
 def names() -> list[str]:
     """The profiles that ship with the suite, smallest first."""
-    order = ["smoke", "quick", "standard", "paper"]
+    order = ["smoke", "quick", "tuning", "standard", "paper"]
     return sorted((path.stem for path in FOLDER.glob("*.toml")), key=order.index)
 
 
@@ -83,15 +94,30 @@ def load(name: str) -> Profile:
     Raises:
         InputError: there is no such profile, or the file is not one.
     """
-    own = name.endswith(".toml")
-    path = Path(name) if own else FOLDER / f"{name}.toml"
-    if not own and name not in names():
+    values = _read(name)
+    if "extends" in values:
+        values = _merged(_read(str(values.pop("extends"))), values)
+    path = _path(name)
+    return _validated(Profile, values | {"name": path.stem}, f"profile {path}")
+
+
+def _path(name: str) -> Path:
+    return Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+
+
+def _read(name: str) -> Table:
+    if not name.endswith(".toml") and name not in names():
         raise unknown("profile", name, names())
     try:
-        values = tomllib.loads(path.read_text())
+        return tomllib.loads(_path(name).read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"profile {path}: cannot be read ({error})") from None
-    return _validated(Profile, values | {"name": path.stem}, f"profile {path}")
+        raise InputError(f"profile {_path(name)}: cannot be read ({error})") from None
+
+
+def _merged(below: Table, above: Table) -> Table:
+    """`below` with the values of `above`, table by table."""
+    tables = {key: _merged(below.get(key, {}), value) for key, value in above.items() if isinstance(value, dict)}
+    return below | above | tables
 
 
 def _for_task(table: Table, task: str) -> Table:

@@ -33,7 +33,7 @@ class Request:
         experiments: the grids to run.
         methods: names, module:Attribute or file.py:Attribute; empty means the experiment's.
         tasks: short names or Gymnasium ids; empty means the experiment's.
-        seeds: trials with seeds 0 to seeds - 1; None means the profile's.
+        seeds: how many, counted from the profile's first; None means the profile's.
         demonstrations: numbers of demonstrated episodes; empty means the experiment's or the profile's.
         file: demonstrations of one's own; None means the shipped ones.
         changes: values of --set by table ("gpril", "budget", ...) and key.
@@ -112,14 +112,16 @@ def short_task(task: str) -> str:
 
 def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
     numbers = request.demonstrations or experiment.demonstrations or tuple(request.profile.suite.demonstrations)
-    seeds = range(request.profile.suite.seeds if request.seeds is None else request.seeds)
+    suite = request.profile.suite
+    seeds = range(suite.first_seed, suite.first_seed + (request.seeds or suite.seeds))
     variants = _variants(request, experiment)
     for task in _tasks(request, experiment):
         demonstrations = _demonstrations(task, request.file)
-        if not_there := [number for number in numbers if number > demonstrations.episodes]:
+        there = demonstrations.episodes - suite.first_demonstration
+        if not_there := [number for number in numbers if number > there]:
             raise InputError(
-                f"--demos {not_there[0]}: the demonstrations of {task} have {demonstrations.episodes} episodes; "
-                f"choose 1 to {demonstrations.episodes}"
+                f"--demos {not_there[0]}: the demonstrations of {task} have {demonstrations.episodes} episodes, "
+                f"of which profile {request.profile.name} leaves {max(there, 0)}; choose at most as many"
             )
         for variant in variants:
             first = _first_trial(request, variant, task, demonstrations.digest)
@@ -132,7 +134,7 @@ def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
 
 
 def _first_trial(request: Request, variant: Variant, task: str, digest: str) -> Trial:
-    """The trial of a variant with one demonstration and seed 0; the others differ in these alone."""
+    """The trial of a variant with one demonstration and the first seed; the others differ in these alone."""
     method = _resolve(variant.method)
     profile, changes = request.profile, request.changes
     short = short_task(task)
@@ -154,11 +156,12 @@ def _first_trial(request: Request, variant: Variant, task: str, digest: str) -> 
             source=str(request.file) if request.file else SHIPPED,
             digest=digest,
             episodes=1,
+            start=profile.suite.first_demonstration,
             every=variant.every,
             final_only=variant.final_only,
             states_alone=variant.states_alone,
         ),
-        seed=0,
+        seed=profile.suite.first_seed,
         budget=profile.budget_of(method.name, short, changes.get("budget", {})),
         evaluation=profile.evaluation_with(changes.get("evaluation", {})),
         device=request.device,

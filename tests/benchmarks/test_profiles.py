@@ -107,6 +107,34 @@ def test_every_profile_can_be_planned_for_every_experiment(name: str) -> None:
     assert set(profile.budget) <= {"default", *METHODS}
 
 
+def test_tuning_is_quick_on_demonstrations_and_seeds_of_its_own() -> None:
+    quick, tuning = profiles.load("quick"), profiles.load("tuning")
+    assert (tuning.settings, tuning.budget, tuning.seconds) == (quick.settings, quick.budget, quick.seconds)
+    seen: dict[str, set[tuple[str, int]]] = {}
+    for profile in (quick, tuning):
+        seen[profile.name] = {
+            place
+            for trial in (item.trial for item in plan(Request(profile, (EXPERIMENTS["compare"],))))
+            for place in (
+                ("seed", trial.seed),
+                *(("demonstration", trial.demonstrations.start + i) for i in range(trial.demonstrations.episodes)),
+                *(("roll-out", trial.evaluation.first_seed + i) for i in range(trial.evaluation.rollouts)),
+            )
+        }
+    assert not seen["quick"] & seen["tuning"]
+
+
+def test_a_profile_extends_another_table_by_table(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('summary = "mine"\nextends = "quick"\n[suite]\nseeds = 2\n[settings.gpril]\ngamma = 0.5\n')
+    quick, own = profiles.load("quick"), profiles.load(str(path))
+    assert own.name == "own" and own.suite == quick.suite.model_copy(update={"seeds": 2})
+    assert own.settings == quick.settings | {"gpril": quick.settings["gpril"] | {"gamma": 0.5}}
+    path.write_text('summary = "mine"\nextends = "qick"\n')
+    with pytest.raises(InputError, match="unknown profile 'qick'"):
+        profiles.load(str(path))
+
+
 BAD_PROFILES = {
     "unknown table": ("[suit]\nseeds = 1", "unknown key in the profile"),
     "unknown key": ("[evaluation]\nrollouts = 5\nrollout = 3", "did you mean 'evaluation.rollouts'"),

@@ -92,6 +92,23 @@ def test_the_placebo_changes_gprils_control_alone() -> None:
     assert all({**item.trial.settings, "control": None} == base for item in planned[:3])
 
 
+@pytest.mark.parametrize("method", ["gpril", "gail", "bc"])
+def test_leads_change_one_thing_at_a_time(method: str) -> None:
+    base, *others = plan(request(experiments.EXPERIMENTS[f"{method}-leads"], tasks=("peg",), seeds=1))
+    assert base.row.label == method
+    for item in others:
+        changed = {key for key, value in item.trial.settings.items() if base.trial.settings[key] != value}
+        assert changed <= set(experiments.LEADS[method][item.row.label.removeprefix(f"{method}, ")])
+
+
+def test_demonstrations_are_taken_from_the_profiles_first_on() -> None:
+    planned = plan(request(profile=profiles.load("tuning"), methods=("bc",), tasks=("peg",), demonstrations=(50,)))
+    assert {item.trial.demonstrations.start for item in planned} == {50}
+    assert [item.trial.seed for item in planned] == [100, 101, 102, 103, 104]
+    with pytest.raises(InputError, match=r"--demos 51: .* 100 episodes, of which profile tuning leaves 50"):
+        plan(request(profile=profiles.load("tuning"), methods=("bc",), demonstrations=(51,)))
+
+
 def test_experiments_share_their_trials() -> None:
     planned = plan(request(COMPARE, PLACEBO, seeds=1))
     shared = {item.row.trial for item in planned if item.row.experiment == "compare"}
