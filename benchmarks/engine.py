@@ -1,13 +1,13 @@
-"""Runs trials in local processes: one process and one thread a trial, as many at once as there are jobs."""
+"""Runs trials to their records: claims each in the store, tries again what died, and tells a view what happens.
+
+Where trials are done is a workplace's matter: processes of this machine, as in `benchmarks.local`, or another.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ from typing import Protocol
 from filelock import BaseFileLock
 
 from benchmarks import provenance
-from benchmarks.errors import RunError
+from benchmarks.errors import RunError, WorkerDied
 from benchmarks.messages import NOTHING, Order, read_event
 from benchmarks.records import CurvePoint, Provenance, Record, Status, Trial, Usage, read_record
 from benchmarks.store import Store
@@ -23,12 +23,25 @@ from methods import registry
 
 RETRIES = 2
 """How often a trial is started again whose process died without a result (killed, out of memory)."""
-OTHERS_SECONDS = 1.0
-"""How often to look whether a trial that another run is doing is finished."""
-STDERR_TAIL = 2000
-LONGEST_EVENT = 2**28
+LOOK_SECONDS = 1.0
+"""How often to look whether there is more room, or a trial that another run is doing is finished."""
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+class Workplace(Protocol):
+    """Where trials are done."""
+
+    def room(self) -> int:
+        """How many trials can be at work at once; it may change while they are."""
+
+    def work(self, order: Order) -> AsyncGenerator[bytes, None]:
+        """Do a trial in a process of its own, which ends when the generator is closed.
+
+        Yields:
+            `messages.BEGUN` once the process has begun, then the lines it says; see `benchmarks.worker`.
+
+        Raises:
+            WorkerDied: it did not end well.
+        """
 
 
 class View(Protocol):
@@ -56,12 +69,12 @@ class _Heard:
     record: Record | None = None
 
 
-class LocalEngine:
-    """Runs trials on this machine and keeps their records in a store."""
+class Engine:
+    """Runs trials at a workplace and keeps their records in a store."""
 
-    def __init__(self, store: Store, view: View, jobs: int, timeout: float | None) -> None:
+    def __init__(self, store: Store, view: View, workplace: Workplace, timeout: float | None) -> None:
         """`timeout`: seconds after which a trial is ended and recorded as timed out; None is never."""
-        self._store, self._view, self._jobs, self._timeout = store, view, jobs, timeout
+        self._store, self._view, self._workplace, self._timeout = store, view, workplace, timeout
         self._waiting: list[Trial] = []
 
     def run(self, trials: Sequence[Trial], codes: Mapping[str, str], states: Mapping[str, str]) -> None:
@@ -84,21 +97,16 @@ class LocalEngine:
             raise group.exceptions[0] from None
 
     async def _run(self) -> None:
-        async with asyncio.TaskGroup() as slots:
-            for _ in range(min(self._jobs, len(self._waiting))):
-                slots.create_task(self._slot())
-
-    async def _slot(self) -> None:
-        while self._waiting:
-            claimed = self._claim()
-            if claimed is None:
-                await asyncio.sleep(OTHERS_SECONDS)
-                continue
-            trial, lock = claimed
-            try:
-                await self._do(trial)
-            finally:
-                lock.release()
+        running: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            while self._waiting:
+                while len(running) < self._workplace.room() and (claimed := self._claim()):
+                    task = group.create_task(self._do(*claimed))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                pause = asyncio.create_task(asyncio.sleep(LOOK_SECONDS))
+                await asyncio.wait([*running, pause], return_when=asyncio.FIRST_COMPLETED)
+                pause.cancel()
 
     def _claim(self) -> tuple[Trial, BaseFileLock] | None:
         """The first waiting trial that no other run is doing, and its lock."""
@@ -114,21 +122,23 @@ class LocalEngine:
                 self._view.finished(record)
         return None
 
-    async def _do(self, trial: Trial) -> None:
-        """Attempt a trial until it has a result, then keep it."""
-        self._require_same_code(trial)
-        scratch = self._store.scratch(trial.id)
-        for retries_left in reversed(range(RETRIES + 1)):
-            self._view.started(trial)
-            record, died = await self._attempt(trial, scratch)
-            if not (died and retries_left):
-                break
-            self._store.save_attempt(record)
-            cause = record.error.splitlines()[0]
-            self._view.note(f"{trial.method} on {trial.task}, seed {trial.seed}: {cause}; trying again")
+    async def _do(self, trial: Trial, lock: BaseFileLock) -> None:
+        """Attempt a trial until it has a result, and keep it."""
+        try:
+            self._require_same_code(trial)
             scratch = self._store.scratch(trial.id)
-        self._store.save(record, scratch / "policy")
-        self._view.finished(record)
+            for retries_left in reversed(range(RETRIES + 1)):
+                record, died = await self._attempt(trial, scratch)
+                if not (died and retries_left):
+                    break
+                self._store.save_attempt(record)
+                cause = record.error.splitlines()[0]
+                self._view.note(f"{trial.method} on {trial.task}, seed {trial.seed}: {cause}; trying again")
+                scratch = self._store.scratch(trial.id)
+            self._store.save(record, scratch / "policy")
+            self._view.finished(record)
+        finally:
+            lock.release()
 
     def _require_same_code(self, trial: Trial) -> None:
         """Stop before trials of one run are made by different code; each of them would have to be repeated."""
@@ -146,36 +156,22 @@ class LocalEngine:
         made_by = provenance.describe(self._codes[trial.id])
         heard = _Heard()
         order = Order(trial=trial, code_digest=self._codes[trial.id], scratch=scratch.resolve())
-        worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.worker"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,  # so that Ctrl-C reaches the runner alone, and a worker's own children end with it
-            limit=LONGEST_EVENT,
-        )
-        assert worker.stdin and worker.stdout and worker.stderr
-        last_words = asyncio.create_task(_tail(worker.stderr))
+        error = "the process ended without a result"
         try:
-            async with asyncio.timeout(self._timeout):
-                with contextlib.suppress(ConnectionError):  # it died at once, which its exit status tells better
-                    worker.stdin.write(order.model_dump_json().encode() + b"\n")
-                    await worker.stdin.drain()
-                async for line in worker.stdout:
-                    self._hear(trial, line, heard)
-                code = await worker.wait()
+            async with aclosing(self._workplace.work(order)) as lines:
+                await anext(lines)  # it has begun; until then it waited for a place, which is no part of the timeout
+                self._view.started(trial)
+                async with asyncio.timeout(self._timeout):
+                    async for line in lines:
+                        self._hear(trial, line, heard)
         except TimeoutError:
             error = f"ended after {self._timeout:g} s (--timeout)"
             return _unfinished(trial, "timed out", error, heard, made_by), False
-        finally:
-            _kill(worker)
-            await worker.wait()
-            words = await last_words
+        except WorkerDied as death:
+            error = str(death)
         if heard.record is not None:
             return heard.record, False
-        error = f"the process {_cause(code)} without a result"
-        return _unfinished(trial, "failed", "\n".join([error, *words.splitlines()]), heard, made_by), True
+        return _unfinished(trial, "failed", error, heard, made_by), True
 
     def _hear(self, trial: Trial, line: bytes, heard: _Heard) -> None:
         try:
@@ -194,31 +190,3 @@ class LocalEngine:
 
 def _unfinished(trial: Trial, status: Status, error: str, heard: _Heard, made_by: Provenance) -> Record:
     return Record(trial=trial, status=status, error=error, curve=heard.curve, usage=heard.usage, provenance=made_by)
-
-
-def _environment() -> dict[str, str]:
-    """One thread, the same hash order everywhere, and the modules this process sees."""
-    threads = dict.fromkeys(THREAD_VARIABLES, str(provenance.THREADS))
-    return {**os.environ, **threads, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-
-
-async def _tail(stream: asyncio.StreamReader) -> str:
-    """The end of what a worker wrote to its standard error."""
-    kept = b""
-    while chunk := await stream.read(2**16):
-        kept = (kept + chunk)[-STDERR_TAIL:]
-    return kept.decode(errors="replace").strip()
-
-
-def _kill(worker: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(worker.pid, signal.SIGKILL)
-
-
-def _cause(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit status {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

@@ -14,6 +14,10 @@ class RunError(RuntimeError):
     """The run cannot go on (the disk is full, source files changed). The command line prints it and exits with 1."""
 
 
+class WorkerDied(RuntimeError):
+    """A trial's process ended without a result: how, in a line, then its last words. The engine tries again."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An error for a name that is not among the known ones, with the nearest of them."""
     names = sorted(known)

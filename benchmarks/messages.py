@@ -13,6 +13,8 @@ NOTHING = Usage(
     environment_steps=0, episodes=0, gradient_steps=0, training_seconds=0.0, evaluation_seconds=0.0, peak_memory_mib=0.0
 )
 """The usage of a trial that has not begun."""
+BEGUN = b""
+"""What a workplace yields before the first line of a worker, when its process has begun."""
 
 
 class Order(BaseModel):

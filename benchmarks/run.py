@@ -12,8 +12,9 @@ import click
 from rich.console import Console
 
 from benchmarks import experiments, profiles
-from benchmarks.engine import LocalEngine
+from benchmarks.engine import Engine
 from benchmarks.errors import InputError, RunError
+from benchmarks.local import LocalWorkplace
 from benchmarks.overview import listing, show_plan
 from benchmarks.progress import Estimator, new_view
 from benchmarks.records import Plan
@@ -120,7 +121,7 @@ def _run(store: Store, found: Survey, estimator: Estimator, jobs: int, timeout: 
         if done:
             view.note(f"{done} of {len(found.trials)} trials are in {store.root} already")
         view.note(f"{len(longest_first)} trials to do with {jobs} jobs, {view.time_left()}")
-        LocalEngine(store, view, jobs, timeout).run(longest_first, found.codes, found.states)
+        Engine(store, view, LocalWorkplace(jobs), timeout).run(longest_first, found.codes, found.states)
 
 
 def _cores() -> int:

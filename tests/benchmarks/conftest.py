@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks import run as command_line
 from benchmarks import worker
-from benchmarks.engine import LocalEngine
-from benchmarks.messages import Order
-from benchmarks.records import Record, Trial, read_record
+from benchmarks.local import LocalWorkplace
+from benchmarks.messages import BEGUN, Order
+from benchmarks.records import Record, read_record
 from envs.demonstrations import save
 from tests import tiny
 from tests.benchmarks.fakes import METHOD, TASK
@@ -78,11 +78,11 @@ class Bench:
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials run in this process, which is quicker where processes are not what is tested."""
 
-    async def attempt(engine: LocalEngine, trial: Trial, scratch: Path) -> tuple[Record, bool]:
-        order = Order(trial=trial, code_digest=engine._codes[trial.id], scratch=scratch)
-        return worker.perform(order, lambda event: None), False
+    async def work(place: LocalWorkplace, order: Order) -> AsyncGenerator[bytes, None]:
+        yield BEGUN
+        yield worker.perform(order, lambda event: None).to_bytes()
 
-    monkeypatch.setattr(LocalEngine, "_attempt", attempt)
+    monkeypatch.setattr(LocalWorkplace, "work", work)
 
 
 @pytest.fixture(scope="session")

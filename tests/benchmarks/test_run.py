@@ -218,7 +218,7 @@ def test_trials_never_run_leave_the_plan(bench: Bench, inline: None, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmarks.engine.LocalEngine.run", interrupted)
+        patch.setattr("benchmarks.engine.Engine.run", interrupted)
         outcome = bench.run("--seeds=9")
     assert outcome.code == 130 and "To go on: python -m benchmarks.run" in outcome.err
     plan = bench.results / "plan.json"
