@@ -29,7 +29,7 @@ PROBE = 8
 
 
 def describe_task(name: str, demonstrations: Demonstrations) -> Task:
-    """What a method may know about a task.
+    """What a method may know about a task; its `kinematic_error` is the environment's, where that has one.
 
     Raises:
         MethodError: the environment has no time limit or no flat boxes as spaces, or does not fit the demonstrations.
@@ -56,6 +56,7 @@ def describe_task(name: str, demonstrations: Demonstrations) -> Task:
         action_high=actions.high.astype(np.float32),
         horizon=int(horizon),
         dt=float(demonstrations.dt),
+        kinematic_error=getattr(environment.unwrapped, "kinematic_error", None),
     )
 
 

@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 from envs import TASKS
-from envs.kinematics import TOOL_DOWN, product, rotation_about, site_jacobian, solve_posture
+from envs.kinematics import TOOL_DOWN, product, rotation_about, site_jacobian, site_positions, solve_posture
 from envs.parameters import JOINTS, InsertionParameters
 from envs.scene import add_hand, compile_scene, load_scene
 
@@ -209,6 +209,14 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     def tip_rotation(self) -> np.ndarray:
         """Orientation [3, 3] of the held part, z out of the hand."""
         return self.data.site_xmat[self._tip].reshape(3, 3).copy()
+
+    def kinematic_error(self, observations: np.ndarray) -> np.ndarray:
+        """Distance [n] (m) of the tip in observations [n, O] from where the joints in them put it; the episode rests.
+
+        Zero up to rounding for what was simulated; what a model imagines need not agree with itself.
+        """
+        shown = observations[:, -7:-4]
+        return np.linalg.norm(site_positions(self.model, self._tip, observations[:, :JOINTS]) - shown, axis=1)
 
     def tip_jacobian(self) -> np.ndarray:
         """Jacobian [6, 7] of the tip, linear above angular, in the world frame."""

@@ -43,6 +43,17 @@ def site_jacobian(model: mujoco.MjModel, data: mujoco.MjData, site: int, joints:
     return jacobian[:, :joints]
 
 
+def site_positions(model: mujoco.MjModel, site: int, postures: np.ndarray) -> np.ndarray:
+    """World positions [n, 3] (m) of a site for joint positions [n, J] of the first J joints, the others at rest."""
+    data = mujoco.MjData(model)
+    positions = np.empty((len(postures), 3))
+    for posture, position in zip(postures, positions, strict=True):
+        data.qpos[: len(posture)] = posture
+        mujoco.mj_kinematics(model, data)
+        position[:] = data.site_xpos[site]
+    return positions
+
+
 def joint_velocity(jacobian: np.ndarray, twist: np.ndarray, posture: np.ndarray) -> np.ndarray:
     """Joint velocities [J] that best give `twist` [6] and, where that leaves freedom, come near `posture` [J]."""
     factor = product(jacobian, jacobian.T) + DAMPING**2 * np.eye(6)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +55,8 @@ class Task:
         action_high: highest action, [A] float32.
         horizon: longest episode, in control steps.
         dt: seconds between two control steps.
+        kinematic_error: of observations [n, O], how far [n] (m) what they say about one thing is from what they say
+            about another, as joints and tip of an arm; None for a task without such a test. For diagnostics alone.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Task:
     action_high: np.ndarray
     horizon: int
     dt: float
+    kinematic_error: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

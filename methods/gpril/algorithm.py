@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from envs.demonstrations import Demonstrations
+from methods.gpril.ascent import total_norm
+from methods.gpril.diagnostics import of_gradients, of_models
 from methods.gpril.predecessor import PredecessorModels
 from methods.gpril.replay import Episode, Replay
 from methods.gpril.settings import Settings
@@ -24,9 +26,6 @@ from methods.registry import register
 
 BATCHES_A_SAMPLE = 16
 """Policy batches whose predecessors are drawn in one pass; the models rest meanwhile, so no distribution changes."""
-
-WATCHED_TRIPLES = 1024
-"""Triples a diagnostic is averaged over."""
 
 
 @register
@@ -78,10 +77,10 @@ class _Training:
         self.held_out = Replay(settings.replay_size, context.task.observation_size, context.task.action_size)
         self.collected = 0
         self.policy_steps = 0
+        self.gradient_norms: list[float] = []  # of the policy's last iteration
         self.pair_rng = context.seeds.generator("demonstrated pairs")
         self.target_rng = context.seeds.generator("demonstrated targets")
         self.replay_rng = context.seeds.generator("replay")
-        self.watch_rng = context.seeds.generator("diagnostics")
         self.action_rng = context.seeds.generator("exploration")
 
     def run(self) -> GaussianPolicy:
@@ -127,11 +126,12 @@ class _Training:
             models.update(self.replay.sample(s.batch_size, s.gamma, s.cross_episodes, self.replay_rng))
 
     def _train_policy(self, models: PredecessorModels, updates: int) -> None:
+        self.gradient_norms = []
         for states, actions in self._predecessors(models, updates):
             loss = -self.settings.beta_d * self.network.log_prob(states, actions).mean()
             if self.settings.beta_pi:
                 loss = loss - self.settings.beta_pi * self._log_prob_of_demonstrations()
-            self._step(loss)
+            self.gradient_norms.append(self._step(loss))
 
     def _predecessors(self, models: PredecessorModels, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of states and actions that B^s and B^a expect before demonstrated states."""
@@ -155,15 +155,18 @@ class _Training:
         rows = self.pair_rng.integers(len(observations), size=self.settings.batch_size)
         return self.network.log_prob(self._tensor(observations[rows]), self._tensor(actions[rows])).mean()
 
-    def _step(self, loss: Tensor) -> None:
+    def _step(self, loss: Tensor) -> float:
+        """Descend, and tell the norm of the gradient."""
         if self.settings.policy_decay:
             left = 1.0 - self.policy_steps / self.context.budget.policy_updates
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.policy_learning_rate * left
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        norm = total_norm(parameter.grad for parameter in self.network.parameters() if parameter.grad is not None)
         self.optimizer.step()
         self.policy_steps += 1
+        return float(norm)
 
     def _tell(self, models: PredecessorModels | None) -> None:
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
@@ -173,20 +176,12 @@ class _Training:
 
     def _watch(self, models: PredecessorModels) -> None:
         """Report what a researcher needs to see; costs no environment step and no training randomness."""
-        s, scalars = self.settings, {}
-        for name, replay in (("train", self.replay), ("held_out", self.held_out)):
-            if len(replay):
-                likelihoods = models.likelihoods(
-                    replay.sample(WATCHED_TRIPLES, s.gamma, s.cross_episodes, self.watch_rng)
-                )
-                scalars[f"log_states_{name}"] = likelihoods.states
-                scalars[f"log_actions_{name}"] = likelihoods.actions
-                scalars[f"information_{name}"] = likelihoods.information
-        with torch.no_grad():
-            scalars["policy_sigma"] = float(self.network(self._tensor(self.targets))[1].mean())
-        scalars["clipped_share"] = models.clipped_steps / max(models.gradient_steps, 1)
-        scalars["replay_rows"] = float(len(self.replay))
-        self.context.report(self.policy_steps + models.gradient_steps, **scalars)
+        step = self.policy_steps + models.gradient_steps
+        rng = self.context.seeds.generator(f"diagnostics {step}")
+        found = of_models(models, self.replay, self.held_out, self.targets, self.context.task, rng)
+        norms = of_gradients(models.take_gradient_norms(), self.settings.gradient_clip)
+        norms |= of_gradients({"policy": self.gradient_norms})
+        self.context.report(step, **found, **norms)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -54,7 +55,7 @@ class LikelihoodAscent:
         else:
             mean = self.flow.log_prob(x, context=context).mean()
             log_prob, gradients = mean.detach(), list(torch.autograd.grad(-mean, self._parameters))
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradients]))
+        norm = total_norm(gradients)
         with torch.no_grad():
             adam(
                 self._parameters,
@@ -85,6 +86,11 @@ class LikelihoodAscent:
         ):
             for tensor, value in zip(mine, stored, strict=True):
                 tensor.copy_(value)
+
+
+def total_norm(gradients: Iterable[Tensor]) -> Tensor:
+    """The L2 norm [] of a gradient that lies in several tensors."""
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradients]))
 
 
 @torch.no_grad()

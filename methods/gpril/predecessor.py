@@ -63,7 +63,7 @@ class PredecessorModels:
         self.policy = policy
         self.device = device
         self.gradient_steps = 0
-        self.clipped_steps = 0
+        self._norms: dict[str, list[float]] = {"states": [], "actions": []}
         self._generator = torch.Generator(device).manual_seed(seeds.integer("predecessor samples"))
         self._shuffle = seeds.generator("shuffled targets")
         observation_size, action_size = policy.shape.observation_size, policy.shape.action_size
@@ -90,44 +90,52 @@ class PredecessorModels:
             triples = _with_shuffled_targets(triples, self._shuffle)
         with torch.no_grad():
             cases = self._cases(triples)
-        for ascent, (modelled, context) in zip(self._ascents, cases, strict=True):
-            norm = float(ascent.step(modelled, context).gradient_norm)
-            if not math.isfinite(norm):
+        for norms, ascent, case in zip(self._norms.values(), self._ascents, cases, strict=True):
+            norms.append(float(ascent.step(*case).gradient_norm))
+            if not math.isfinite(norms[-1]):
                 raise Diverged(f"a predecessor model's gradient is not finite after {self.gradient_steps} steps")
-            self.clipped_steps += norm > self.settings.gradient_clip
             self.gradient_steps += 1
 
+    def take_gradient_norms(self) -> dict[str, list[float]]:
+        """Norms before clipping of the gradients of B^s ("states") and B^a ("actions") since this was last called."""
+        taken, self._norms = self._norms, {name: [] for name in self._norms}
+        return taken
+
     @torch.no_grad()
-    def sample(self, targets: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[Tensor, Tensor]:
+    def sample(
+        self, targets: np.ndarray, low: np.ndarray, high: np.ndarray, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Draw s ~ B^s(. | target) and a ~ B^a(. | s, target) (algorithm 1, line 13).
 
         Args:
             targets: [n, O] demonstrated states, in the environment's units.
             low, high: [O] each, the range of the replay buffer that `clip_samples` keeps to.
+            generator: source of the noise; by default the models' own, which training draws from.
 
         Returns:
             states [n, O] and actions [n, A] in the environment's units.
         """
-        target = self.encode(self._tensor(targets))
-        state = sample(self.states, target, self._generator)
+        generator = generator or self._generator
+        target = self.encode(self.tensor(targets))
+        state = sample(self.states, target, generator)
         if self.settings.displacement:
             state = target + self.units.displacement_mean + state * self.units.displacement_scale
         if self.settings.clip_samples:
-            state = torch.clamp(state, self.encode(self._tensor(low)), self.encode(self._tensor(high)))
+            state = torch.clamp(state, self.encode(self.tensor(low)), self.encode(self.tensor(high)))
         states = self.decode(state)
         if self.settings.control == "self":
             mean, sigma = self.policy(states)
-            noise = torch.randn(mean.shape, generator=self._generator, device=self.device)
+            noise = torch.randn(mean.shape, generator=generator, device=self.device)
             actions = mean + sigma * noise
         else:
-            modelled = sample(self.actions, self._action_context(state, target), self._generator)
+            modelled = sample(self.actions, self._action_context(state, target), generator)
             if self.settings.residual_actions:
                 mean, sigma = self.policy(states)
             else:
                 mean, sigma = self.units.action_mean, self.units.action_scale
             actions = mean + sigma * modelled
         shape = self.policy.shape
-        bounds = (self._tensor(np.array(bound)) for bound in (shape.action_low, shape.action_high))
+        bounds = (self.tensor(np.array(bound)) for bound in (shape.action_low, shape.action_high))
         return states, torch.clamp(actions, *bounds)
 
     @torch.no_grad()
@@ -137,10 +145,10 @@ class PredecessorModels:
             flow.log_prob(modelled, context=context)
             for flow, (modelled, context) in zip((self.states, self.actions), self._cases(triples), strict=True)
         )
-        scale = self._tensor(triples.sigmas) if self.settings.residual_actions else self.units.action_scale
+        scale = self.tensor(triples.sigmas) if self.settings.residual_actions else self.units.action_scale
         log_actions = log_actions - scale.log().sum(-1)
         behaviour = gaussian_log_prob(
-            self._tensor(triples.actions), self._tensor(triples.means), self._tensor(triples.sigmas)
+            self.tensor(triples.actions), self.tensor(triples.means), self.tensor(triples.sigmas)
         )
         return Likelihoods(
             states=float(log_states.mean()),
@@ -150,10 +158,10 @@ class PredecessorModels:
 
     def _cases(self, triples: Triples) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """What each model, first B^s then B^a, has to explain, and given what; all in model space."""
-        state, target = (self.encode(self._tensor(part)) for part in (triples.states, triples.targets))
-        action = self._tensor(triples.actions)
+        state, target = (self.encode(self.tensor(part)) for part in (triples.states, triples.targets))
+        action = self.tensor(triples.actions)
         if self.settings.residual_actions:
-            action = (action - self._tensor(triples.means)) / self._tensor(triples.sigmas)
+            action = (action - self.tensor(triples.means)) / self.tensor(triples.sigmas)
         else:
             action = (action - self.units.action_mean) / self.units.action_scale
         modelled = (
@@ -192,11 +200,11 @@ class PredecessorModels:
         sizes = (observation_size, action_size)
         units = Units(*(build(n, device=self.device) for n in sizes for build in (torch.zeros, torch.ones)))
         if self.settings.displacement:
-            step = self.encode(self._tensor(triples.states)) - self.encode(self._tensor(triples.targets))
+            step = self.encode(self.tensor(triples.states)) - self.encode(self.tensor(triples.targets))
             scale = step.std(0).clamp(min=SMALLEST_SPREAD)
             units = replace(units, displacement_mean=step.mean(0), displacement_scale=scale)
         if self.settings.scale_actions:
-            action = self._tensor(triples.actions)
+            action = self.tensor(triples.actions)
             scale = action.std(0).clamp(min=SMALLEST_SPREAD)
             units = replace(units, action_mean=action.mean(0), action_scale=scale)
         return units
@@ -206,7 +214,8 @@ class PredecessorModels:
         shape = FlowShape(features, context, tuple(s.model_hidden), s.model_layers, s.sigma_floor)
         return make_flow(shape, s.flow).to(self.device)
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """An array as float32 on the models' device."""
         return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
 
 

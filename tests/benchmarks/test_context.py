@@ -11,6 +11,7 @@ import pytest
 from benchmarks.context import SERIES_LENGTH, TrialContext, describe_task
 from benchmarks.messages import Event, Progress
 from benchmarks.records import Evaluation
+from envs.demonstrations import load_task
 from methods.interface import BudgetExceeded, Diverged, MethodError
 from tests import tiny
 from tests.benchmarks import examples
@@ -35,6 +36,14 @@ def test_the_task_is_described_by_its_environment(tmp_path: Path) -> None:
     task = new_context(tmp_path).task
     assert (task.id, task.observation_size, task.action_size, task.horizon, task.dt) == (TASK, 3, 2, 60, 0.1)
     assert task.action_low.tolist() == [-1.0, -1.0]
+    assert task.kinematic_error is None
+
+
+def test_a_task_that_can_judge_observations_says_how_coherent_they_are() -> None:
+    """The environment that described the task is closed by then."""
+    shown = load_task("PegInsertion-v0")
+    error = describe_task("PegInsertion-v0", shown).kinematic_error
+    assert error is not None and error(shown.observations[:50]).max() < 1e-5
 
 
 def test_steps_and_episodes_are_counted_over_all_environments(tmp_path: Path) -> None:

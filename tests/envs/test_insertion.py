@@ -216,3 +216,22 @@ def test_a_window_is_opened_once_follows_every_step_and_is_closed(monkeypatch):
     env.close()
     env.close()
     assert calls == ["open", "sync", "sync", "close"]
+
+
+@both
+def test_kinematic_error_is_the_distance_between_joints_and_tip(task):
+    env, twin = make(task), make(task)
+    observations = rollout(env, seed=1)
+    assert env.kinematic_error(observations).max() < 1e-6
+    moved = observations.copy()
+    moved[:, -7:-4] += [0.003, 0, -0.004]
+    assert env.kinematic_error(moved) == pytest.approx(np.full(len(moved), 0.005), abs=1e-6)
+    moved = observations.copy()
+    moved[:, 1] += 0.01  # rad, about half a metre from the tip
+    assert (env.kinematic_error(moved) > 2e-3).all()
+
+    env.reset(seed=2)
+    twin.reset(seed=2)
+    env.kinematic_error(observations)
+    for _ in range(3):
+        assert np.array_equal(env.step(np.ones(7))[0], twin.step(np.ones(7))[0]), "it disturbs no episode"

@@ -111,12 +111,16 @@ def test_self_imitation_takes_its_actions_from_the_policy() -> None:
 
 
 def test_gradient_clip_binds() -> None:
-    free, replay = models(gradient_clip=1e9)
-    tight, _ = models(gradient_clip=1e-6)
-    triples = replay.sample(256, 0.8, True, np.random.default_rng(0))
-    for built in (free, tight):
-        built.update(triples)
-    assert (free.clipped_steps, tight.clipped_steps) == (0, 2)
+    """Adam's first moment after one step is a tenth of the gradient that it was given."""
+    for clip in (1e9, 0.5):
+        built, replay = models(gradient_clip=clip)
+        built.update(replay.sample(256, 0.8, True, np.random.default_rng(0)))
+        norms = built.take_gradient_norms()
+        assert min(*norms["states"], *norms["actions"]) > 0.5
+        for (norm,), ascent in zip(norms.values(), built._ascents, strict=True):
+            (mean,) = ascent.state_dict()["means"]
+            assert float(10.0 * mean.norm()) == pytest.approx(min(norm, clip), rel=1e-4)
+    assert built.take_gradient_norms() == {"states": [], "actions": []}
 
 
 def test_regularisation_shrinks_the_models() -> None:
