@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 
 from benchmarks.records import Rollout
-from envs.insertion import SimulationUnstable
+from envs.errors import SimulationUnstable
 from methods.interface import Diverged, MethodError, Policy, Task
 
 WIDTH = 20

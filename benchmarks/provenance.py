@@ -24,7 +24,7 @@ from methods.interface import Method
 
 ROOT = Path(__file__).parent.parent
 THREADS = 1
-RUNNER = ("benchmarks.worker", "benchmarks.context", "benchmarks.evaluate")
+RUNNER = ("benchmarks.worker", "benchmarks.context", "benchmarks.evaluate", "envs.vector")
 """The runner's modules that can change the outcome of a trial."""
 LISTS = ("methods.registry",)
 """Modules that only know where others are; what they import is no dependency."""
@@ -49,7 +49,7 @@ def find_task(task: str) -> EnvSpec:
 def source_files(method: type[Method], task: str) -> dict[str, str]:
     """Path and sha256 of every source file that a trial of this method on this task depends on.
 
-    These are the runner's three modules, the shipped tasks' models, and whatever the modules of method and task import
+    These are the runner's own modules, the shipped tasks' models, and whatever the modules of method and task import
     from `envs`, `methods` and their own top-level packages. Libraries are recorded by their versions instead.
     """
     entry = find_task(task).entry_point

@@ -5,7 +5,8 @@ Importing this package registers the tasks with Gymnasium and nothing else: MuJo
 
 TASKS = {"clip": "ClipInsertion-v0", "peg": "PegInsertion-v0"}
 
-_ENTRY_POINTS = {"clip": "envs.clip:ClipInsertionEnv", "peg": "envs.peg:PegInsertionEnv"}
+_SINGLE = {"clip": "envs.clip:ClipInsertionEnv", "peg": "envs.peg:PegInsertionEnv"}
+_VECTOR = {"clip": "envs.vector:ClipInsertionVectorEnv", "peg": "envs.vector:PegInsertionVectorEnv"}
 
 
 def register_tasks() -> None:
@@ -19,7 +20,13 @@ def register_tasks() -> None:
 
     for name, task in TASKS.items():
         if task not in registry:
-            register(id=task, entry_point=_ENTRY_POINTS[name], order_enforce=False, disable_env_checker=True)
+            register(
+                id=task,
+                entry_point=_SINGLE[name],
+                vector_entry_point=_VECTOR[name],
+                order_enforce=False,
+                disable_env_checker=True,
+            )
 
 
 register_tasks()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import mujoco
+import numpy as np
 
 from envs.insertion import InsertionEnv
 from envs.parameters import InsertionParameters
+from envs.readings import Readings
 from envs.scene import TOOL, add_box, add_floor, add_opening, add_walls
 
 _PRONGS = {"left": -1, "right": 1}
@@ -113,7 +115,10 @@ class ClipInsertionEnv(InsertionEnv):
         add_walls(spec, cavity, p.block_half_size, -p.cavity_depth, -p.lip_thickness)
         add_floor(spec, p.block_half_size, p.cavity_depth)
 
-    def _is_held(self) -> bool:
-        barbs = [self.in_socket_frame(self.data.site_xpos[barb]) for barb in self._barbs]
+    def is_held(self, readings: Readings) -> np.ndarray:
         p = self.parameters
-        return all(z < -p.lip_thickness - p.barb_radius and abs(x) > p.lip_half_gap for x, _, z in barbs)
+        held = np.ones(len(readings.positions), bool)
+        for barb in self._barbs:
+            x, _, z = readings.in_frame(self._mouth, barb).T
+            held &= (z < -p.lip_thickness - p.barb_radius) & (np.abs(x) > p.lip_half_gap)
+        return held

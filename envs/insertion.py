@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from time import sleep
-from typing import Any
+from typing import Any, Self
 
 import gymnasium
 import mujoco
 import numpy as np
 
 from envs import TASKS
+from envs.errors import ActionError, SimulationUnstable
+from envs.judge import TERMINAL, Judge
 from envs.kinematics import TOOL_DOWN, product, rotation_about, site_jacobian, site_positions, solve_posture
 from envs.parameters import JOINTS, InsertionParameters
+from envs.readings import Readings, read, view
 from envs.scene import add_hand, compile_scene, load_scene
 
-END_REASONS = ("", "success", "workspace", "timeout", "unstable")
-
-
-class ActionError(ValueError):
-    """The action is not 7 finite numbers, or the episode has ended."""
-
-
-class SimulationUnstable(RuntimeError):
-    """The simulation diverged or MuJoCo warned; the episode is void. `info` is the step's info dictionary."""
-
-    def __init__(self, message: str, info: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.info = info
+_PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION  # with the solver's warm start and the socket's pose
+_EPISODE = ("_steps", "_end_reason", "_depth")
 
 
 class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
@@ -68,21 +62,30 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         spec = load_scene(parameters)
         self._add_parts(spec, add_hand(spec, parameters))
         self.model = compile_scene(spec, parameters)
-        self.data = mujoco.MjData(self.model)
-        self._tip, self._mouth = self.model.site("tip").id, self.model.site("mouth").id
+        self._judge = Judge(parameters, self.model, self.is_held)
+        self._tip, self._mouth, self._tilt = self._judge.tip, self._judge.mouth, self._judge.tilt
         self._pan = self.model.body("pan").mocapid[0]
-        self._tilt = self.model.body("tilt").mocapid[0]
-        self._joint_low, self._joint_high = self.model.jnt_range[:JOINTS].T.copy()
-        self._workspace = np.array([parameters.workspace_low, parameters.workspace_high])
-        self._least_upright = math.cos(parameters.workspace_lean)
         self._substeps = parameters.substeps
+        self._new_simulation()
 
         size = 2 * JOINTS + JOINTS * parameters.observe_forces + 7
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (JOINTS,), np.float32)
+
+    def _new_simulation(self) -> None:
+        self.data = mujoco.MjData(self.model)
+        self.view = view(self.data)
         self._steps = 0
         self._end_reason: str | None = None  # None: never reset
         self._depth = 0.0
+
+    def sibling(self) -> Self:
+        """Another environment of the same compiled model, which has not begun an episode; it shows no pictures."""
+        other = copy.copy(self)
+        other.render_mode = other._renderer = other._viewer = None
+        other._np_random = None
+        other._new_simulation()
+        return other
 
     # Hooks of a task
 
@@ -90,9 +93,9 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     def _add_parts(self, spec: mujoco.MjSpec, part: mujoco.MjsBody) -> None:
         """Adds the held part's geometry to `part` (origin at the tip, z out of the hand) and the socket's to `spec`."""
 
-    def _is_held(self) -> bool:
-        """Whether the socket holds the part, once it is deep enough."""
-        return True
+    def is_held(self, readings: Readings) -> np.ndarray:
+        """Whether the socket holds the part, once it is deep enough [n]."""
+        return np.ones(len(readings.positions), bool)
 
     # Gymnasium
 
@@ -121,48 +124,47 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         half_pan, half_tilt = angles["pan"] / 2, angles["tilt"] / 2
         pan = np.array([math.cos(half_pan), 0, 0, math.sin(half_pan)])
         tilt = np.array([math.cos(half_tilt), 0, math.sin(half_tilt), 0])
-        self._socket = np.empty(4)
-        mujoco.mju_mulQuat(self._socket, pan, tilt)
-        self._socket *= 1 if self._socket[0] >= 0 else -1
+        socket = self.data.mocap_quat[self._tilt]
+        mujoco.mju_mulQuat(socket, pan, tilt)
+        socket *= 1 if socket[0] >= 0 else -1
         self.data.mocap_quat[self._pan] = pan
-        self.data.mocap_quat[self._tilt] = self._socket
         mujoco.mj_forward(self.model, self.data)
 
-        self._mouth_position = self.data.site_xpos[self._mouth].copy()
-        self._mouth_rotation = self.data.site_xmat[self._mouth].reshape(3, 3).copy()
+        readings = read([self.view])
         self._steps, self._end_reason = 0, ""
-        self._depth = -self.in_socket_frame(self.data.site_xpos[self._tip])[2]
+        self._depth = float(self._judge.depths(readings)[0])
         if self.render_mode == "human":
             self.render()
-        return self._observation(), self._info()
+        return self._judge.observations(readings)[0], self.info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Holds the action for one control period. Raises ActionError and SimulationUnstable."""
-        if self._end_reason != "":
-            ended = "has not begun" if self._end_reason is None else f"has ended ({self._end_reason})"
-            raise ActionError(f"the episode {ended}: call reset() before step()")
+        self.check_running()
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (JOINTS,) or not np.isfinite(action).all():
             raise ActionError(f"action {action}: {JOINTS} finite numbers in [-1, 1] are needed")
-        self.data.ctrl[:] = np.clip(action, -1.0, 1.0) * self.parameters.max_joint_velocity
-        mujoco.mj_step(self.model, self.data, self._substeps)
-        mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves positions a physics step behind the joints
-        self._steps += 1
-
-        tip = self.in_socket_frame(self.data.site_xpos[self._tip])
-        self._depth = -tip[2]
-        self._end_reason = self._judge(tip)
-        info = self._info()
-        if self._end_reason == "unstable":
-            raise SimulationUnstable(
-                f"{self.task}: the simulation became unstable {info['time']:.1f} s into the episode "
-                f"(MuJoCo warnings: {self.warnings() or 'none'}); reset() starts afresh",
-                info,
-            )
+        self.advance(np.clip(action, -1.0, 1.0))
+        (observation,), (reason,) = conclude([self])
+        self.check_stable()
         if self.render_mode == "human":
             self.render()
-        terminated = self._end_reason in ("success", "workspace")
-        return self._observation(), float(info["is_success"]), terminated, self._end_reason == "timeout", info
+        return observation, float(reason == "success"), reason in TERMINAL, reason == "timeout", self.info()
+
+    def get_state(self) -> dict[str, Any]:
+        """All that decides how this and later episodes go on, as plain data; not the parameters."""
+        physics = np.empty(mujoco.mj_stateSize(self.model, _PHYSICS))
+        mujoco.mj_getState(self.model, self.data, physics, _PHYSICS)
+        state = {"physics": physics, "random": self.np_random.bit_generator.state}
+        return state | {name: getattr(self, name) for name in _EPISODE}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` gave, here or in another environment of the task; every later step is equal."""
+        mujoco.mj_resetData(self.model, self.data)
+        mujoco.mj_setState(self.model, self.data, state["physics"], _PHYSICS)
+        mujoco.mj_kinematics(self.model, self.data)
+        self.np_random.bit_generator.state = state["random"]
+        for name in _EPISODE:
+            setattr(self, name, state[name])
 
     def picture(self) -> np.ndarray:
         """What the camera sees [height, width, 3] uint8. Raises RuntimeError where no picture can be drawn."""
@@ -187,20 +189,20 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
 
     def close(self) -> None:
         """Frees the renderer and closes the window."""
-        for view in (self._renderer, self._viewer):
-            if view is not None:
-                view.close()
+        for shown in (self._renderer, self._viewer):
+            if shown is not None:
+                shown.close()
         self._renderer = self._viewer = None
 
     # What the scripted expert and tests look at
 
     def in_socket_frame(self, position: np.ndarray) -> np.ndarray:
         """A world position [3] (m) in the frame of the socket's mouth, z out of the socket."""
-        return product(self._mouth_rotation.T, position - self._mouth_position)
+        return product(self.socket_rotation().T, position - self.data.site_xpos[self._mouth])
 
     def socket_rotation(self) -> np.ndarray:
         """Orientation [3, 3] of the socket in the world."""
-        return self._mouth_rotation
+        return self.data.site_xmat[self._mouth].reshape(3, 3)
 
     def tip_position(self) -> np.ndarray:
         """World position [3] of the held part's tip (m)."""
@@ -234,38 +236,48 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
 
     # Parts of a step
 
-    def _judge(self, tip: np.ndarray) -> str:
-        """The reason why the episode ends now, '' where it goes on; `tip` [3] is in the socket's frame."""
-        p, data = self.parameters, self.data
-        if data.warning.number.any() or not (np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()):
-            return "unstable"
-        lateral = math.hypot(tip[0], tip[1])
-        if self._depth >= p.success_depth and lateral < p.success_lateral and self._is_held():
-            return "success"
-        joints, position = data.qpos[:JOINTS], data.site_xpos[self._tip]
-        if (
-            (position < self._workspace[0]).any()
-            or (position > self._workspace[1]).any()
-            or -data.site_xmat[self._tip][8] < self._least_upright
-            or (joints < self._joint_low).any()
-            or (joints > self._joint_high).any()
-        ):
-            return "workspace"
-        return "timeout" if self._steps >= self.horizon else ""
+    def advance(self, action: np.ndarray) -> None:
+        """Simulates one control period under an action [7] within its bounds; frees the interpreter meanwhile."""
+        self.data.ctrl[:] = action * self.parameters.max_joint_velocity
+        mujoco.mj_step(self.model, self.data, self._substeps)
+        mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves positions a physics step behind the joints
 
-    def _observation(self) -> np.ndarray:
-        data = self.data
-        forces = [data.actuator_force] if self.parameters.observe_forces else []
-        parts = [data.qpos[:JOINTS], data.qvel[:JOINTS], *forces, data.site_xpos[self._tip], self._socket]
-        return np.concatenate(parts, dtype=np.float32, casting="same_kind")
-
-    def _info(self) -> dict[str, Any]:
+    def info(self) -> dict[str, Any]:
+        """The episode so far, see the class."""
         return {
             "is_success": self._end_reason == "success",
             "end_reason": self._end_reason,
             "time": self.time,
-            "depth": float(self._depth),
+            "depth": self._depth,
         }
+
+    def check_running(self) -> None:
+        """Raises ActionError where there is no episode to go on with."""
+        if self._end_reason != "":
+            ended = "has not begun" if self._end_reason is None else f"has ended ({self._end_reason})"
+            raise ActionError(f"the episode {ended}: call reset() before step()")
+
+    def check_stable(self) -> None:
+        """Raises SimulationUnstable where the episode has ended so."""
+        if self._end_reason == "unstable":
+            raise SimulationUnstable(
+                f"{self.task}: the simulation became unstable {self.time:.1f} s into the episode "
+                f"(MuJoCo warnings: {self.warnings() or 'none'}); reset() starts afresh",
+                self.info(),
+            )
+
+
+def conclude(environments: Sequence[InsertionEnv]) -> tuple[np.ndarray, list[str]]:
+    """Observes and judges siblings that were just advanced: observations [n, O] and why their episodes end now."""
+    judge = environments[0]._judge
+    readings = read([environment.view for environment in environments])
+    for environment in environments:
+        environment._steps += 1
+    reasons = judge.reasons(readings, np.array([environment._steps for environment in environments]))
+    depths = judge.depths(readings).tolist()
+    for environment, reason, depth in zip(environments, reasons, depths, strict=True):
+        environment._end_reason, environment._depth = reason, depth
+    return judge.observations(readings), reasons
 
 
 def make_env(task: str, **options: Any) -> InsertionEnv:

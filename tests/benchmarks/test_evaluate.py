@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.context import describe_task
 from benchmarks.evaluate import WIDTH, Evaluator
-from envs.insertion import SimulationUnstable
+from envs.errors import SimulationUnstable
 from methods.interface import Diverged, MethodError, Policy
 from tests import tiny
 from tests.benchmarks.fakes import TASK, Linear

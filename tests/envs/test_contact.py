@@ -8,6 +8,7 @@ from envs.clip import ClipInsertionEnv, ClipParameters
 from envs.expert import Expert, ExpertSettings
 from envs.kinematics import TOOL_DOWN, joint_velocity, rotation_error
 from envs.peg import PegInsertionEnv
+from envs.readings import read
 
 
 def hold_above(env, seed):
@@ -65,7 +66,7 @@ def test_flexible_prongs_enter_at_a_modest_force_and_are_retained(seed):
     p = env.parameters
     hold_above(env, seed)
     forces, depth, penetration = drive(env, -0.04, 0.03)
-    assert depth > p.success_depth and env._is_held()
+    assert depth > p.success_depth and env.is_held(read([env.view]))[0]
     assert 4 < forces.max() < 30 and penetration < 0.001
 
     forces, depth, _ = drive(env, 0.15, 0.45)

@@ -11,7 +11,8 @@ from gymnasium.utils.env_checker import check_env
 
 import envs
 from envs.clip import ClipParameters
-from envs.insertion import END_REASONS, ActionError, SimulationUnstable
+from envs.errors import ActionError, SimulationUnstable
+from envs.judge import END_REASONS
 from envs.peg import PegInsertionEnv, PegParameters
 
 both = pytest.mark.parametrize("task", list(envs.TASKS))
