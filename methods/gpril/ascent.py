@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -51,29 +51,13 @@ class LikelihoodAscent:
         """Make x [n, D] more likely given the context [n, C]."""
         transform = self.flow._transform
         if isinstance(transform, MadeStack):
-            log_prob, gradients = _gradient_of_stack(transform, x, context)
+            log_prob, gradient = gradient_of_stack(transform, x, context)
+            gradients = [gradient]
         else:
             mean = self.flow.log_prob(x, context=context).mean()
             log_prob, gradients = mean.detach(), list(torch.autograd.grad(-mean, self._parameters))
         norm = total_norm(gradients)
-        with torch.no_grad():
-            adam(
-                self._parameters,
-                gradients,
-                self._means,
-                self._squares,
-                [],
-                self._steps,
-                fused=True,
-                grad_scale=(norm / self.clip).clamp_(min=1.0).float(),  # gradients are divided by it
-                amsgrad=False,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                lr=self.learning_rate,
-                weight_decay=self.l2,
-                eps=EPSILON,
-                maximize=False,
-            )
+        adam_step([self], [gradients], (norm / self.clip).clamp_(min=1.0).float())
         return Ascended(log_prob, norm)
 
     def state_dict(self) -> dict[str, Any]:
@@ -94,10 +78,36 @@ def total_norm(gradients: Iterable[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def _gradient_of_stack(stack: MadeStack, x: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The mean log density over a standard normal, and the gradient of its negative."""
-    count, features = x.shape
+def gradient_of_stack(stack: MadeStack, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean log density over a standard normal, and the gradient of its negative; [S] and [S, ...] for S stacks."""
+    count, features = x.shape[-2:]
     z, logabsdet, kept = stack.forward_pass(stack.weights, x, context)
-    log_prob = logabsdet.sub_(z.square().sum(1), alpha=0.5).mean() - 0.5 * math.log(2.0 * math.pi) * features
+    log_prob = logabsdet.sub_(z.square().sum(-1), alpha=0.5).mean(-1) - 0.5 * math.log(2.0 * math.pi) * features
     share = 1.0 / count
-    return log_prob, [stack.backward_pass(stack.weights, kept, z * share, z.new_full((count,), -share))[0]]
+    constant = torch.full_like(logabsdet, -share)
+    return log_prob, stack.backward_pass(stack.weights, kept, z * share, constant)[0]
+
+
+def adam_step(
+    ascents: Sequence[LikelihoodAscent], gradients: Sequence[Sequence[Tensor]], scale: Tensor | None = None
+) -> None:
+    """Move the weights of flows with equal settings by their gradients, divided by `scale` [], in one fused call."""
+    first = ascents[0]
+    with torch.no_grad():
+        adam(
+            [tensor for ascent in ascents for tensor in ascent._parameters],
+            [tensor for parts in gradients for tensor in parts],
+            [tensor for ascent in ascents for tensor in ascent._means],
+            [tensor for ascent in ascents for tensor in ascent._squares],
+            [],
+            [tensor for ascent in ascents for tensor in ascent._steps],
+            fused=True,
+            grad_scale=scale,
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=first.learning_rate,
+            weight_decay=first.l2,
+            eps=EPSILON,
+            maximize=False,
+        )

@@ -44,6 +44,9 @@ class MadeStack(Transform):
         sigma_floor: lower bound of every sigma_i, in [0, 1).
         identity_start: begin as the identity (but for the order of dimensions), with last matrices of zero.
 
+    Several stacks of one shape work as one where their weights are [S, L, size] (`pool.side_by_side`); every array then
+    has S in front.
+
     Gradients are those of `forward`, once (no second derivatives). `inverse` gives values without gradients, and two
     threads must not call it at once, since it keeps its work space.
     """
@@ -69,15 +72,18 @@ class MadeStack(Transform):
     def inverse(self, inputs: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """z [n, D] and context [n, C] -> x [n, D] and log |det dx/dz| [n], without gradients."""
         self._check(inputs, context)
-        width = chunk_width(self.layout, len(inputs))
+        width = inputs.shape[-2]
+        if not self.weights.is_cuda:  # a GPU has no such cache, and wants few calls
+            width = chunk_width(self.layout, width, self.weights.shape[:-2].numel())
         if self._inverter is None or not self._inverter.fits(self.weights, width):
             self._inverter = Inverter(self.layout, self.weights, width, self.sigma_floor, self.beta)
-        parts = [self._inverter.run(*part) for part in zip(inputs.split(width), context.split(width), strict=True)]
-        values, logabsdets = zip(*parts, strict=True)
-        return torch.cat(values), torch.cat(logabsdets)
+        chunks = zip(inputs.split(width, -2), context.split(width, -2), strict=True)
+        values, logabsdets = zip(*(self._inverter.run(*chunk) for chunk in chunks), strict=True)
+        return torch.cat(values, -2), torch.cat(logabsdets, -1)
 
     def _check(self, inputs: Tensor, context: Tensor) -> None:
-        expected = (len(inputs), self.layout.features), (len(inputs), self.layout.context)
+        rows = inputs.shape[:-1]
+        expected = (*rows, self.layout.features), (*rows, self.layout.context)
         if (inputs.shape, context.shape) != expected:
             shapes = tuple(inputs.shape), tuple(context.shape)
             raise ValueError(f"inputs and context must have the shapes {expected}, not {shapes}")
@@ -85,28 +91,29 @@ class MadeStack(Transform):
     def forward_pass(self, weights: Tensor, inputs: Tensor, context: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """As `forward`, outside of autograd, with what `backward_pass` needs: u, sigma, z and units of each MADE."""
         self._check(inputs, context)
-        layout, count = self.layout, len(inputs)
-        rows = inputs.t()
-        lead = torch.cat((rows.new_ones(1, count), context.t()))
-        log_sigma = rows.new_zeros(count)
+        layout = self.layout
+        rows = inputs.mT
+        *stacked, _, count = rows.shape
+        lead = torch.cat((rows.new_ones(*stacked, 1, count), context.mT), -2)
+        log_sigma = rows.new_zeros(*stacked, count)
         kept = []
-        for layer, vector in enumerate(weights):
-            rows = rows.flip(0) if layer else rows
-            units = [torch.cat((lead, rows))]
+        for layer, vector in enumerate(weights.unbind(-2)):
+            rows = rows.flip(-2) if layer else rows
+            units = [torch.cat((lead, rows), -2)]
             matrices = layout.matrices(vector)
             for staircase, matrix in zip(layout.staircases[:-1], matrices, strict=False):
-                above = rows.new_empty(1 + staircase.rows, count)
-                above[0] = 1.0
-                staircase.product(matrix, units[-1], above[1:])
+                above = rows.new_empty(*stacked, 1 + staircase.rows, count)
+                above[..., 0, :] = 1.0
+                staircase.product(matrix, units[-1], above[..., 1:, :])
                 units.append(above.relu_())
-            parameters = rows.new_empty(layout.features, 2, count)
-            layout.staircases[-1].product(matrices[-1], units[-1], parameters.view(-1, count))
-            mean, spread = parameters.unbind(1)
+            parameters = rows.new_empty(*stacked, layout.features, 2, count)
+            layout.staircases[-1].product(matrices[-1], units[-1], parameters.flatten(-3, -2))
+            mean, spread = parameters.unbind(-2)
             sigma = softplus(spread, self.beta).add_(self.sigma_floor)
             rows = (rows - mean).div_(sigma)
-            log_sigma += sigma.log().sum(0)
+            log_sigma += sigma.log().sum(-2)
             kept += [spread, sigma, rows, *units]
-        return rows.t(), log_sigma.neg_(), kept
+        return rows.mT, log_sigma.neg_(), kept
 
     def backward_pass(
         self,
@@ -119,30 +126,31 @@ class MadeStack(Transform):
         """The gradients of the weights and, where `needs` says so, of the inputs and of the context."""
         layout, depth = self.layout, len(self.layout.staircases)
         result = torch.zeros_like(weights)
-        rows_gradient = z_gradient.t()
-        context_gradient = z_gradient.new_zeros(layout.context, len(z_gradient)) if needs[1] else None
-        for layer in range(len(weights) - 1, -1, -1):
+        rows_gradient, logabsdet_gradient = z_gradient.mT, logabsdet_gradient.unsqueeze(-2)
+        *stacked, _, count = rows_gradient.shape
+        context_gradient = z_gradient.new_zeros(*stacked, layout.context, count) if needs[1] else None
+        for layer in range(weights.shape[-2] - 1, -1, -1):
             spread, sigma, rows, *units = kept[(3 + depth) * layer : (3 + depth) * (layer + 1)]
-            matrices, results = layout.matrices(weights[layer]), layout.matrices(result[layer])
-            gradient = rows.new_empty(layout.features, 2, rows.shape[1])
-            direct = torch.div(rows_gradient, sigma, out=gradient[:, 0])
+            matrices, results = (layout.matrices(vectors.select(-2, layer)) for vectors in (weights, result))
+            gradient = rows.new_empty(*stacked, layout.features, 2, count)
+            direct = torch.div(rows_gradient, sigma, out=gradient.select(-2, 0))
             slope = torch.sigmoid(spread * self.beta).div_(sigma)
-            torch.addcmul(logabsdet_gradient, rows_gradient, rows, out=gradient[:, 1]).mul_(slope)
-            gradient = gradient.neg_().view(-1, rows.shape[1])
+            torch.addcmul(logabsdet_gradient, rows_gradient, rows, out=gradient.select(-2, 1)).mul_(slope)
+            gradient = gradient.neg_().flatten(-3, -2)
             for index in range(depth - 1, 0, -1):
                 staircase = layout.staircases[index]
                 staircase.weight_gradient(gradient, units[index], results[index])
-                gradient = staircase.unit_gradient(matrices[index], gradient).mul_(units[index][1:].sign())
+                gradient = staircase.unit_gradient(matrices[index], gradient).mul_(units[index][..., 1:, :].sign())
             layout.staircases[0].weight_gradient(gradient, units[0], results[0])
             if layer or needs[0]:
                 rows_gradient = layout.staircases[0].unit_gradient(matrices[0], gradient).sub_(direct)
-                rows_gradient = rows_gradient.flip(0) if layer else rows_gradient
+                rows_gradient = rows_gradient.flip(-2) if layer else rows_gradient
             if context_gradient is not None:
-                context_gradient.addmm_(matrices[0][:, 1 : 1 + layout.context].t(), gradient)
+                context_gradient += matrices[0][..., 1 : 1 + layout.context].mT @ gradient
         return (
             result.mul_(self.mask),
-            rows_gradient.t() if needs[0] else None,
-            None if context_gradient is None else context_gradient.t(),
+            rows_gradient.mT if needs[0] else None,
+            None if context_gradient is None else context_gradient.mT,
         )
 
 

@@ -2,6 +2,8 @@
 
 Every row of such a matrix reads a prefix of its columns, which never gets shorter from row to row: a *staircase*.
 Columns are units below, after a column for the bias (and the context).
+
+Everything here takes one matrix [r, c] or several of the same shape, [S, r, c], which are multiplied at once.
 """
 
 from __future__ import annotations
@@ -44,27 +46,33 @@ class Staircase:
     def product(self, weight: Tensor, units: Tensor, out: Tensor) -> None:
         """out = weight @ units, [rows, n], for a weight that is 0 outside the staircase."""
         if len(self._row_blocks) == 1:
-            torch.mm(weight, units, out=out)
+            multiply(weight, units, out)
             return
         for first, last, reach in self._row_blocks:
-            torch.mm(weight[first:last, :reach], units[:reach], out=out[first:last])
+            multiply(weight[..., first:last, :reach], units[..., :reach, :], out[..., first:last, :])
 
     def weight_gradient(self, gradient: Tensor, units: Tensor, out: Tensor) -> None:
         """out = gradient @ units.T, [rows, columns], in all of the staircase and some places outside."""
         if len(self._row_blocks) == 1:
-            torch.mm(gradient, units.t(), out=out)
+            multiply(gradient, units.mT, out)
             return
         for first, last, reach in self._row_blocks:
-            torch.mm(gradient[first:last], units[:reach].t(), out=out[first:last, :reach])
+            multiply(gradient[..., first:last, :], units[..., :reach, :].mT, out[..., first:last, :reach])
 
     def unit_gradient(self, weight: Tensor, gradient: Tensor) -> Tensor:
         """(weight.T @ gradient)[lead:], [columns - lead, n]."""
         if len(self._column_blocks) == 1:
-            return torch.mm(weight[:, self.lead :].t(), gradient)
-        out = gradient.new_empty(self.columns - self.lead, gradient.shape[1])
+            return weight[..., self.lead :].mT @ gradient
+        out = gradient.new_empty(*gradient.shape[:-2], self.columns - self.lead, gradient.shape[-1])
         for first, last, row in self._column_blocks:
-            torch.mm(weight[row:, first:last].t(), gradient[row:], out=out[first - self.lead : last - self.lead])
+            below = out[..., first - self.lead : last - self.lead, :]
+            multiply(weight[..., row:, first:last].mT, gradient[..., row:, :], below)
         return out
+
+
+def multiply(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """out = a @ b, of matrices or of stacks of them; `torch.matmul` would copy parts of larger tensors."""
+    (torch.mm if a.dim() == 2 else torch.bmm)(a, b, out=out)
 
 
 class Layout:
@@ -92,9 +100,9 @@ class Layout:
         self.size = sum(self._sizes)
 
     def matrices(self, vector: Tensor) -> list[Tensor]:
-        """Views of the matrices [rows, columns] in a vector [size]."""
-        parts = vector.split(self._sizes)
-        return [part.view(s.rows, s.columns) for part, s in zip(parts, self.staircases, strict=True)]
+        """Views of the matrices [..., rows, columns] in vectors [..., size]."""
+        stacked, parts = vector.shape[:-1], vector.split(self._sizes, -1)
+        return [part.view(*stacked, s.rows, s.columns) for part, s in zip(parts, self.staircases, strict=True)]
 
     def mask(self) -> Tensor:
         """1 where a weight may differ from 0, [size]."""
