@@ -7,6 +7,8 @@ demonstrations and on states and actions that the models say lead to them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import gymnasium
@@ -95,27 +97,42 @@ class _Training:
         env = self.context.make_env()
         env.reset(seed=self.context.seeds.integer("environment"))
         try:
-            self._collect(env, s.initial_episodes)
+            self._keep(self._collect(env, self.network, s.initial_episodes))
             models = PredecessorModels(s, self.network, self.replay, self.context.seeds, self.context.device)
             self._train_models(models, s.burn_in)
-            while self.policy_steps < budget:
-                self._train_models(models, s.model_updates)
-                self._train_policy(models, min(s.policy_updates, budget - self.policy_steps))
-                self._watch(models)
-                self._tell(models)
-                if self.policy_steps < budget:
-                    self._collect(env, s.episodes_per_iteration)
+            with ThreadPoolExecutor(1, "actor") as actor:
+                while self.policy_steps < budget:
+                    flight = None
+                    if s.overlap and self.policy_steps + s.policy_updates < budget:
+                        flight = actor.submit(self._collect, env, deepcopy(self.network), s.episodes_per_iteration)
+                    self._train_models(models, s.model_updates)
+                    self._train_policy(models, min(s.policy_updates, budget - self.policy_steps))
+                    self._watch(models)
+                    if flight:  # ended before the suite is told, so that what it counts does not depend on timing
+                        self._keep(flight.result())
+                    self._tell(models)
+                    if not s.overlap and self.policy_steps < budget:
+                        self._keep(self._collect(env, self.network, s.episodes_per_iteration))
         finally:
             env.close()
         return self.policy
 
-    def _collect(self, env: gymnasium.Env[np.ndarray, np.ndarray], episodes: int) -> None:
-        """Roll the stochastic policy out, as far as the budget of environment steps goes."""
-        horizon = self.context.task.horizon
+    def _collect(
+        self, env: gymnasium.Env[np.ndarray, np.ndarray], network: GaussianNetwork, episodes: int
+    ) -> list[Episode]:
+        """Roll the stochastic policy out, as far as the budget of environment steps goes.
+
+        Shares nothing that changes with the training, so it may run beside it.
+        """
+        horizon, found = self.context.task.horizon, []
         for _ in range(episodes):
             if self.context.budget.environment_steps - self.context.environment_steps < horizon:
-                return
-            episode = roll_out(env, self.network, self.action_rng)
+                break
+            found.append(roll_out(env, network, self.action_rng))
+        return found
+
+    def _keep(self, episodes: list[Episode]) -> None:
+        for episode in episodes:
             self.collected += 1
             every = self.settings.held_out_every
             (self.held_out if every and self.collected % every == 0 else self.replay).add(episode)

@@ -32,6 +32,8 @@ class Settings:
     Free choices, where the paper is silent:
         initial_episodes: roll-outs collected before training.
         episodes_per_iteration: roll-outs collected before each further iteration; the paper's actor is asynchronous.
+        overlap: collect them while the iteration before trains, in a thread, by the policy as it began that iteration;
+            the outcome does not depend on the timing.
         held_out_every: each n-th episode is never trained on but watched, for the diagnostics; 0 keeps none.
         policy_l2: L2 regularisation of the policy.
 
@@ -69,6 +71,7 @@ class Settings:
 
     initial_episodes: Annotated[int, Ge(1)] = 20
     episodes_per_iteration: Annotated[int, Ge(0)] = 20
+    overlap: bool = False
     held_out_every: Annotated[int, Ge(0), Le(1000)] = 10
     policy_l2: Annotated[float, Ge(0.0)] = 0.0
 
