@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from envs.demonstrations import Demonstrations
+from methods.gpril import stopping
 from methods.gpril.ascent import total_norm
 from methods.gpril.diagnostics import of_gradients, of_models
 from methods.gpril.predecessor import PredecessorModels
-from methods.gpril.replay import Episode, Replay
+from methods.gpril.replay import Episode, Replay, Triples
 from methods.gpril.settings import Settings
 from methods.interface import Diverged, FitContext, Method, MethodError
 from methods.policy import GaussianNetwork, GaussianPolicy, new_network
@@ -77,12 +78,14 @@ class _Training:
         self.optimizer = self._new_optimizer()
         self.replay = Replay(settings.replay_size, context.task.observation_size, context.task.action_size)
         self.held_out = Replay(settings.replay_size, context.task.observation_size, context.task.action_size)
+        self.kept_updates: tuple[int, int] | None = None  # of B^s and B^a in this iteration, where they stop early
         self.collected = 0
         self.policy_steps = 0
         self.gradient_norms: list[float] = []  # of the policy's last iteration
         self.pair_rng = context.seeds.generator("demonstrated pairs")
         self.target_rng = context.seeds.generator("demonstrated targets")
         self.replay_rng = context.seeds.generator("replay")
+        self.stopping_rng = context.seeds.generator("early stopping")
         self.action_rng = context.seeds.generator("exploration")
 
     def run(self) -> GaussianPolicy:
@@ -124,11 +127,11 @@ class _Training:
 
         Shares nothing that changes with the training, so it may run beside it.
         """
-        horizon, found = self.context.task.horizon, []
+        s, horizon, found = self.settings, self.context.task.horizon, []
         for _ in range(episodes):
             if self.context.budget.environment_steps - self.context.environment_steps < horizon:
                 break
-            found.append(roll_out(env, network, self.action_rng))
+            found.append(roll_out(env, network, self.action_rng, s.exploration, s.exploration_steps))
         return found
 
     def _keep(self, episodes: list[Episode]) -> None:
@@ -139,8 +142,19 @@ class _Training:
 
     def _train_models(self, models: PredecessorModels, updates: int) -> None:
         s = self.settings
+
+        def draw() -> Triples:
+            return self._triples(self.replay, s.batch_size, self.replay_rng)
+
+        if s.model_patience and len(self.held_out):
+            held_out = self._triples(self.held_out, stopping.HELD_OUT_TRIPLES, self.stopping_rng)
+            self.kept_updates = stopping.train(models, draw, updates, held_out, s.model_patience)
+            return
         for _ in range(updates):
-            models.update(self.replay.sample(s.batch_size, s.gamma, s.cross_episodes, self.replay_rng))
+            models.update(draw())
+
+    def _triples(self, replay: Replay, count: int, rng: np.random.Generator) -> Triples:
+        return replay.sample(count, self.settings.gamma, self.settings.cross_episodes, rng)
 
     def _train_policy(self, models: PredecessorModels, updates: int) -> None:
         self.gradient_norms = []
@@ -198,6 +212,8 @@ class _Training:
         found = of_models(models, self.replay, self.held_out, self.targets, self.context.task, rng)
         norms = of_gradients(models.take_gradient_norms(), self.settings.gradient_clip)
         norms |= of_gradients({"policy": self.gradient_norms})
+        if self.kept_updates:
+            found["kept_updates_states"], found["kept_updates_actions"] = map(float, self.kept_updates)
         self.context.report(step, **found, **norms)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
@@ -209,21 +225,33 @@ class _Training:
         return torch.from_numpy(array).to(self.context.device)
 
 
-def roll_out(env: gymnasium.Env[np.ndarray, np.ndarray], network: GaussianNetwork, rng: np.random.Generator) -> Episode:
-    """One episode of the stochastic policy, with the mean and sigma of every action it took."""
+def roll_out(
+    env: gymnasium.Env[np.ndarray, np.ndarray],
+    network: GaussianNetwork,
+    rng: np.random.Generator,
+    exploration: float = 0.0,
+    exploration_steps: float = 1.0,
+) -> Episode:
+    """One episode of the stochastic policy, with the mean and sigma of every action it took.
+
+    `exploration` is the standard deviation of a bias of the actions, drawn anew every `exploration_steps` on average.
+    """
     low, high = (np.array(bound, np.float32) for bound in (network.shape.action_low, network.shape.action_high))
     device = network.shift.device
     observation, _ = env.reset()
     observations, actions, means, sigmas = [observation], [], [], []
+    bias = exploration * rng.standard_normal(low.shape, dtype=np.float32) if exploration else np.zeros_like(low)
     ended = False
     while not ended:
         with torch.no_grad():
             mean, sigma = (part[0].cpu().numpy() for part in network(torch.from_numpy(observation[None]).to(device)))
-        action = np.clip(mean + sigma * rng.standard_normal(mean.shape, dtype=np.float32), low, high)
+        if exploration and rng.random() < 1.0 / exploration_steps:
+            bias = exploration * rng.standard_normal(mean.shape, dtype=np.float32)
+        action = np.clip(mean + bias + sigma * rng.standard_normal(mean.shape, dtype=np.float32), low, high)
         observation, _, terminated, truncated, _ = env.step(action)
         ended = terminated or truncated
         observations.append(observation)
         actions.append(action)
         means.append(mean)
-        sigmas.append(sigma)
+        sigmas.append(np.hypot(sigma, exploration))
     return Episode(*(np.array(column, np.float32) for column in (observations, actions, means, sigmas)))

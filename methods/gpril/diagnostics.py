@@ -9,6 +9,7 @@ gradient_norm_*                median L2 norm of the gradients of B^s (states), 
 clipped_share_*                share of the updates of B^s and of B^a whose gradient was clipped
 policy_sigma                   mean standard deviation of the policy at demonstrated states, in action units
 replay_rows                    rows of the replay buffer
+kept_updates_*                 updates of this iteration after which the weights kept came, where models stop early
 """
 
 from __future__ import annotations

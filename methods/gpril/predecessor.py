@@ -43,8 +43,9 @@ class Likelihoods:
     Attributes:
         states: log B^s(s | target).
         actions: log B^a(a | s, target), of the action in the environment's units.
-        information: log B^a(a | s, target) - log pi(a | s), pi the policy that took the action. What B^a knows beyond
-            the policy; where it is not positive on held-out episodes, GPRIL teaches noise.
+        information: log B^a(a | s, target) - log pi(a | s), pi the policy that took the action: what B^a knows beyond
+            the policy. A mean over the whole replay buffer hides where the target matters, near contact: success has
+            risen while it was still below zero on held-out episodes.
     """
 
     states: float
@@ -75,22 +76,22 @@ class PredecessorModels:
             torch.manual_seed(seeds.integer("predecessor models"))
             self.states = self._flow(observation_size, observation_size)
             self.actions = self._flow(action_size, 2 * observation_size)
-        self._ascents = [
+        self.ascents = tuple(
             LikelihoodAscent(flow, settings.model_learning_rate, settings.model_l2, settings.gradient_clip)
             for flow in (self.states, self.actions)
-        ]
+        )
 
-    def update(self, triples: Triples) -> None:
-        """One gradient step of each model (algorithm 1, lines 8 and 9).
+    def update(self, triples: Triples, learning: tuple[bool, bool] = (True, True)) -> None:
+        """One gradient step of each model that is `learning`, B^s and B^a (algorithm 1, lines 8 and 9).
 
         Raises:
             Diverged: a likelihood is not finite.
         """
-        if self.settings.control == "shuffled":
-            triples = _with_shuffled_targets(triples, self._shuffle)
         with torch.no_grad():
-            cases = self._cases(triples)
-        for norms, ascent, case in zip(self._norms.values(), self._ascents, cases, strict=True):
+            cases = self._cases(self.controlled(triples))
+        for norms, ascent, case, moves in zip(self._norms.values(), self.ascents, cases, learning, strict=True):
+            if not moves:
+                continue
             norms.append(float(ascent.step(*case).gradient_norm))
             if not math.isfinite(norms[-1]):
                 raise Diverged(f"a predecessor model's gradient is not finite after {self.gradient_steps} steps")
@@ -131,6 +132,7 @@ class PredecessorModels:
             modelled = sample(self.actions, self._action_context(state, target), generator)
             if self.settings.residual_actions:
                 mean, sigma = self.policy(states)
+                sigma = torch.hypot(sigma, torch.full_like(sigma, self.settings.exploration))
             else:
                 mean, sigma = self.units.action_mean, self.units.action_scale
             actions = mean + sigma * modelled
@@ -141,10 +143,7 @@ class PredecessorModels:
     @torch.no_grad()
     def likelihoods(self, triples: Triples) -> Likelihoods:
         """How well both models explain `triples`, and what B^a knows beyond the policy."""
-        log_states, log_actions = (
-            flow.log_prob(modelled, context=context)
-            for flow, (modelled, context) in zip((self.states, self.actions), self._cases(triples), strict=True)
-        )
+        log_states, log_actions = self.log_probs(triples)
         scale = self.tensor(triples.sigmas) if self.settings.residual_actions else self.units.action_scale
         log_actions = log_actions - scale.log().sum(-1)
         behaviour = gaussian_log_prob(
@@ -155,6 +154,21 @@ class PredecessorModels:
             actions=float(log_actions.mean()),
             information=float((log_actions - behaviour).mean()),
         )
+
+    @torch.no_grad()
+    def log_probs(self, triples: Triples) -> tuple[Tensor, Tensor]:
+        """log B^s and log B^a of each triple, [n] each, in model space: what training raises."""
+        log_states, log_actions = (
+            flow.log_prob(modelled, context=context)
+            for flow, (modelled, context) in zip((self.states, self.actions), self._cases(triples), strict=True)
+        )
+        return log_states, log_actions
+
+    def controlled(self, triples: Triples) -> Triples:
+        """Triples as the models see them: with permuted targets where `control` is the placebo."""
+        if self.settings.control != "shuffled":
+            return triples
+        return replace(triples, targets=triples.targets[self._shuffle.permutation(len(triples.targets))])
 
     def _cases(self, triples: Triples) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """What each model, first B^s then B^a, has to explain, and given what; all in model space."""
@@ -217,13 +231,3 @@ class PredecessorModels:
     def tensor(self, array: np.ndarray) -> Tensor:
         """An array as float32 on the models' device."""
         return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
-
-
-def _with_shuffled_targets(triples: Triples, rng: np.random.Generator) -> Triples:
-    return Triples(
-        triples.states,
-        triples.actions,
-        triples.targets[rng.permutation(len(triples.targets))],
-        triples.means,
-        triples.sigmas,
-    )

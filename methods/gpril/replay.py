@@ -19,7 +19,7 @@ class Episode:
         observations: [T + 1, O] float32, the last of them terminal.
         actions: [T, A] float32.
         means: [T, A] float32, mean of the policy that acted.
-        sigmas: [T, A] float32, its standard deviation.
+        sigmas: [T, A] float32, its standard deviation, exploration included.
     """
 
     observations: np.ndarray
@@ -34,7 +34,7 @@ class Triples:
 
     Attributes:
         states: [n, O]; actions: [n, A]; targets: [n, O], the states j + 1 steps later.
-        means: [n, A] and sigmas: [n, A] of the policy that took the actions.
+        means: [n, A] and sigmas: [n, A] of what took the actions, the policy and its exploration.
     """
 
     states: np.ndarray

@@ -35,6 +35,8 @@ class Settings:
         overlap: collect them while the iteration before trains, in a thread, by the policy as it began that iteration;
             the outcome does not depend on the timing.
         held_out_every: each n-th episode is never trained on but watched, for the diagnostics; 0 keeps none.
+        model_patience: early stopping, each model for itself: rest for the iteration after this many looks (one in 16
+            updates) without a better likelihood of the held-out roll-outs, and keep the weights of the best; 0 is off.
         policy_l2: L2 regularisation of the policy.
 
     Departures from the paper, all off by default:
@@ -45,6 +47,9 @@ class Settings:
         scale_actions: model actions in units of their spread in the replay buffer.
         compress: compress normalised observations logarithmically beyond this many standard deviations; 0 is off.
         clip_samples: keep sampled states within the range of the replay buffer.
+        exploration: standard deviation, in the environment's units, of a bias added to the actions of roll-outs; 0 is
+            off. Without demonstrated actions the policy by itself (sigma at most 0.1) hardly leaves its starts.
+        exploration_steps: mean number of steps before that bias is drawn anew.
         residual_actions: B^a models the action in units of the policy that took it, (a - mean(s)) / sigma(s).
         policy_decay: let the policy's learning rate fall linearly to zero over its updates.
         reset_sigma: policy sigma set after the warm start, so that roll-outs explore; 0 keeps what cloning left.
@@ -73,6 +78,7 @@ class Settings:
     episodes_per_iteration: Annotated[int, Ge(0)] = 20
     overlap: bool = False
     held_out_every: Annotated[int, Ge(0), Le(1000)] = 10
+    model_patience: Annotated[int, Ge(0)] = 0
     policy_l2: Annotated[float, Ge(0.0)] = 0.0
 
     warm_start: Annotated[int, Ge(0)] = 0
@@ -81,6 +87,8 @@ class Settings:
     scale_actions: bool = False
     compress: Annotated[float, Ge(0.0)] = 0.0
     clip_samples: bool = False
+    exploration: Annotated[float, Ge(0.0)] = 0.0
+    exploration_steps: Annotated[float, Ge(1.0)] = 10.0
     residual_actions: bool = False
     policy_decay: bool = False
     reset_sigma: Annotated[float, Ge(0.0)] = 0.0

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from methods.gpril.algorithm import Gpril
+from methods.bc import BehaviouralCloning
+from methods.bc import Settings as BcSettings
+from methods.gpril.algorithm import Gpril, roll_out
 from methods.gpril.predecessor import PredecessorModels
 from methods.gpril.replay import Episode, Replay
 from methods.gpril.settings import Settings
 from methods.interface import MethodError, SeedStreams
-from methods.policy import GaussianNetwork, PolicyShape
+from methods.policy import GaussianNetwork, PolicyShape, new_network
 from tests.methods.worlds import TINY, success, tiny_context
-from tests.tiny import demonstrate
+from tests.tiny import TinySlot, demonstrate
 
 SMALL = Settings(
     gamma=0.8,
@@ -117,7 +119,7 @@ def test_gradient_clip_binds() -> None:
         built.update(replay.sample(256, 0.8, True, np.random.default_rng(0)))
         norms = built.take_gradient_norms()
         assert min(*norms["states"], *norms["actions"]) > 0.5
-        for (norm,), ascent in zip(norms.values(), built._ascents, strict=True):
+        for (norm,), ascent in zip(norms.values(), built.ascents, strict=True):
             (mean,) = ascent.state_dict()["means"]
             assert float(10.0 * mean.norm()) == pytest.approx(min(norm, clip), rel=1e-4)
     assert built.take_gradient_norms() == {"states": [], "actions": []}
@@ -141,10 +143,74 @@ def test_information_of_a_model_of_the_policy_itself_is_zero() -> None:
     assert found.information == pytest.approx(0.0, abs=1e-3)
 
 
-def test_without_predecessors_it_is_cloning_and_needs_no_environment(tmp_path: Path) -> None:
-    context = tiny_context(tmp_path, updates=50)
-    Gpril(replace(SMALL, beta_d=0.0)).fit(demonstrate(2, 0), context)
-    assert context.environment_steps == 0
+@pytest.mark.parametrize("decay", [False, True])
+def test_without_predecessors_it_is_cloning_update_for_update(decay: bool, tmp_path: Path) -> None:
+    """With beta_d = 0 the weights are those of the suite's BC, but for rounding; no environment is needed."""
+    demonstrations = demonstrate(3, 0)
+    pairs = len(demonstrations.pairs()[0])
+
+    class OneBatchOn(SeedStreams):
+        """`imitation` looks at a first batch of pairs to learn its type before it learns from the second."""
+
+        def generator(self, name: str) -> np.random.Generator:
+            rng = super().generator(name)
+            if name == "demonstrated pairs":
+                rng.integers(pairs, size=256)
+            return rng
+
+    ours, theirs = (tiny_context(tmp_path, updates=200) for _ in range(2))
+    ours.seeds = OneBatchOn(0)
+    gpril = Gpril(Settings(beta_d=0.0, policy_learning_rate=1e-3, policy_decay=decay)).fit(demonstrations, ours)
+    cloning = BehaviouralCloning(BcSettings(learning_rate=1e-3, l2=0.0, decay=decay)).fit(demonstrations, theirs)
+    assert ours.environment_steps == 0
+    for mine, expected in zip(gpril.network.parameters(), cloning.network.parameters(), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=0.0, atol=1e-5)
+    untrained = new_network(demonstrations, theirs)
+    assert (gpril.network.mean.weight - untrained.mean.weight).abs().max() > 0.01
+
+
+def test_the_models_train_alone_before_the_first_policy_update(tmp_path: Path) -> None:
+    """Gradient steps at the end: the policy's, and for each update of the models two."""
+    steps = []
+    for burn_in in (0, 30):
+        settings = replace(SMALL, burn_in=burn_in, model_updates=5, warm_start=0, initial_episodes=5)
+        context = tiny_context(tmp_path, 40, 2000)
+        Gpril(settings).fit(demonstrate(2, 0), context)
+        steps.append(context.checkpoints[0][1])
+    assert steps == [40 + 2 * 5, 40 + 2 * (5 + 30)]
+
+
+def test_sigma_keeps_its_bounds_however_far_the_actions_lie(tmp_path: Path) -> None:
+    """Maximum likelihood of actions that are all the same asks for no spread, of wild ones for a large one."""
+    shown = demonstrate(2, 0)
+    assert shown.actions is not None
+    for actions, bound in ((np.zeros_like(shown.actions), 0.01), (np.where(shown.actions > 0, 9, -9), 0.1)):
+        demonstrations = replace(shown, actions=actions.astype(np.float32) * ~shown.terminal[:, None])
+        settings = Settings(beta_d=0.0, policy_learning_rate=3e-3)
+        network = Gpril(settings).fit(demonstrations, tiny_context(tmp_path, 150)).network
+        with torch.no_grad():
+            sigma = network(torch.from_numpy(demonstrations.observations))[1]
+        assert sigma.min() >= 0.01 and sigma.max() <= 0.1
+        assert float(sigma.median()) == pytest.approx(bound, abs=0.01)
+
+
+def test_exploration_leans_for_a_while_and_is_recorded() -> None:
+    """Actions deviate from the policy's mean by a bias that holds on; sigma tells how far they deviate in all."""
+    torch.manual_seed(0)
+    network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).observations)
+    network.set_sigma(0.011)
+    deviations, spreads = {}, {}
+    for exploration in (0.0, 0.3):
+        rng, env = np.random.default_rng(0), TinySlot()
+        env.reset(seed=0)
+        episodes = [roll_out(env, network, rng, exploration, exploration_steps=10.0) for _ in range(60)]
+        deviations[exploration] = [episode.actions - episode.means for episode in episodes]
+        spreads[exploration] = float(np.mean([episode.sigmas.mean() for episode in episodes]))
+    assert np.concatenate(deviations[0.0]).std() == pytest.approx(0.011, rel=0.1)
+    assert spreads[0.0] == pytest.approx(0.011, rel=0.1)
+    assert np.concatenate(deviations[0.3]).std() == pytest.approx(spreads[0.3], rel=0.1)
+    now, later = (np.concatenate([part[s] for part in deviations[0.3]]) for s in (np.s_[:-10], np.s_[10:]))
+    assert np.mean(now * later) / np.mean(now**2) == pytest.approx(0.9**10, abs=0.15)
 
 
 def test_the_actor_stops_at_the_budget(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_trained_models_reach_the_exact_likelihood(displacement: bool) -> None:
 
     before = models.likelihoods(test)
     for step in range(6000):
-        for ascent in models._ascents:
+        for ascent in models.ascents:
             ascent.learning_rate = 1e-3 * (1.0 - step / 6000)
         models.update(seen.sample(512, gamma, True, rng))
     after = models.likelihoods(test)
