@@ -7,18 +7,30 @@ Paper, section 2.2 and appendix B: stacked MADEs (Papamakarios et al., 2017), tw
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from nflows.distributions import StandardNormal
 from nflows.flows import Flow
-from nflows.transforms import CompositeTransform, MaskedAffineAutoregressiveTransform, ReversePermutation
+from nflows.transforms import (
+    CompositeTransform,
+    MaskedAffineAutoregressiveTransform,
+    MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
+    ReversePermutation,
+)
 from nflows.transforms.base import Transform
 from torch import Tensor
 
 from methods.gpril.made import MadeStack
 from methods.interface import MethodError
+
+BINS = 8
+"""Pieces of a spline, as in most experiments of its authors."""
+TAIL_BOUND = 4.0
+"""Where a spline ends and the identity goes on, in standard deviations of its affine layer."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +71,43 @@ def _fast(shape: FlowShape) -> Transform:
 
 def _nflows(shape: FlowShape) -> Transform:
     """nflows' own MADEs: no floor, a random start, and a first dimension that ignores the context in each."""
+    return _stack(shape, lambda: MaskedAffineAutoregressiveTransform(**_network(shape)))
+
+
+def _spline(shape: FlowShape) -> Transform:
+    """Layers of one of our affine MADEs and nflows' monotonic rational-quadratic splines (Durkan et al., 2019).
+
+    The MADE brings the data, whatever their place and scale, into the interval that the spline bends, and makes the
+    first dimension depend on the context, which that of nflows' splines does not. Its sigma has the floor; the spline
+    may be steeper, so the floor does not hold for the stack.
+    """
+
+    def layer() -> Transform:
+        affine = MadeStack(shape.features, shape.context, shape.hidden, 1, shape.sigma_floor, shape.identity_start)
+        spline = MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
+            **_network(shape), num_bins=BINS, tails="linear", tail_bound=TAIL_BOUND
+        )
+        if shape.identity_start:
+            last = spline.autoregressive_net.final_layer
+            last.weight.data.zero_()
+            last.bias.data.zero_()  # bins of equal width and height, and slopes of one between them
+            last.bias.data.view(shape.features, -1)[:, 2 * BINS :] = math.log(math.expm1(1.0 - spline.min_derivative))
+        return CompositeTransform([affine, spline])
+
+    return _stack(shape, layer)
+
+
+def _network(shape: FlowShape) -> dict[str, Any]:
+    """Arguments of nflows' MADE."""
     if len(set(shape.hidden)) > 1:
         raise MethodError(f"nflows' hidden layers must have equally many units, not {shape.hidden}; use kind 'fast'")
-    return _stack(
-        shape,
-        lambda: MaskedAffineAutoregressiveTransform(
-            features=shape.features,
-            hidden_features=shape.hidden[0],
-            context_features=shape.context,
-            num_blocks=len(shape.hidden) - 1,
-            use_residual_blocks=False,
-        ),
-    )
+    return {
+        "features": shape.features,
+        "hidden_features": shape.hidden[0],
+        "context_features": shape.context,
+        "num_blocks": len(shape.hidden) - 1,
+        "use_residual_blocks": False,
+    }
 
 
 def _stack(shape: FlowShape, layer: Callable[[], Transform]) -> Transform:
@@ -81,7 +118,7 @@ def _stack(shape: FlowShape, layer: Callable[[], Transform]) -> Transform:
     return CompositeTransform(transforms)
 
 
-KINDS: dict[str, Callable[[FlowShape], Transform]] = {"fast": _fast, "nflows": _nflows}
+KINDS: dict[str, Callable[[FlowShape], Transform]] = {"fast": _fast, "nflows": _nflows, "spline": _spline}
 """Name -> the transform of data into noise; any conditional one of nflows can be added."""
 
 

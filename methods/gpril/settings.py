@@ -55,7 +55,8 @@ class Settings:
         reset_sigma: policy sigma set after the warm start, so that roll-outs explore; 0 keeps what cloning left.
         control: "shuffled" trains the models with permuted targets (a placebo); "self" takes sampled actions from the
             policy instead of B^a (self-imitation). Both must lose the gain if it comes from knowing the target.
-        flow: "fast" is the suite's flow; "nflows" the library's own, whose first dimension ignores the target.
+        flow: "fast" is the suite's flow; "nflows" the library's own, whose first dimension ignores the target and which
+            has no floor; "spline" puts one of nflows' rational-quadratic splines after each affine layer of "fast".
     """
 
     batch_size: Annotated[int, Ge(1)] = 256
@@ -93,4 +94,4 @@ class Settings:
     policy_decay: bool = False
     reset_sigma: Annotated[float, Ge(0.0)] = 0.0
     control: Literal["none", "shuffled", "self"] = "none"
-    flow: Literal["fast", "nflows"] = "fast"
+    flow: Literal["fast", "nflows", "spline"] = "fast"

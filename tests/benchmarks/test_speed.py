@@ -27,8 +27,8 @@ def test_the_dense_peak_is_plausible() -> None:
     assert 1e8 < gemm_rate(128, rounds=2) < 1e14
 
 
-@pytest.mark.parametrize("flow", ["fast", "nflows"])
-def test_the_loop_runs_with_either_flow(flow: str) -> None:
+@pytest.mark.parametrize("flow", ["fast", "nflows", "spline"])
+def test_the_loop_runs_with_any_flow(flow: str) -> None:
     small = {"model_hidden": (8, 8), "model_updates": 2, "policy_updates": 8, "initial_episodes": 1}
     loop._run("PegInsertion-v0", loop.replace(loop.SLICE, flow=flow, **small))
 
