@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
 
+from benchmarks.counting import Counted, Counter
 from benchmarks.evaluate import Evaluator, checked_actions
 from benchmarks.messages import Emit, Progress
 from benchmarks.records import CurvePoint, Diagnostics, Rollout, Trial, Usage
+from benchmarks.snapshots import Snapshots
 from envs.demonstrations import Demonstrations
-from methods.interface import Budget, BudgetExceeded, Diverged, FitContext, MethodError, Policy, SeedStreams, Task
+from methods.interface import (
+    Budget,
+    Diverged,
+    FitContext,
+    MethodError,
+    Policy,
+    SeedStreams,
+    State,
+    Task,
+)
+from methods.snapshot import can_be_captured, capture, restore
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -67,8 +81,10 @@ class TrialContext(FitContext):
         curve: the evaluations so far.
     """
 
-    def __init__(self, trial: Trial, demonstrations: Demonstrations, scratch: Path, emit: Emit) -> None:
-        """`emit` tells the runner about progress and evaluations."""
+    def __init__(
+        self, trial: Trial, demonstrations: Demonstrations, scratch: Path, emit: Emit, snapshots: Snapshots
+    ) -> None:
+        """`emit` tells the runner about progress and evaluations; `snapshots` keeps the state of the training."""
         self.task = describe_task(trial.task, demonstrations)
         self.budget = Budget(trial.budget.environment_steps, trial.budget.policy_updates)
         self.seeds = SeedStreams(trial.seed)
@@ -80,12 +96,15 @@ class TrialContext(FitContext):
         self._probe = demonstrations.observations[:PROBE]
         self._emit = emit
         self._series: dict[str, _Series] = {}
-        self._counter = _Counter(self.budget.environment_steps)
-        self._environments = 0
+        self._counter = Counter(self.budget.environment_steps)
+        self._environments: list[Counted] = []
+        self._snapshots = snapshots
+        self._offers_snapshots = False
         self._gradient_steps = 0
         self._passed = 0
         self._started = perf_counter()
         self._evaluating = 0.0
+        self._earlier_peak = 0.0
         self._last_event = -math.inf
 
     @property
@@ -97,9 +116,10 @@ class TrialContext(FitContext):
         return self._counter.episodes
 
     def make_env(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
-        self._environments += 1
-        seed = self.seeds.integer(f"environment {self._environments}")
-        return _Counted(gymnasium.make(self.task.id, disable_env_checker=True), self._counter, seed)
+        seed = self.seeds.integer(f"environment {len(self._environments) + 1}")
+        environment = Counted(gymnasium.make(self.task.id, disable_env_checker=True), self._counter, seed)
+        self._environments.append(environment)
+        return environment
 
     def make_vector_env(self, count: int) -> VecEnv:
         from stable_baselines3.common.vec_env import DummyVecEnv  # here, because it takes a second to import
@@ -113,7 +133,13 @@ class TrialContext(FitContext):
                 raise Diverged(f"{name} is {value} at gradient step {step}")
             self._series.setdefault(name, _Series()).add(int(step), float(value))
 
-    def checkpoint(self, policy: Policy, progress: float, gradient_steps: int) -> None:
+    def checkpoint(
+        self,
+        policy: Policy,
+        progress: float,
+        gradient_steps: int,
+        snapshot: Callable[[], State] | None = None,
+    ) -> None:
         self._gradient_steps = gradient_steps
         probe = policy.act(self._probe, True, np.random.default_rng(0))
         checked_actions(probe, len(self._probe), self.task)
@@ -123,6 +149,47 @@ class TrialContext(FitContext):
         if perf_counter() - self._last_event > REPORT_SECONDS:
             self._last_event = perf_counter()
             self._emit(Progress(share=min(max(progress, 0.0), 1.0), usage=self.usage()))
+        self._offers_snapshots |= snapshot is not None
+        if snapshot is not None and self._snapshots.due() and not self.unsaved():
+            before = perf_counter()
+            self._snapshots.save(self._state(snapshot()))
+            self._started += perf_counter() - before  # the clock stands still meanwhile
+
+    def resume(self) -> State | None:
+        state = self._snapshots.load()
+        if state is None:
+            return None
+        for name, kept in state["series"].items():
+            points = [(step, value) for step, value in kept["points"]]
+            self._series[name] = _Series(points, kept["count"], kept["stride"])
+        for point in map(CurvePoint.model_validate, state["curve"]):
+            self.curve.append(point)
+            self._emit(point)  # the runner keeps the curve of a process that dies
+        self._counter.steps, self._counter.episodes = state["environment_steps"], state["episodes"]
+        self._gradient_steps, self._passed = state["gradient_steps"], state["passed"]
+        self._evaluating, self._earlier_peak = state["evaluation_seconds"], state["peak_memory_mib"]
+        self._started = perf_counter() - self._evaluating - state["training_seconds"]
+        return restore(state["training"], self._environments)
+
+    def unsaved(self) -> str:
+        """Why no snapshot can be kept; empty where one can."""
+        if self._snapshots.folder is None:
+            return "snapshots are off"
+        if not self._offers_snapshots:
+            return "the method offers no snapshot"
+        if not all(can_be_captured(environment.env) for environment in self._environments):
+            return f"{self.task.id} has no get_state and set_state"
+        return ""
+
+    def _state(self, method: State) -> State:
+        """What `resume` needs, and the method's own state in it."""
+        usage = self.usage().model_dump()
+        return usage | {
+            "series": {name: vars(series) for name, series in self._series.items()},
+            "curve": [point.model_dump() for point in self.curve],
+            "passed": self._passed,
+            "training": capture(method, self._environments),
+        }
 
     def finish(self, policy: Policy) -> dict[str, list[Rollout]]:
         """The final evaluation, which is the last point of the curve as well."""
@@ -151,7 +218,7 @@ class TrialContext(FitContext):
             gradient_steps=self._gradient_steps,
             training_seconds=perf_counter() - self._started - self._evaluating,
             evaluation_seconds=self._evaluating,
-            peak_memory_mib=peak_memory_mib(),
+            peak_memory_mib=max(peak_memory_mib(), self._earlier_peak),
         )
 
     def diagnostics(self) -> Diagnostics:
@@ -182,49 +249,21 @@ class TrialContext(FitContext):
         self._emit(point)
 
 
-class _Counter:
-    """Environment steps and episodes, summed over the environments of a trial."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.steps, self.episodes = limit, 0, 0
-
-
-class _Counted(gymnasium.Wrapper):  # type: ignore[type-arg]
-    """Counts steps and episodes. Its first reset is seeded even where the method gives no seed: no trial is random."""
-
-    def __init__(self, environment: gymnasium.Env[np.ndarray, np.ndarray], counter: _Counter, seed: int) -> None:
-        super().__init__(environment)
-        self._counter = counter
-        self._seed: int | None = seed
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        chosen, self._seed = (self._seed if seed is None else seed), None
-        return self.env.reset(seed=chosen, options=options)
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        counter = self._counter
-        if counter.steps >= counter.limit:
-            raise BudgetExceeded(f"the budget of {counter.limit} environment steps is spent; ask for no more")
-        result = self.env.step(action)
-        counter.steps += 1
-        counter.episodes += bool(result[2] or result[3])
-        return result
-
-
+@dataclass
 class _Series:
     """A series thinned to every 1st, 2nd, 4th, ... of its points, so that it never holds more than SERIES_LENGTH."""
 
-    def __init__(self) -> None:
-        self.points: list[tuple[int, float]] = []
-        self._count, self._stride = 0, 1
+    points: list[tuple[int, float]] = field(default_factory=list)
+    count: int = 0
+    stride: int = 1
 
     def add(self, step: int, value: float) -> None:
-        if self._count % self._stride == 0:
+        if self.count % self.stride == 0:
             self.points.append((step, value))
-        self._count += 1
+        self.count += 1
         if len(self.points) > SERIES_LENGTH:
             self.points = self.points[::2]
-            self._stride *= 2
+            self.stride *= 2
 
 
 def peak_memory_mib() -> float:

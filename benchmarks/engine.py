@@ -16,7 +16,7 @@ from filelock import BaseFileLock
 
 from benchmarks import provenance
 from benchmarks.errors import RunError, WorkerDied
-from benchmarks.messages import NOTHING, Order, read_event
+from benchmarks.messages import NOTHING, Note, Order, read_event
 from benchmarks.records import CurvePoint, Provenance, Record, Status, Trial, Usage, read_record
 from benchmarks.store import Store
 from methods import registry
@@ -183,6 +183,8 @@ class Engine:
             return  # a line cut by the worker's death; a cut record is no record
         if isinstance(event, CurvePoint):
             heard.curve.append(event)
+        elif isinstance(event, Note):
+            self._view.note(event.text)
         else:
             heard.usage = event.usage
             self._view.progressed(trial, event.share)

@@ -24,6 +24,8 @@ class Order(BaseModel):
         trial: what to do.
         code_digest: of the source files when the run was planned.
         scratch: an empty folder; the final policy is left in its sub-folder "policy".
+        snapshots: a folder for snapshots of this trial, which may hold those of an earlier process; None for none.
+        save_every: seconds between two snapshots.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,6 +33,8 @@ class Order(BaseModel):
     trial: Trial
     code_digest: str
     scratch: Path
+    snapshots: Path | None = None
+    save_every: float = 0.0
 
 
 class Progress(BaseModel):
@@ -42,7 +46,15 @@ class Progress(BaseModel):
     usage: Usage
 
 
-Event = Progress | CurvePoint
+class Note(BaseModel):
+    """Something about the trial that is worth a line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+
+
+Event = Progress | CurvePoint | Note
 Emit = Callable[[Event], None]
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)

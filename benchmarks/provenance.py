@@ -24,7 +24,15 @@ from methods.interface import Method
 
 ROOT = Path(__file__).parent.parent
 THREADS = 1
-RUNNER = ("benchmarks.worker", "benchmarks.context", "benchmarks.evaluate", "envs.vector")
+RUNNER = (
+    "benchmarks.worker",
+    "benchmarks.context",
+    "benchmarks.counting",
+    "benchmarks.evaluate",
+    "benchmarks.snapshots",
+    "envs.vector",
+    "methods.snapshot",
+)
 """The runner's modules that can change the outcome of a trial."""
 LISTS = ("methods.registry",)
 """Modules that only know where others are; what they import is no dependency."""

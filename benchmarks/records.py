@@ -146,6 +146,9 @@ class Provenance(_Model):
         threads: threads the trial was allowed.
         commit: git commit with "+" where the tree had changes; empty outside a checkout.
         started: UTC, ISO 8601.
+        starts: processes that worked on the trial; more than one where it was interrupted.
+        resumed: how many of them went on from a snapshot instead of the trial's beginning.
+        unsaved: why no snapshot could be kept, so that an interruption means to begin anew; empty where one could.
     """
 
     code_digest: str
@@ -154,6 +157,9 @@ class Provenance(_Model):
     threads: int
     commit: str
     started: str
+    starts: Annotated[int, Field(ge=1)] = 1
+    resumed: Count = 0
+    unsaved: str = ""
 
 
 class Diagnostics(_Model):

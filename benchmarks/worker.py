@@ -19,6 +19,7 @@ from benchmarks import provenance
 from benchmarks.context import TrialContext, peak_memory_mib
 from benchmarks.messages import NOTHING, Emit, Event, Order
 from benchmarks.records import Record, Rollout, Trial
+from benchmarks.snapshots import Snapshots, history
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from methods import registry
 from methods.interface import Diverged, MethodError, Policy, SeedStreams, make_settings
@@ -48,7 +49,8 @@ def perform(order: Order, emit: Emit) -> Record:
         _seed_libraries(SeedStreams(trial.seed))
         demonstrations = _demonstrations(trial)
         settings = make_settings(method, trial.settings)
-        context = TrialContext(trial, demonstrations, order.scratch / "method", emit)
+        snapshots = Snapshots(order.snapshots, order.save_every, trial, order.code_digest, emit)
+        context = TrialContext(trial, demonstrations, order.scratch / "method", emit, snapshots)
         context.scratch.mkdir()
         policy: Policy = method(settings).fit(demonstrations, context)
         final = context.finish(policy)
@@ -60,6 +62,7 @@ def perform(order: Order, emit: Emit) -> Record:
         status, error = "failed", str(problem)
     except Exception as problem:
         status, error = "failed", _explain(problem)
+    made_by = made_by.model_copy(update=history(order.snapshots) | {"unsaved": context.unsaved() if context else ""})
     return Record.model_validate(
         {
             "trial": trial,

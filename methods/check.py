@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 from envs.demonstrations import DemonstrationError
-from methods.check_task import TASK, CheckContext, demonstrate
+from methods.check_task import TASK, CheckContext, Interrupted, demonstrate
 from methods.interface import Budget, Method, MethodError, Policy, SettingsError, make_settings
 from methods.registry import resolve
 
@@ -64,6 +65,7 @@ class Examination:
             ("actions have shape, type and bounds", self.check_actions, False),
             ("sampled actions come from the given generator", self.check_sampling, False),
             ("the same seed gives the same policy", self.check_determinism, False),
+            ("an interrupted training goes on from its snapshot", self.check_resumption, False),
             ("a saved policy acts the same when loaded", self.check_round_trip, False),
             ("saved files are arrays and JSON only", self.check_files, False),
         ]
@@ -82,11 +84,16 @@ class Examination:
         return self._fit("first")
 
     def _fit(self, name: str, **changes: Any) -> tuple[Policy, CheckContext]:
+        context = self._context(name)
+        return self._method().fit(replace(self.demonstrations, **changes), context), context
+
+    def _context(self, name: str, **more: Any) -> CheckContext:
         scratch = self.folder / name
         scratch.mkdir()
-        context = CheckContext(self.budget, seed=1, scratch=scratch)
-        method = self.method(make_settings(self.method, self.values))
-        return method.fit(replace(self.demonstrations, **changes), context), context
+        return CheckContext(self.budget, seed=1, scratch=scratch, **more)
+
+    def _method(self) -> Method:
+        return self.method(make_settings(self.method, self.values))
 
     def _act(self, policy: Policy, deterministic: bool = True, seed: int = 0, rows: int = 17) -> np.ndarray:
         return policy.act(self.observations[:rows].copy(), deterministic, np.random.default_rng(seed))
@@ -176,6 +183,20 @@ class Examination:
         again, _ = self._fit("second")
         difference = np.abs(self._act(self.first[0]) - self._act(again)).max()
         _require(difference == 0.0, f"mean actions differ by {difference:.2g}; draw all randomness from context.seeds")
+
+    def check_resumption(self) -> None:
+        """In the middle of its snapshots; a method that offers none keeps the promise, since it begins anew."""
+        policy, straight = self.first
+        if not straight.snapshots:
+            return
+        interrupted = self._context("interrupted", interrupt=1 + straight.snapshots // 2)
+        with suppress(Interrupted):
+            self._method().fit(self.demonstrations, interrupted)
+        context = self._context("resumed", after=interrupted)
+        again = self._method().fit(self.demonstrations, context)
+        _require(np.array_equal(self._act(policy), self._act(again)), "the policy differs from an uninterrupted one's")
+        for name in ("counts", "checkpoints", "reports"):
+            _require(getattr(straight, name) == getattr(context, name), f"{name} differ from an uninterrupted one's")
 
     @cached_property
     def saved(self) -> Path:

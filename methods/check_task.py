@@ -12,7 +12,8 @@ from gymnasium.spaces import Box
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from envs.demonstrations import Demonstrations
-from methods.interface import Budget, BudgetExceeded, FitContext, Policy, SeedStreams, Task
+from methods.interface import Budget, BudgetExceeded, FitContext, Policy, SeedStreams, State, Task
+from methods.snapshot import capture, pack, restore, unpack
 
 HORIZON = 40
 DT = 0.1
@@ -43,6 +44,13 @@ class PointTask(gymnasium.Env[np.ndarray, np.ndarray]):
         reached = bool(np.linalg.norm(self._state[2:] - self._state[:2]) < REACHED)
         late = not reached and self._steps >= HORIZON
         return self._state.copy(), float(reached), reached, late, {"is_success": reached}
+
+    def get_state(self) -> State:
+        return {"state": self._state.copy(), "steps": self._steps, "random": self.np_random.bit_generator.state}
+
+    def set_state(self, state: State) -> None:
+        self._state, self._steps = state["state"], state["steps"]
+        self.np_random.bit_generator.state = state["random"]
 
 
 TASK = Task(
@@ -88,12 +96,17 @@ def demonstrate(episodes: int, seed: int) -> Demonstrations:
     )
 
 
+class Interrupted(Exception):
+    """A training was ended to see whether another goes on where it stopped."""
+
+
 class CheckContext(FitContext):
     """A context that keeps what it is told, and refuses steps beyond the budget; of the point task if not of another.
 
     Attributes:
         reports: (gradient step, scalars) in the order they came.
         checkpoints: (progress, gradient steps) in the order they came.
+        snapshots: how many of these offered a snapshot.
     """
 
     def __init__(
@@ -103,7 +116,17 @@ class CheckContext(FitContext):
         scratch: Path,
         task: Task = TASK,
         environment: Callable[[], gymnasium.Env[np.ndarray, np.ndarray]] = PointTask,
+        interrupt: int = 0,
+        after: CheckContext | None = None,
     ) -> None:
+        """Make a context for one training.
+
+        Args:
+            budget, seed, scratch, task: see `FitContext`.
+            environment: makes one.
+            interrupt: raise Interrupted at this snapshot, counted from 1; 0 never does.
+            after: that of an interrupted training, to go on from its snapshot.
+        """
         self.task = task
         self.environment = environment
         self.budget = budget
@@ -112,7 +135,12 @@ class CheckContext(FitContext):
         self.scratch = scratch
         self.reports: list[tuple[int, dict[str, float]]] = []
         self.checkpoints: list[tuple[float, int]] = []
+        self.snapshots = 0
         self.counts = {"environments": 0, "steps": 0, "episodes": 0}
+        self._interrupt = interrupt
+        self._after = after
+        self._kept: tuple[str, dict[str, np.ndarray]] | None = None
+        self._environments: list[gymnasium.Env[np.ndarray, np.ndarray]] = []
 
     @property
     def environment_steps(self) -> int:
@@ -125,7 +153,8 @@ class CheckContext(FitContext):
     def make_env(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
         self.counts["environments"] += 1
         seed = self.seeds.integer(f"environment {self.counts['environments']}")
-        return _Counted(self.environment(), seed, self.counts, self.budget.environment_steps)
+        self._environments.append(self.environment())
+        return _Counted(self._environments[-1], seed, self.counts, self.budget.environment_steps)
 
     def make_vector_env(self, count: int) -> VecEnv:
         return DummyVecEnv([self.make_env] * count)
@@ -133,8 +162,30 @@ class CheckContext(FitContext):
     def report(self, step: int, **scalars: float) -> None:
         self.reports.append((step, scalars))
 
-    def checkpoint(self, policy: Policy, progress: float, gradient_steps: int) -> None:
+    def checkpoint(
+        self,
+        policy: Policy,
+        progress: float,
+        gradient_steps: int,
+        snapshot: Callable[[], State] | None = None,
+    ) -> None:
         self.checkpoints.append((progress, gradient_steps))
+        if snapshot is None:
+            return
+        self.snapshots += 1
+        if self.snapshots == self._interrupt:
+            told = {"reports": self.reports, "checkpoints": self.checkpoints, "counts": self.counts}
+            self._kept = pack(told | {"training": capture(snapshot(), self._environments)})
+            raise Interrupted
+
+    def resume(self) -> State | None:
+        if self._after is None or self._after._kept is None:
+            return None
+        state = unpack(*self._after._kept)
+        self.reports = [(step, scalars) for step, scalars in state["reports"]]
+        self.checkpoints = [(progress, steps) for progress, steps in state["checkpoints"]]
+        self.counts |= state["counts"]
+        return restore(state["training"], self._environments)
 
 
 class _Counted(gymnasium.Wrapper):  # type: ignore[type-arg]

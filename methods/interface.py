@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from envs.demonstrations import Demonstrations
 
 
+State = dict[str, Any]
+"""Plain data: nested dictionaries and lists of tensors, arrays, numbers, strings and None."""
+
+
 class MethodError(ValueError):
     """A method was asked for something it cannot do; the message names the value, what is allowed and the mend."""
 
@@ -164,19 +168,37 @@ class FitContext(ABC):
         """Record diagnostics (losses, likelihoods, ...) at gradient step `step`."""
 
     @abstractmethod
-    def checkpoint(self, policy: Policy, progress: float, gradient_steps: int) -> None:
+    def checkpoint(
+        self,
+        policy: Policy,
+        progress: float,
+        gradient_steps: int,
+        snapshot: Callable[[], State] | None = None,
+    ) -> None:
         """Tell the suite how far training is; cheap, so call it often.
 
-        The suite decides whether it evaluates `policy` now; that time and those environment steps are not charged.
+        The suite decides whether it evaluates `policy` now, and whether it keeps a snapshot; that time and those
+        environment steps are not charged.
 
         Args:
             policy: the policy as it stands.
             progress: share of the training done, in [0, 1].
             gradient_steps: optimiser steps taken so far, summed over all networks of the method.
+            snapshot: gives all that changes while the method trains (weights, optimisers, replay buffers, generators,
+                counters), so that `resume` can hand it to a later process; called only where one is kept. A trial
+                whose method gives none begins anew where it was interrupted.
 
         Raises:
             Stopped: the suite wants the method to end here.
             Diverged: the policy's actions are not finite.
+        """
+
+    @abstractmethod
+    def resume(self) -> State | None:
+        """What the last snapshot of this trial held where it was interrupted, None where it begins.
+
+        Call it once everything is made. The environments made by then are put back to where they were, in the middle
+        of an episode too, so do not reset them; so are the global generators of Python, NumPy and PyTorch.
         """
 
 

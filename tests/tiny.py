@@ -56,6 +56,13 @@ class TinySlot(gymnasium.Env[np.ndarray, np.ndarray]):
         reason = "success" if success else "workspace" if left else "timeout" if self._steps >= self.horizon else ""
         return self._observe(), float(success), success or left, reason == "timeout", self._info(reason)
 
+    def get_state(self) -> dict[str, Any]:
+        return {"state": self._state.copy(), "steps": self._steps, "random": self.np_random.bit_generator.state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._state, self._steps = state["state"], state["steps"]
+        self.np_random.bit_generator.state = state["random"]
+
     def _observe(self) -> np.ndarray:
         return self._state.astype(np.float32)
 

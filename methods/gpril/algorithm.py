@@ -22,13 +22,20 @@ from methods.gpril.ascent import total_norm
 from methods.gpril.diagnostics import of_gradients, of_models
 from methods.gpril.predecessor import PredecessorModels
 from methods.gpril.replay import Episode, Replay, Triples
+from methods.gpril.rollout import roll_out
 from methods.gpril.settings import Settings
-from methods.interface import Diverged, FitContext, Method, MethodError
+from methods.interface import Diverged, FitContext, Method, MethodError, State
 from methods.policy import GaussianNetwork, GaussianPolicy, new_network
 from methods.registry import register
 
 BATCHES_A_SAMPLE = 16
 """Policy batches whose predecessors are drawn in one pass; the models rest meanwhile, so no distribution changes."""
+
+MEASURED_TRIPLES = 4096
+"""Triples on which the models measure their units."""
+
+GENERATORS = ("pair_rng", "target_rng", "replay_rng", "stopping_rng", "action_rng")
+COUNTS = ("collected", "burned_in", "iterations", "policy_steps")
 
 
 @register
@@ -78,8 +85,11 @@ class _Training:
         self.optimizer = self._new_optimizer()
         self.replay = Replay(settings.replay_size, context.task.observation_size, context.task.action_size)
         self.held_out = Replay(settings.replay_size, context.task.observation_size, context.task.action_size)
+        self.models = PredecessorModels(settings, self.network, context.seeds, context.device)
         self.kept_updates: tuple[int, int] | None = None  # of B^s and B^a in this iteration, where they stop early
         self.collected = 0
+        self.burned_in = 0
+        self.iterations = 0
         self.policy_steps = 0
         self.gradient_norms: list[float] = []  # of the policy's last iteration
         self.pair_rng = context.seeds.generator("demonstrated pairs")
@@ -91,34 +101,49 @@ class _Training:
     def run(self) -> GaussianPolicy:
         s, budget = self.settings, self.context.budget.policy_updates
         if s.beta_d == 0.0:
+            self._resume()
             self._clone(budget)
             return self.policy
-        self._clone(min(s.warm_start, budget))
-        if s.warm_start and s.reset_sigma:
-            self.network.set_sigma(s.reset_sigma)
-            self.optimizer = self._new_optimizer()
         env = self.context.make_env()
-        env.reset(seed=self.context.seeds.integer("environment"))
         try:
-            self._keep(self._collect(env, self.network, s.initial_episodes))
-            models = PredecessorModels(s, self.network, self.replay, self.context.seeds, self.context.device)
-            self._train_models(models, s.burn_in)
+            self._resume()
+            self._clone(min(s.warm_start, budget))
+            if not self.collected:
+                self._begin(env)
+            while self.burned_in < s.burn_in:
+                rest = s.burn_in - self.burned_in
+                updates = rest if s.model_patience else min(max(s.model_updates, 1), rest)
+                self._train_models(updates)
+                self.burned_in += updates
+                self._tell()
             with ThreadPoolExecutor(1, "actor") as actor:
                 while self.policy_steps < budget:
+                    if self.iterations and not s.overlap:
+                        self._keep(self._collect(env, self.network, s.episodes_per_iteration))
                     flight = None
                     if s.overlap and self.policy_steps + s.policy_updates < budget:
                         flight = actor.submit(self._collect, env, deepcopy(self.network), s.episodes_per_iteration)
-                    self._train_models(models, s.model_updates)
-                    self._train_policy(models, min(s.policy_updates, budget - self.policy_steps))
-                    self._watch(models)
+                    self._train_models(s.model_updates)
+                    self._train_policy(min(s.policy_updates, budget - self.policy_steps))
+                    self._watch()
                     if flight:  # ended before the suite is told, so that what it counts does not depend on timing
                         self._keep(flight.result())
-                    self._tell(models)
-                    if not s.overlap and self.policy_steps < budget:
-                        self._keep(self._collect(env, self.network, s.episodes_per_iteration))
+                    self.iterations += 1
+                    self._tell()
         finally:
             env.close()
         return self.policy
+
+    def _begin(self, env: gymnasium.Env[np.ndarray, np.ndarray]) -> None:
+        """The first roll-outs, and the units that the models measure on them."""
+        s = self.settings
+        if s.warm_start and s.reset_sigma:
+            self.network.set_sigma(s.reset_sigma)
+            self.optimizer = self._new_optimizer()
+        env.reset(seed=self.context.seeds.integer("environment"))
+        self._keep(self._collect(env, self.network, s.initial_episodes))
+        rng = self.context.seeds.generator("units")
+        self.models.measure(self.replay.sample(MEASURED_TRIPLES, s.gamma, s.cross_episodes, rng))
 
     def _collect(
         self, env: gymnasium.Env[np.ndarray, np.ndarray], network: GaussianNetwork, episodes: int
@@ -140,7 +165,7 @@ class _Training:
             every = self.settings.held_out_every
             (self.held_out if every and self.collected % every == 0 else self.replay).add(episode)
 
-    def _train_models(self, models: PredecessorModels, updates: int) -> None:
+    def _train_models(self, updates: int) -> None:
         s = self.settings
 
         def draw() -> Triples:
@@ -148,37 +173,37 @@ class _Training:
 
         if s.model_patience and len(self.held_out):
             held_out = self._triples(self.held_out, stopping.HELD_OUT_TRIPLES, self.stopping_rng)
-            self.kept_updates = stopping.train(models, draw, updates, held_out, s.model_patience)
+            self.kept_updates = stopping.train(self.models, draw, updates, held_out, s.model_patience)
             return
         for _ in range(updates):
-            models.update(draw())
+            self.models.update(draw())
 
     def _triples(self, replay: Replay, count: int, rng: np.random.Generator) -> Triples:
         return replay.sample(count, self.settings.gamma, self.settings.cross_episodes, rng)
 
-    def _train_policy(self, models: PredecessorModels, updates: int) -> None:
+    def _train_policy(self, updates: int) -> None:
         self.gradient_norms = []
-        for states, actions in self._predecessors(models, updates):
+        for states, actions in self._predecessors(updates):
             loss = -self.settings.beta_d * self.network.log_prob(states, actions).mean()
             if self.settings.beta_pi:
                 loss = loss - self.settings.beta_pi * self._log_prob_of_demonstrations()
             self.gradient_norms.append(self._step(loss))
 
-    def _predecessors(self, models: PredecessorModels, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _predecessors(self, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of states and actions that B^s and B^a expect before demonstrated states."""
         size, (low, high) = self.settings.batch_size, self.replay.range()
         for first in range(0, batches, BATCHES_A_SAMPLE):
             count = min(BATCHES_A_SAMPLE, batches - first)
             rows = self.target_rng.integers(len(self.targets), size=count * size)
-            states, actions = models.sample(self.targets[rows], low, high)
+            states, actions = self.models.sample(self.targets[rows], low, high)
             yield from zip(states.split(size), actions.split(size), strict=True)
 
     def _clone(self, updates: int) -> None:
-        """Behavioural cloning: algorithm 1 with beta_d = 0."""
-        for _ in range(updates):
+        """Behavioural cloning, until there have been so many updates: algorithm 1 with beta_d = 0."""
+        while self.policy_steps < updates:
             self._step(-self._log_prob_of_demonstrations())
             if self.policy_steps % self.settings.policy_updates == 0:
-                self._tell(None)
+                self._tell()
 
     def _log_prob_of_demonstrations(self) -> Tensor:
         assert self.pairs is not None, "fit refuses demonstrations without actions"
@@ -199,18 +224,45 @@ class _Training:
         self.policy_steps += 1
         return float(norm)
 
-    def _tell(self, models: PredecessorModels | None) -> None:
+    def _tell(self) -> None:
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise Diverged(f"the policy's weights are not finite after {self.policy_steps} updates")
-        steps = self.policy_steps + (models.gradient_steps if models else 0)
-        self.context.checkpoint(self.policy, self.policy_steps / self.context.budget.policy_updates, steps)
+        progress = self.policy_steps / self.context.budget.policy_updates
+        self.context.checkpoint(self.policy, progress, self.policy_steps + self.models.gradient_steps, self._state)
 
-    def _watch(self, models: PredecessorModels) -> None:
+    def _state(self) -> State:
+        """All that changes during the training."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "replay": self.replay.get_state(),
+            "held_out": self.held_out.get_state(),
+            "models": self.models.get_state(),
+            "generators": {name: getattr(self, name).bit_generator.state for name in GENERATORS},
+            "counts": {name: getattr(self, name) for name in COUNTS},
+        }
+
+    def _resume(self) -> None:
+        """Go on from an earlier snapshot, if there is one."""
+        state = self.context.resume()
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.replay.set_state(state["replay"])
+        self.held_out.set_state(state["held_out"])
+        self.models.set_state(state["models"])
+        for name, kept in state["generators"].items():
+            getattr(self, name).bit_generator.state = kept
+        for name, kept in state["counts"].items():
+            setattr(self, name, kept)
+
+    def _watch(self) -> None:
         """Report what a researcher needs to see; costs no environment step and no training randomness."""
-        step = self.policy_steps + models.gradient_steps
+        step = self.policy_steps + self.models.gradient_steps
         rng = self.context.seeds.generator(f"diagnostics {step}")
-        found = of_models(models, self.replay, self.held_out, self.targets, self.context.task, rng)
-        norms = of_gradients(models.take_gradient_norms(), self.settings.gradient_clip)
+        found = of_models(self.models, self.replay, self.held_out, self.targets, self.context.task, rng)
+        norms = of_gradients(self.models.take_gradient_norms(), self.settings.gradient_clip)
         norms |= of_gradients({"policy": self.gradient_norms})
         if self.kept_updates:
             found["kept_updates_states"], found["kept_updates_actions"] = map(float, self.kept_updates)
@@ -223,35 +275,3 @@ class _Training:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.context.device)
-
-
-def roll_out(
-    env: gymnasium.Env[np.ndarray, np.ndarray],
-    network: GaussianNetwork,
-    rng: np.random.Generator,
-    exploration: float = 0.0,
-    exploration_steps: float = 1.0,
-) -> Episode:
-    """One episode of the stochastic policy, with the mean and sigma of every action it took.
-
-    `exploration` is the standard deviation of a bias of the actions, drawn anew every `exploration_steps` on average.
-    """
-    low, high = (np.array(bound, np.float32) for bound in (network.shape.action_low, network.shape.action_high))
-    device = network.shift.device
-    observation, _ = env.reset()
-    observations, actions, means, sigmas = [observation], [], [], []
-    bias = exploration * rng.standard_normal(low.shape, dtype=np.float32) if exploration else np.zeros_like(low)
-    ended = False
-    while not ended:
-        with torch.no_grad():
-            mean, sigma = (part[0].cpu().numpy() for part in network(torch.from_numpy(observation[None]).to(device)))
-        if exploration and rng.random() < 1.0 / exploration_steps:
-            bias = exploration * rng.standard_normal(mean.shape, dtype=np.float32)
-        action = np.clip(mean + bias + sigma * rng.standard_normal(mean.shape, dtype=np.float32), low, high)
-        observation, _, terminated, truncated, _ = env.step(action)
-        ended = terminated or truncated
-        observations.append(observation)
-        actions.append(action)
-        means.append(mean)
-        sigmas.append(np.hypot(sigma, exploration))
-    return Episode(*(np.array(column, np.float32) for column in (observations, actions, means, sigmas)))

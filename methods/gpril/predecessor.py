@@ -8,7 +8,9 @@ invertible; likelihoods are reported in model space.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from methods.gpril.ascent import LikelihoodAscent
 from methods.gpril.flows import FlowShape, make_flow, sample
-from methods.gpril.replay import Replay, Triples
+from methods.gpril.replay import Triples
 from methods.gpril.settings import Settings
 from methods.interface import Diverged, SeedStreams
 from methods.policy import GaussianNetwork, gaussian_log_prob
@@ -56,9 +58,7 @@ class Likelihoods:
 class PredecessorModels:
     """B^s and B^a with their optimisers."""
 
-    def __init__(
-        self, settings: Settings, policy: GaussianNetwork, replay: Replay, seeds: SeedStreams, device: str
-    ) -> None:
+    def __init__(self, settings: Settings, policy: GaussianNetwork, seeds: SeedStreams, device: str) -> None:
         """`policy` gives the normalisation and, for residual actions, the policy that is to be corrected."""
         self.settings = settings
         self.policy = policy
@@ -68,10 +68,8 @@ class PredecessorModels:
         self._generator = torch.Generator(device).manual_seed(seeds.integer("predecessor samples"))
         self._shuffle = seeds.generator("shuffled targets")
         observation_size, action_size = policy.shape.observation_size, policy.shape.action_size
-        rng = seeds.generator("units")
-        self.units = self._measure(
-            replay.sample(4096, settings.gamma, settings.cross_episodes, rng), observation_size, action_size
-        )
+        sizes = (observation_size, action_size)
+        self.units = Units(*(build(n, device=device) for n in sizes for build in (torch.zeros, torch.ones)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.integer("predecessor models"))
             self.states = self._flow(observation_size, observation_size)
@@ -80,6 +78,17 @@ class PredecessorModels:
             LikelihoodAscent(flow, settings.model_learning_rate, settings.model_l2, settings.gradient_clip)
             for flow in (self.states, self.actions)
         )
+
+    def measure(self, triples: Triples) -> None:
+        """Choose the units of displacements and actions, where the settings ask for them; once, before any update."""
+        if self.settings.displacement:
+            step = self.encode(self.tensor(triples.states)) - self.encode(self.tensor(triples.targets))
+            scale = step.std(0).clamp(min=SMALLEST_SPREAD)
+            self.units = replace(self.units, displacement_mean=step.mean(0), displacement_scale=scale)
+        if self.settings.scale_actions:
+            action = self.tensor(triples.actions)
+            scale = action.std(0).clamp(min=SMALLEST_SPREAD)
+            self.units = replace(self.units, action_mean=action.mean(0), action_scale=scale)
 
     def update(self, triples: Triples, learning: tuple[bool, bool] = (True, True)) -> None:
         """One gradient step of each model that is `learning`, B^s and B^a (algorithm 1, lines 8 and 9).
@@ -170,6 +179,29 @@ class PredecessorModels:
             return triples
         return replace(triples, targets=triples.targets[self._shuffle.permutation(len(triples.targets))])
 
+    def get_state(self) -> dict[str, Any]:
+        """All that changes, as plain data."""
+        return {
+            "units": asdict(self.units),
+            "flows": [flow.state_dict() for flow in (self.states, self.actions)],
+            "ascents": [ascent.state_dict() for ascent in self.ascents],
+            "samples": self._generator.get_state(),
+            "shuffle": self._shuffle.bit_generator.state,
+            "gradient_steps": self.gradient_steps,
+            "norms": self._norms,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Become the models of the same settings that gave `state`."""
+        self.units = Units(**{name: value.to(self.device) for name, value in state["units"].items()})
+        for flow, kept in zip((self.states, self.actions), state["flows"], strict=True):
+            flow.load_state_dict(kept)
+        for ascent, kept in zip(self.ascents, state["ascents"], strict=True):
+            ascent.load_state_dict(kept)
+        self._generator.set_state(state["samples"])
+        self._shuffle.bit_generator.state = state["shuffle"]
+        self.gradient_steps, self._norms = state["gradient_steps"], state["norms"]
+
     def _cases(self, triples: Triples) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """What each model, first B^s then B^a, has to explain, and given what; all in model space."""
         state, target = (self.encode(self.tensor(part)) for part in (triples.states, triples.targets))
@@ -209,19 +241,6 @@ class PredecessorModels:
                 size <= knee, encoded, encoded.sign() * (knee + torch.expm1((size - knee).clamp(0.0, 10.0)))
             )
         return encoded * self.policy.scale + self.policy.shift
-
-    def _measure(self, triples: Triples, observation_size: int, action_size: int) -> Units:
-        sizes = (observation_size, action_size)
-        units = Units(*(build(n, device=self.device) for n in sizes for build in (torch.zeros, torch.ones)))
-        if self.settings.displacement:
-            step = self.encode(self.tensor(triples.states)) - self.encode(self.tensor(triples.targets))
-            scale = step.std(0).clamp(min=SMALLEST_SPREAD)
-            units = replace(units, displacement_mean=step.mean(0), displacement_scale=scale)
-        if self.settings.scale_actions:
-            action = self.tensor(triples.actions)
-            scale = action.std(0).clamp(min=SMALLEST_SPREAD)
-            units = replace(units, action_mean=action.mean(0), action_scale=scale)
-        return units
 
     def _flow(self, features: int, context: int) -> Flow:
         s = self.settings

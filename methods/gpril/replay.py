@@ -6,9 +6,13 @@ process ergodic. Section 3.2 and equation 10: a triple is a step t and the state
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+COLUMNS = ("_observations", "_actions", "_means", "_sigmas", "_ends", "_terminal")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,16 @@ class Replay:
         self._terminal[slots[-1]] = True
         self._written += rows
         self._ends[slots] = self._written - 1
+
+    def get_state(self) -> dict[str, Any]:
+        """All rows and their place in the stream, as plain data."""
+        return {"written": self._written} | {name: getattr(self, name)[: len(self)] for name in COLUMNS}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Become the buffer of the same size that gave `state`."""
+        self._written = state["written"]
+        for name in COLUMNS:
+            getattr(self, name)[: len(self)] = state[name]
 
     def range(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest value of each observation entry, [O] each."""

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.context import SERIES_LENGTH, TrialContext, describe_task
 from benchmarks.messages import Event, Progress
 from benchmarks.records import Evaluation
+from benchmarks.snapshots import Snapshots
 from envs.demonstrations import load_task
 from methods.interface import BudgetExceeded, Diverged, MethodError
 from tests import tiny
@@ -29,7 +30,8 @@ class Still(Linear):
 
 def new_context(folder: Path, events: list[Event] | None = None, points: int = 0, steps: int = 100) -> TrialContext:
     trial = examples.trial(3, Evaluation(rollouts=3, curve_points=points, curve_rollouts=2), steps)
-    return TrialContext(trial, DEMONSTRATIONS, folder, (events if events is not None else []).append)
+    emit = (events if events is not None else []).append
+    return TrialContext(trial, DEMONSTRATIONS, folder, emit, Snapshots(None, 0.0, trial, "", emit))
 
 
 def test_the_task_is_described_by_its_environment(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import provenance
 from methods import registry
 
-RUNNER = {"benchmarks/worker.py", "benchmarks/context.py", "benchmarks/evaluate.py"}
+RUNNER = {f"benchmarks/{name}.py" for name in ("worker", "context", "counting", "evaluate", "snapshots")}
 
 
 def files(method: str, task: str) -> set[str]:

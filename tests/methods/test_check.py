@@ -28,13 +28,13 @@ OWN = Path(__file__).parent / "own_method.py"
 def test_built_in_methods_keep_the_contract(name: str) -> None:
     values, budget = QUICK[name]
     findings = list(examine(registry.resolve(name), values, budget))
-    assert len(findings) == 12 and not [finding for finding in findings if finding.problem]
+    assert len(findings) == 13 and not [finding for finding in findings if finding.problem]
 
 
 def test_the_command_checks_a_file_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     good = CliRunner().invoke(main, [f"{OWN}:Follow", "--set", "gain=2.5"])
-    assert good.exit_code == 0 and good.output.count("ok ") == 12, good.output
+    assert good.exit_code == 0 and good.output.count("ok ") == 13, good.output
     bad = CliRunner().invoke(main, [f"{OWN}:Follow", "--set", "gain=fast"])
     assert bad.exit_code == 1 and "own-follow.gain = 'fast'" in bad.output
     unknown = CliRunner().invoke(main, ["gial"])
@@ -100,8 +100,10 @@ class Faulty(Method):
             demonstrations.actions[0] = 0.5
         if fault != "silent":
             for progress in (0.5, 0.2 if fault == "backwards" else 1.0):
-                context.checkpoint(Constant("", np.zeros(2, np.float32)), progress, 0)
+                context.checkpoint(Constant("", np.zeros(2, np.float32)), progress, 0, dict)
         action = demonstrations.actions.mean(axis=0)
+        if fault == "forgets where it was" and context.resume() is not None:
+            action = np.zeros(2)
         return Constant(fault, np.random.rand(2).astype(np.float32) if fault == "random" else action)
 
 
@@ -123,6 +125,7 @@ class Faulty(Method):
         ("global", "sampled actions", "use `rng` alone"),
         ("noisy mean", "sampled actions", "depend on `rng`"),
         ("random", "the same seed", "differ by"),
+        ("forgets where it was", "an interrupted training", "differs from an uninterrupted one's"),
         ("forgetful", "a saved policy", "actions differ"),
         ("pickle", "saved files", "Object arrays cannot be loaded"),
     ],

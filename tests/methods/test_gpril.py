@@ -72,7 +72,10 @@ def models(seed: int = 0, **changes: Any) -> tuple[PredecessorModels, Replay]:
     replay = stream()
     torch.manual_seed(0)
     network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).observations)
-    return PredecessorModels(replace(SMALL, **changes), network, replay, SeedStreams(seed), "cpu"), replay
+    built = PredecessorModels(replace(SMALL, **changes), network, SeedStreams(seed), "cpu")
+    rng = SeedStreams(seed).generator("units")
+    built.measure(replay.sample(4096, built.settings.gamma, built.settings.cross_episodes, rng))
+    return built, replay
 
 
 @pytest.mark.parametrize("changes", [{}, {"displacement": False, "scale_actions": False}, {"compress": 1.0}])

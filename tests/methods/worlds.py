@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +22,9 @@ TINY = Task(
 )
 
 
-def tiny_context(scratch: Path, updates: int = 1, steps: int = 0, seed: int = 0) -> CheckContext:
+def tiny_context(scratch: Path, updates: int = 1, steps: int = 0, seed: int = 0, **more: Any) -> CheckContext:
     """A context for one training on the tiny task."""
-    return CheckContext(Budget(steps, updates), seed, scratch, TINY, TinySlot)
+    return CheckContext(Budget(steps, updates), seed, scratch, TINY, TinySlot, **more)
 
 
 def success(policy: Policy, episodes: int = 60) -> float:

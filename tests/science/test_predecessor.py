@@ -94,7 +94,8 @@ def test_trained_models_reach_the_exact_likelihood(displacement: bool) -> None:
     rng = np.random.default_rng(2)
     test = unseen.sample(20_000, gamma, True, rng)
     network = GaussianNetwork(PolicyShape(S, A, (-9.0,) * A, (9.0,) * A), test.states)
-    models = PredecessorModels(settings, network, seen, SeedStreams(0), "cpu")
+    models = PredecessorModels(settings, network, SeedStreams(0), "cpu")
+    models.measure(seen.sample(4096, gamma, True, rng))
     log_states, log_actions = (float(part.mean()) for part in Exact(gamma).densities(test))
     units = network.scale.log().sum()
     if displacement:

@@ -1,0 +1,134 @@
+"""What a trial in the middle of its training consists of, so that an interrupted one goes on bit by bit.
+
+A snapshot is plain data: `pack` turns nested dictionaries and lists of tensors, arrays, numbers and strings into JSON
+and arrays, and nothing that could execute. Beside what the method gives, it holds the state of every environment and
+of the random generators that libraries share.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
+
+from methods.interface import MethodError, State
+
+_WRAPPERS: dict[type, str] = {TimeLimit: "_elapsed_steps", OrderEnforcing: "_has_reset"}
+"""What changes in the wrappers that `gymnasium.make` may put around an environment."""
+
+
+def pack(state: Any) -> tuple[str, dict[str, np.ndarray]]:
+    """JSON and the arrays it refers to by name; `unpack` is the inverse, but for tuples, which become lists.
+
+    Raises:
+        MethodError: the state holds something that is not plain data; the message says where.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    return json.dumps(_fold(state, arrays, "snapshot")), arrays
+
+
+def unpack(text: str, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The state that `pack` was given; tensors come back on the CPU. Raises ValueError or KeyError for other input."""
+    return _unfold(json.loads(text), arrays)
+
+
+def _fold(value: Any, arrays: dict[str, np.ndarray], place: str) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str | int) for key in value):
+            raise MethodError(f"{place}: keys must be strings or whole numbers, not {list(value)}")
+        return {"map": [[key, _fold(part, arrays, f"{place}[{key!r}]")] for key, part in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [_fold(part, arrays, f"{place}[{i}]") for i, part in enumerate(value)]}
+    kind = "tensor" if isinstance(value, torch.Tensor) else "array"
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        raise MethodError(
+            f"{place} is a {type(value).__name__}; give tensors, arrays, numbers, strings, dictionaries or lists"
+        )
+    arrays[name := f"a{len(arrays)}"] = array
+    return {kind: name}
+
+
+def _unfold(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if not isinstance(node, dict):
+        return node
+    ((kind, value),) = node.items()
+    if kind == "map":
+        return {key: _unfold(part, arrays) for key, part in value}
+    if kind == "list":
+        return [_unfold(part, arrays) for part in value]
+    return torch.from_numpy(arrays[value]) if kind == "tensor" else arrays[value]
+
+
+def capture(method: State, environments: Sequence[Any]) -> State:
+    """The whole of a training as it stands: the method's own state, its environments and the shared generators."""
+    return {
+        "method": method,
+        "environments": [environment_state(environment) for environment in environments],
+        "python": random.getstate(),
+        "numpy": np.random.get_state(legacy=False),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def restore(state: State, environments: Sequence[Any]) -> State:
+    """Put environments and generators back to what `capture` saw; returns the method's own state.
+
+    Raises:
+        MethodError: there are other environments than then.
+    """
+    if len(environments) < len(state["environments"]):
+        raise MethodError(
+            f"context.resume() was called with {len(environments)} environments made, but the snapshot holds "
+            f"{len(state['environments'])}; make them all before"
+        )
+    for environment, kept in zip(environments, state["environments"], strict=False):
+        set_environment_state(environment, kept)
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    return state["method"]
+
+
+def can_be_captured(environment: Any) -> bool:
+    """Whether an environment, under its wrappers, has `get_state` and `set_state`."""
+    while not _has_state(environment):
+        if type(environment) not in _WRAPPERS:
+            return False
+        environment = environment.env
+    return True
+
+
+def _has_state(environment: Any) -> bool:
+    """Whether a layer saves and restores itself with all that is under it."""
+    return all(callable(getattr(type(environment), name, None)) for name in ("get_state", "set_state"))
+
+
+def environment_state(environment: Any) -> State:
+    """The state of an environment that `can_be_captured`, and of its wrappers."""
+    if _has_state(environment):
+        return environment.get_state()
+    kept = vars(environment)[_WRAPPERS[type(environment)]]
+    return {"wrapper": kept, "inner": environment_state(environment.env)}
+
+
+def set_environment_state(environment: Any, state: State) -> None:
+    """The inverse of `environment_state`."""
+    if _has_state(environment):
+        environment.set_state(state)
+        return
+    vars(environment)[_WRAPPERS[type(environment)]] = state["wrapper"]
+    set_environment_state(environment.env, state["inner"])

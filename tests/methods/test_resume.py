@@ -1,0 +1,95 @@
+"""A training that was interrupted and goes on from its snapshot ends as one that never was, bit by bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from methods import registry
+from methods.check_task import CheckContext, Interrupted
+from methods.interface import Policy, make_settings
+from tests import tiny
+from tests.methods.worlds import tiny_context
+
+DEMONSTRATIONS = tiny.demonstrate(episodes=4, seed=0)
+GPRIL = {
+    "initial_episodes": 3,
+    "episodes_per_iteration": 2,
+    "model_updates": 4,
+    "policy_updates": 6,
+    "burn_in": 10,
+    "model_hidden": [16, 16],
+    "batch_size": 16,
+    "held_out_every": 3,
+    "replay_size": 250,
+}
+TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpril": ("gpril", GPRIL),
+    "gpril, every departure": (
+        "gpril",
+        GPRIL
+        | {
+            "warm_start": 12,
+            "reset_sigma": 0.05,
+            "displacement": True,
+            "scale_actions": True,
+            "clip_samples": True,
+            "policy_decay": True,
+            "control": "shuffled",
+            "model_patience": 2,
+            "exploration": 0.2,
+        },
+    ),
+    "gpril, plain nflows": (
+        "gpril",
+        GPRIL | {"flow": "nflows", "control": "self", "cross_episodes": False, "overlap": True},
+    ),
+    "gpril, cloning alone": ("gpril", {"beta_d": 0.0, "policy_updates": 6}),
+}
+
+
+def train(
+    folder: Path, name: str, interrupt: int = 0, after: CheckContext | None = None
+) -> tuple[Policy | None, CheckContext]:
+    method, values = TRAININGS[name]
+    context = tiny_context(folder, updates=30, steps=1000, interrupt=interrupt, after=after)
+    chosen = registry.resolve(method)
+    try:
+        return chosen(make_settings(chosen, values)).fit(DEMONSTRATIONS, context), context
+    except Interrupted:
+        return None, context
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path: Path, name: str) -> None:
+    whole, straight = train(tmp_path, name)
+    assert whole is not None and straight.snapshots >= 3
+    moments = np.random.default_rng(0).permutation(np.arange(1, straight.snapshots + 1))[:3]
+    for moment in moments:
+        nothing, interrupted = train(tmp_path, name, interrupt=int(moment))
+        assert nothing is None
+        policy, context = train(tmp_path, name, after=interrupted)
+        assert policy is not None
+        assert context.reports == straight.reports
+        assert context.checkpoints == straight.checkpoints
+        assert context.counts == straight.counts
+        for deterministic in (True, False):
+            ours, theirs = (
+                p.act(DEMONSTRATIONS.observations, deterministic, np.random.default_rng(3)) for p in (policy, whole)
+            )
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_training_can_be_interrupted_again_and_again(tmp_path: Path) -> None:
+    whole, straight = train(tmp_path, "gpril, every departure")
+    context: CheckContext | None = None
+    policy: Policy | None = None
+    for _ in range(straight.snapshots + 1):
+        policy, context = train(tmp_path, "gpril, every departure", interrupt=1, after=context)
+    assert policy is not None and whole is not None and context is not None
+    assert context.reports == straight.reports
+    ours, theirs = (p.act(DEMONSTRATIONS.observations, True, np.random.default_rng(3)) for p in (policy, whole))
+    np.testing.assert_array_equal(ours, theirs)
