@@ -52,16 +52,20 @@ def describe_task(name: str, demonstrations: Demonstrations) -> Task:
     observations, actions = environment.observation_space, environment.action_space
     limit = environment.spec.max_episode_steps if environment.spec else None
     horizon = getattr(environment.unwrapped, "horizon", limit)
-    environment.close()
+    dt = getattr(environment.unwrapped, "dt", demonstrations.dt)
     for space in (observations, actions):
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             raise MethodError(f"{name}: observations and actions must be one-dimensional boxes, but one is {space}")
-    assert observations.shape and isinstance(actions, gymnasium.spaces.Box)
+    assert isinstance(observations, gymnasium.spaces.Box) and isinstance(actions, gymnasium.spaces.Box)
+    plausible = getattr(environment.unwrapped, "observation_range", (observations.low, observations.high))
+    environment.close()
     if not horizon:
         raise MethodError(f"{name} has no time limit; register it with max_episode_steps")
-    shown = demonstrations.observations.shape[1]
-    if shown != observations.shape[0]:
-        raise MethodError(f"{name} has {observations.shape[0]} observations, but the demonstrations have {shown}")
+    _require_inside(name, "observations", demonstrations.observations, *plausible)
+    if demonstrations.actions is not None:
+        _require_inside(name, "actions", demonstrations.actions, actions.low, actions.high)
+    if not math.isclose(demonstrations.dt, dt, rel_tol=1e-6):
+        raise MethodError(f"{name} has a step of {dt:g} s, but the demonstrations of {demonstrations.dt:g} s")
     return Task(
         id=name,
         observation_size=observations.shape[0],
@@ -72,6 +76,21 @@ def describe_task(name: str, demonstrations: Demonstrations) -> Task:
         dt=float(demonstrations.dt),
         kinematic_error=getattr(environment.unwrapped, "kinematic_error", None),
     )
+
+
+def _require_inside(task: str, what: str, values: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """Refuse demonstrated values [N, n] of another size, or outside the range in which they mean something."""
+    if values.shape[1] != len(low):
+        raise MethodError(f"{task} has {len(low)} {what}, but the demonstrations have {values.shape[1]}")
+    below, above = (1e-5 * np.maximum(np.abs(bound), 1.0) for bound in (low, high))  # values were rounded to float32
+    outside = ((values < low - below) | (values > high + above)).any(axis=0)
+    if outside.any():
+        i = int(outside.argmax())
+        shown = f"{values[:, i].min():.4g} to {values[:, i].max():.4g}"
+        raise MethodError(
+            f"{what}[{i}] of the demonstrations is {shown}, but {low[i]:.4g} to {high[i]:.4g} is possible in {task}; "
+            "are its units right (m, rad, s, Nm), and its order?"
+        )
 
 
 class TrialContext(FitContext):

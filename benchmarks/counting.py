@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from methods.interface import BudgetExceeded, State
+from methods.interface import BudgetExceeded, Diverged, State
 from methods.snapshot import environment_state, set_environment_state
 
 
@@ -34,7 +34,11 @@ class Counted(gymnasium.Wrapper):  # type: ignore[type-arg]
         counter = self._counter
         if counter.steps >= counter.limit:
             raise BudgetExceeded(f"the budget of {counter.limit} environment steps is spent; ask for no more")
+        if not np.isfinite(action).all():
+            raise Diverged(f"an action in environment step {counter.steps + 1} is not finite")
         result = self.env.step(action)
+        if not np.isfinite(result[0]).all():
+            raise Diverged(f"the observation after environment step {counter.steps + 1} is not finite")
         counter.steps += 1
         counter.episodes += bool(result[2] or result[3])
         return result

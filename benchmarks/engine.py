@@ -16,7 +16,7 @@ from filelock import BaseFileLock
 
 from benchmarks import provenance
 from benchmarks.errors import RunError, WorkerDied
-from benchmarks.messages import NOTHING, Note, Order, read_event
+from benchmarks.messages import NOTHING, Halt, Note, Order, read_event
 from benchmarks.records import CurvePoint, Provenance, Record, Status, Trial, Usage, read_record
 from benchmarks.store import Store
 from methods import registry
@@ -181,6 +181,8 @@ class Engine:
             event = read_event(line)
         except ValueError:
             return  # a line cut by the worker's death; a cut record is no record
+        if isinstance(event, Halt):
+            raise RunError(event.reason)
         if isinstance(event, CurvePoint):
             heard.curve.append(event)
         elif isinstance(event, Note):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -16,6 +18,16 @@ class RunError(RuntimeError):
 
 class WorkerDied(RuntimeError):
     """A trial's process ended without a result: how, in a line, then its last words. The engine tries again."""
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """An error for a file or folder that the system refused to write, with the space that is left."""
+    folder = next((place for place in (path, *path.absolute().parents) if place.is_dir()), path)
+    try:
+        free = f"{shutil.disk_usage(folder).free / 2**20:,.0f} MiB free"
+    except OSError:
+        free = "free space unknown"
+    return RunError(f"cannot write {path}: {error.strerror} ({free}); the records already written are whole")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -22,6 +22,7 @@ class Evaluator:
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._nowhere = np.zeros(task.observation_size, np.float32)
         self._environments: list[gymnasium.Env[np.ndarray, np.ndarray]] = []
 
     def evaluate(self, policy: Policy, rollouts: int, first_seed: int, deterministic: bool) -> list[Rollout]:
@@ -69,7 +70,9 @@ class Evaluator:
         try:
             observation, _, terminated, truncated, info = self._environments[row].step(action)
         except SimulationUnstable:
-            return np.zeros(self._task.observation_size, np.float32), "unstable"
+            return self._nowhere, "unstable"
+        if not np.isfinite(observation).all():
+            return self._nowhere, "unstable"
         return observation, _end(info, terminated, truncated or last, self._task.id)
 
 

@@ -79,6 +79,8 @@ def _kill(worker: asyncio.subprocess.Process) -> None:
 def _cause(code: int) -> str:
     if code > 0:
         return f"ended with exit status {code}"
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL (perhaps by the system, out of memory: try fewer --jobs)"
     try:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:

@@ -54,7 +54,15 @@ class Note(BaseModel):
     text: str
 
 
-Event = Progress | CurvePoint | Note
+class Halt(BaseModel):
+    """Why the worker ends without a record, and the run with it: any other trial would meet the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: str
+
+
+Event = Progress | CurvePoint | Note | Halt
 Emit = Callable[[Event], None]
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)

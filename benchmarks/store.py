@@ -24,7 +24,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from benchmarks.errors import InputError, RunError
+from benchmarks.errors import InputError, cannot_write
 from benchmarks.records import Plan, PlanRow, Record, RecordError, canonical, read_plan, read_record
 
 
@@ -50,7 +50,7 @@ class Store:
             self._others = self._sweep()
         except OSError as error:
             raise InputError(
-                f"cannot write the results folder {self.root} ({error.strerror}); choose another with --results"
+                f"{cannot_write(Path(error.filename or self.root), error)}; choose another folder with --results"
             ) from None
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class Store:
         except Timeout:
             return None
         except OSError as error:
-            raise self._explain(Path(lock.lock_file), error) from None
+            raise cannot_write(Path(lock.lock_file), error) from None
         return lock
 
     def scratch(self, trial: str) -> Path:
@@ -104,7 +104,7 @@ class Store:
         try:
             folder.mkdir(parents=True)
         except OSError as error:
-            raise self._explain(folder, error) from None
+            raise cannot_write(folder, error) from None
         return folder
 
     def save(self, record: Record, policy: Path | None = None) -> None:
@@ -195,7 +195,7 @@ class Store:
             shutil.rmtree(place, ignore_errors=True)
             os.replace(source, place)
         except OSError as error:
-            raise self._explain(place, error) from None
+            raise cannot_write(place, error) from None
 
     def _write(self, path: Path, content: bytes) -> None:
         temporary = path.with_name(f".{path.name}.{self._token}.tmp")
@@ -208,14 +208,7 @@ class Store:
             _flush_folder(path.parent)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise self._explain(path, error) from None
-
-    def _explain(self, path: Path, error: OSError) -> RunError:
-        try:
-            free = f"{shutil.disk_usage(self.root).free / 2**20:.0f} MiB free"
-        except OSError:
-            free = "free space unknown"
-        return RunError(f"cannot write {path}: {error.strerror} ({free}); the records already written are whole")
+            raise cannot_write(path, error) from None
 
     def _sweep(self) -> bool:
         """Remove what dead runs left; returns whether another one is alive."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import envs
 from benchmarks import provenance
+from benchmarks.context import describe_task
 from benchmarks.errors import InputError, unknown
 from benchmarks.experiments import Experiment, Variant
 from benchmarks.profiles import Profile
@@ -205,6 +206,11 @@ def _demonstrations(task: str, file: Path | None) -> Demonstrations:
         raise InputError(str(error)) from None
     if demonstrations.task != task.rpartition(":")[2]:
         raise InputError(f"{file}: these are demonstrations of {demonstrations.task}, not of {task}")
+    if file:
+        try:
+            describe_task(task, demonstrations)
+        except MethodError as error:
+            raise InputError(f"{file}: {error}") from None
     return demonstrations
 
 

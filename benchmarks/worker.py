@@ -7,24 +7,33 @@ outlives its runner.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import threading
 import traceback
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import provenance
 from benchmarks.context import TrialContext, peak_memory_mib
-from benchmarks.messages import NOTHING, Emit, Event, Order
+from benchmarks.errors import RunError, cannot_write
+from benchmarks.messages import NOTHING, Emit, Event, Halt, Order
 from benchmarks.records import Record, Rollout, Trial
 from benchmarks.snapshots import Snapshots, history
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
+from envs.errors import SimulationUnstable
 from methods import registry
 from methods.interface import Diverged, MethodError, Policy, SeedStreams, make_settings
 
 TRACEBACK_LINES = 8
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""Not the method's fault, and the next trial's as well."""
+PREFERRED_VICTIM = "500"
+"""Of a system that runs out of memory: one trial, which is made again, rather than the runner."""
 
 
 class CodeChanged(MethodError):
@@ -37,6 +46,9 @@ def perform(order: Order, emit: Emit) -> Record:
     Args:
         order: the trial and where it may write.
         emit: is told about progress and evaluations.
+
+    Raises:
+        RunError: the disk is full.
     """
     trial = order.trial
     made_by = provenance.describe(order.code_digest)
@@ -56,11 +68,13 @@ def perform(order: Order, emit: Emit) -> Record:
         final = context.finish(policy)
         policy.save(order.scratch / "policy")
         _check_code(order)
-    except Diverged as problem:
+    except (Diverged, SimulationUnstable) as problem:
         status, error = "diverged", str(problem)
     except (MethodError, DemonstrationError) as problem:
         status, error = "failed", str(problem)
     except Exception as problem:
+        if isinstance(problem, OSError) and problem.errno in NO_SPACE:
+            raise cannot_write(order.scratch, problem) from None
         status, error = "failed", _explain(problem)
     made_by = made_by.model_copy(update=history(order.snapshots) | {"unsaved": context.unsaved() if context else ""})
     return Record.model_validate(
@@ -118,6 +132,8 @@ def main() -> None:
     with open(0, "rb", buffering=0, closefd=False) as orders:
         order = Order.model_validate_json(orders.readline())
     threading.Thread(target=_die_with_runner, daemon=True).start()
+    with suppress(OSError):  # only Linux has it
+        Path("/proc/self/oom_score_adj").write_text(PREFERRED_VICTIM)
     torch.set_num_threads(provenance.THREADS)
     with os.fdopen(channel, "wb") as events:
 
@@ -125,7 +141,10 @@ def main() -> None:
             events.write(event.model_dump_json().encode() + b"\n")
             events.flush()
 
-        events.write(perform(order, emit).to_bytes())
+        try:
+            events.write(perform(order, emit).to_bytes())
+        except RunError as problem:
+            emit(Halt(reason=str(problem)))
 
 
 if __name__ == "__main__":

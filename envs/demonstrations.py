@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
@@ -16,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from envs import TASKS
+from envs.arrays import ArrayFileError, read_arrays
 
 _FORMAT = 1
+_LARGEST_NUMBER = 1e9  # no physical quantity in units people use is beyond it, and its square is still a float32
+_LONGEST_NAME = 200
 _DTYPES = {"observations": "<f4", "actions": "<f4", "episode": "<i4", "time_step": "<i4", "terminal": "|b1"}
 
 
@@ -39,7 +41,7 @@ class Demonstrations:
     task:         Gymnasium id
     origin:       how the data was made, in JSON's types
 
-    Raises DemonstrationError where shapes, types or order differ from this, or a number is not finite.
+    Raises DemonstrationError where shapes, types or order differ from this, or a number is not finite or absurd.
     """
 
     observations: np.ndarray
@@ -60,8 +62,21 @@ class Demonstrations:
                 f"{name} is {array.dtype}{list(array.shape)}: {np.dtype(_DTYPES[name])} with {rows} rows is needed",
             )
             _check(bool(np.isfinite(array).all()), f"{name} holds numbers that are not finite")
-        _check(rows > 0, "the data set is empty: at least one episode is needed")
-        _check(np.isfinite(self.dt) and self.dt > 0, f"dt is {self.dt}: a positive number of seconds is needed")
+            largest = np.abs(array).max(initial=0)
+            _check(largest <= _LARGEST_NUMBER, f"{name} reaches {largest:.3g}: SI units and radians are expected")
+        _check(self.observations.size > 0, "the data set is empty: at least one episode is needed")
+        _check(
+            isinstance(self.dt, int | float) and 0 < self.dt < math.inf,
+            f"dt is {self.dt!r}: a positive number of seconds is needed",
+        )
+        _check(
+            isinstance(self.task, str) and self.task.isprintable() and len(self.task) <= _LONGEST_NAME,
+            f"task is {str(self.task)[:40]!r}: a Gymnasium id is needed",
+        )
+        _check(
+            isinstance(self.origin, dict) and isinstance(self.origin.get("subsets", []), list),
+            "origin is no table that tells how the data was made",
+        )
         steps = np.diff(self.episode)
         ends = np.append(steps == 1, True)
         _check(
@@ -177,11 +192,10 @@ def save(demonstrations: Demonstrations, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str]) -> Demonstrations:
     """Reads and verifies a data set without executing anything in it. Raises DemonstrationError naming the file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes())
-            arrays = {name: file[name] for name in _DTYPES if name != "actions" or name in file}
-        _check(header["format"] == _FORMAT, f"it has format {header['format']}, this version reads {_FORMAT}")
-        fields = {"actions": None, **arrays}
+        arrays = read_arrays(path, {"header": "|u1", **_DTYPES})
+        header = json.loads(arrays.pop("header").tobytes())
+        _check(header["format"] == _FORMAT, f"it has format {header['format']!r:.40}, this version reads {_FORMAT}")
+        fields: dict[str, Any] = {"actions": None, **arrays}
         demonstrations = Demonstrations(dt=header["dt"], task=header["task"], origin=header["origin"], **fields)
         _check(
             demonstrations.digest == header["digest"],
@@ -189,18 +203,11 @@ def load(path: str | os.PathLike[str]) -> Demonstrations:
         )
     except FileNotFoundError as error:
         raise DemonstrationError(f"{path}: no such file") from error
-    except DemonstrationError as error:
+    except OSError as error:
+        raise DemonstrationError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ArrayFileError, DemonstrationError) as error:
         raise DemonstrationError(f"{path}: {error}") from error
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DemonstrationError(
             f"{path}: not a demonstration file, or a damaged one ({type(error).__name__})"
         ) from error

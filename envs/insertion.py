@@ -15,7 +15,7 @@ import numpy as np
 
 from envs import TASKS
 from envs.errors import ActionError, SimulationUnstable
-from envs.judge import TERMINAL, Judge
+from envs.judge import TERMINAL, Judge, observation_range
 from envs.kinematics import TOOL_DOWN, product, rotation_about, site_jacobian, site_positions, solve_posture
 from envs.parameters import JOINTS, InsertionParameters
 from envs.readings import Readings, read, view
@@ -33,6 +33,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     forces 7 (Nm), tip position 3 (m), socket orientation 4 (unit quaternion, w >= 0).
     Reward: 1 on success, else 0. An episode terminates on success and when the arm leaves its workspace, and is
     truncated at the time limit (section 4.1 of the paper).
+    `observation_range`: the lowest and the highest plausible observation, for checking data of others.
     `info`, on every reset and step: `is_success`, `end_reason` (one of END_REASONS), `time` (s), `depth` of the tip
     below the mouth (m).
     """
@@ -70,6 +71,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
 
         size = 2 * JOINTS + JOINTS * parameters.observe_forces + 7
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.observation_range = observation_range(parameters, self.model)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (JOINTS,), np.float32)
 
     def _new_simulation(self) -> None:

@@ -70,3 +70,17 @@ class Judge:
         arm = [readings.positions[:, :JOINTS], readings.velocities[:, :JOINTS], *forces]
         parts = [*arm, readings.sites[:, self.tip], readings.mocaps[:, self.tilt]]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+
+
+def observation_range(parameters: InsertionParameters, model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest plausible observation, each [O]: one outside has other units, or another order."""
+    p, around = parameters, np.array([[-1.0, 1.0]])
+    ranges = [
+        model.jnt_range[:JOINTS] + 0.1 * around,
+        np.repeat(20 * p.max_joint_velocity * around, JOINTS, axis=0),
+        1.1 * model.actuator_forcerange[: JOINTS * p.observe_forces],
+        np.transpose([p.workspace_low, p.workspace_high]) + 0.1 * around,
+        np.repeat(1.01 * around, 4, axis=0),
+    ]
+    low, high = np.concatenate(ranges).T
+    return low, high

@@ -6,18 +6,20 @@ with the statistics of the demonstrations. Means and sigmas are in the environme
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from envs.arrays import read_arrays, read_small
 from methods.interface import Diverged, FitContext, MethodError, Policy, Task
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 HIDDEN = (300, 200)
 SIGMA_BOUNDS = (0.01, 0.1)
+MOST_UNITS = 4096
+MOST_LAYERS = 8
 SMALLEST_SCALE = 1e-3
 """Smallest standard deviation an observation is divided by, in its own unit: constant entries stay finite."""
 
@@ -50,6 +54,18 @@ class PolicyShape:
     action_high: tuple[float, ...]
     hidden: tuple[int, ...] = HIDDEN
     sigma_bounds: tuple[float, float] = SIGMA_BOUNDS
+
+    def __post_init__(self) -> None:
+        """Raises MethodError for sizes and bounds that no policy has."""
+        sizes = (self.observation_size, *self.hidden, self.action_size)
+        if min(sizes) < 1 or max(sizes) > MOST_UNITS or len(sizes) > MOST_LAYERS:
+            raise MethodError(f"at most {MOST_LAYERS} layers of 1 to {MOST_UNITS} units are allowed, not {sizes}")
+        low, high, sigma = self.action_low, self.action_high, self.sigma_bounds
+        rising = all(a < b for a, b in [*zip(low, high, strict=False), sigma])  # false for NaN
+        if not (len(low) == len(high) == self.action_size and rising and sigma[0] > 0.0 and sigma[1] < math.inf):
+            raise MethodError(
+                f"actions from {low} to {high}, sigma in {sigma}: each low bound must be below its high one"
+            )
 
     @staticmethod
     def of(task: Task) -> PolicyShape:
@@ -146,21 +162,33 @@ class GaussianPolicy(Policy):
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "policy.json").write_text(json.dumps(asdict(self.network.shape), indent=1))
         arrays = {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
+        shape = asdict(self.network.shape)
+        (folder / "policy.json").write_text(json.dumps({"shape": shape, "sha256": _digest(shape, arrays)}, indent=1))
         np.savez(folder / "policy.npz", **arrays)  # type: ignore[arg-type]  # names are ours, never "file"
 
     @classmethod
     def load(cls, folder: Path) -> GaussianPolicy:
+        """See `Policy.load`; no more memory is taken than the largest allowed network needs."""
         try:
-            stored = json.loads((folder / "policy.json").read_text())
-            shape = TypeAdapter(PolicyShape).validate_python(stored)
+            stored = json.loads(read_small(folder / "policy.json"))
+            shape = TypeAdapter(PolicyShape).validate_python(stored["shape"])
             network = GaussianNetwork(shape, np.zeros((1, shape.observation_size)))
-            with np.load(folder / "policy.npz", allow_pickle=False) as arrays:
-                state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-            if not all(tensor.isfinite().all() for tensor in state.values()):
+            arrays = read_arrays(folder / "policy.npz", dict.fromkeys(network.state_dict(), "<f4"))
+            if _digest(stored["shape"], arrays) != stored["sha256"]:
+                raise ValueError("its content does not match its digest: it was damaged or changed")
+            if not all(np.isfinite(array).all() for array in arrays.values()):
                 raise ValueError("it holds numbers that are not finite")
-            network.load_state_dict(state)
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-            raise MethodError(f"{folder}: not a saved policy ({str(error).splitlines()[0][:160]})") from None
+            network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:  # RecursionError is a RuntimeError
+            raise MethodError(f"{folder}: not a saved policy ({' '.join(str(error).split())[:160]})") from None
         return cls(network)
+
+
+def _digest(shape: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 over a policy's shape and weights."""
+    content = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        content.update(f"{name}{array.shape}".encode())
+        content.update(np.ascontiguousarray(array, "<f4").tobytes())
+    return content.hexdigest()

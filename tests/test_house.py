@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("analysis", "benchmarks", "envs", "methods")
 MAY_IMPORT = {
     "envs": {"envs"},
-    "methods": {"methods", "envs.demonstrations"},
+    "methods": {"methods", "envs.demonstrations", "envs.arrays"},
     "benchmarks": {"benchmarks", "methods", "envs"},
     "benchmarks/run.py": {"benchmarks", "methods", "envs", "analysis"},
     "analysis": {"analysis", "benchmarks.records"},

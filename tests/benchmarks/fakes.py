@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
+import gymnasium
 import numpy as np
 
 from envs.demonstrations import Demonstrations
@@ -46,7 +49,7 @@ class Linear(Policy):
 class Settings:
     """`trouble` is what goes wrong, on the seed `unlucky`; `log` is a file that gets a line for each fit."""
 
-    trouble: Literal["", "raise", "refuse", "action", "loss", "kill", "kill once", "exit", "hang", "overspend"] = ""
+    trouble: str = ""
     unlucky: int = 0
     log: str = ""
     episodes: int = 3
@@ -84,7 +87,7 @@ class LeastSquares(Method):
         return policy
 
     def _misbehave(self, policy: Linear, context: FitContext, starts: int) -> None:
-        trouble: str = self.settings.trouble
+        trouble = self.settings.trouble
         if trouble == "raise":
             raise RuntimeError("something broke inside the method")
         if trouble == "refuse":
@@ -93,6 +96,13 @@ class LeastSquares(Method):
             policy.weights[:] = np.nan
         if trouble == "loss":
             context.report(7, loss=float("nan"))
+        if trouble in ("training action", "observation", "simulation"):
+            self._disturb(context.make_env(), trouble)
+        if trouble == "memory":
+            resource.setrlimit(resource.RLIMIT_AS, (2**35, 2**35))
+            np.ones(2**32)
+        if trouble == "disk":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if trouble == "exit":
             os._exit(3)
         if trouble == "kill" or (trouble == "kill once" and starts == 1):
@@ -106,6 +116,20 @@ class LeastSquares(Method):
             while True:
                 if any(environment.step(np.zeros(2))[2:4]):
                     environment.reset()
+
+    def _disturb(self, environment: gymnasium.Env[np.ndarray, np.ndarray], trouble: str) -> None:
+        """Something that is not finite, on its way into the environment, out of it, or in its physics."""
+        environment.reset()
+        assert environment.action_space.shape
+        action = np.zeros(environment.action_space.shape)
+        inside: Any = environment.unwrapped
+        if trouble == "training action":
+            action[0] = np.nan
+        elif trouble == "observation":
+            inside._state[0] = np.nan
+        else:
+            inside.data.qvel[0] = np.nan
+        environment.step(action)
 
 
 def _count_start(log: Path, seed: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import gymnasium
@@ -144,6 +145,38 @@ def test_long_series_are_thinned_evenly(tmp_path: Path, count: int) -> None:
     assert len(steps) > min(count, SERIES_LENGTH) // 2 - 1
     assert steps[0] == 0 and len(set(np.diff(steps))) == 1
     assert all(value == 2.0 * step for step, value in context.diagnostics().series["loss"])
+
+
+@pytest.mark.parametrize(
+    ("column", "factor", "said"),
+    [
+        (
+            0,
+            180 / np.pi,
+            r"observations\[\d\] of the demonstrations is .* is possible in PegInsertion-v0; are its units",
+        ),
+        (7, 180 / np.pi, r"observations\[\d+\] of the demonstrations is .* -10 to 10 is possible"),
+        (14, 1000.0, r"observations\[14\] .* 0\.3 to 0\.94 is possible"),
+        (17, 2.0, r"observations\[17\] .* -1\.01 to 1\.01 is possible"),
+    ],
+)
+def test_demonstrations_in_other_units_are_refused(column: int, factor: float, said: str) -> None:
+    """Degrees, degrees a second, millimetres, a quaternion that is none."""
+    peg = load_task("peg")
+    width = {0: 7, 7: 7, 14: 3, 17: 4}[column]
+    changed = peg.observations.copy()
+    changed[:, column : column + width] *= factor
+    with pytest.raises(MethodError, match=said):
+        describe_task("PegInsertion-v0", dataclasses.replace(peg, observations=changed))
+
+
+def test_actions_and_clock_in_other_units_are_refused() -> None:
+    peg = load_task("peg")
+    assert peg.actions is not None
+    with pytest.raises(MethodError, match=r"actions\[\d\] of the demonstrations .* -1 to 1 is possible"):
+        describe_task("PegInsertion-v0", dataclasses.replace(peg, actions=10 * peg.actions))
+    with pytest.raises(MethodError, match=r"a step of 0.1 s, but the demonstrations of 100 s"):
+        describe_task("PegInsertion-v0", dataclasses.replace(peg, dt=100.0))
 
 
 def test_tasks_that_do_not_fit_are_refused() -> None:

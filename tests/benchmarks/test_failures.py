@@ -21,6 +21,8 @@ TROUBLES = {
     "refuse": ("failed", "these demonstrations are too short; record longer ones"),
     "overspend": ("failed", "the budget of 1000 environment steps is spent"),
     "action": ("diverged", "actions are not finite"),
+    "training action": ("diverged", "an action in environment step 1 is not finite"),
+    "observation": ("diverged", "the observation after environment step 1 is not finite"),
     "loss": ("diverged", "loss is nan at gradient step 7"),
 }
 
@@ -43,6 +45,29 @@ def test_a_methods_error_is_recorded_and_the_others_go_on(bench: Bench, inline: 
     assert read_record(attempt.read_bytes(), "attempt") == bad
 
 
+def test_a_simulation_that_is_not_finite_is_recorded_and_the_others_go_on(bench: Bench, inline: None) -> None:
+    own = [argument for argument in bench.arguments if not argument.startswith(("--tasks", "--demonstrations="))]
+    outcome = bench._run([*own, "--tasks=peg", "--set=linear.trouble=simulation", "--set=linear.episodes=1"])
+    assert outcome.code == 1
+    bad, good = bench.records()
+    assert (bad.status, good.status) == ("diverged", "ok")
+    assert bad.error.startswith("PegInsertion-v0: the simulation became unstable 0.1 s into the episode")
+
+
+def test_more_memory_than_there_is_fails_that_trial_alone(bench: Bench) -> None:
+    assert bench.run("--set=linear.trouble=memory").code == 1
+    bad, good = bench.records()
+    assert (bad.status, good.status) == ("failed", "ok") and "Unable to allocate 32.0 GiB" in bad.error
+
+
+def test_a_disk_that_is_full_for_a_worker_stops_the_run(bench: Bench) -> None:
+    outcome = bench.run("--set=linear.trouble=disk", "--set=linear.unlucky=1", "--jobs=1", "--seeds=3")
+    assert outcome.code == 1
+    last = outcome.err.splitlines()[-1]
+    assert re.fullmatch(r"error: cannot write /.*: No space left on device \([\d,]+ MiB free\); .* are whole", last)
+    assert [(record.trial.seed, record.status) for record in bench.records()] == [(0, "ok")]
+
+
 def test_an_unexpected_error_shows_where_it_came_from(bench: Bench, inline: None) -> None:
     bench.run("--set=linear.trouble=raise", "--seeds=1")
     (record,) = bench.records()
@@ -59,7 +84,10 @@ def test_a_killed_worker_is_tried_again(bench: Bench) -> None:
     assert first.status == "failed" and "SIGKILL" in first.error
 
 
-@pytest.mark.parametrize(("trouble", "said"), [("kill", "was killed by SIGKILL"), ("exit", "exit status 3")])
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [("kill", "was killed by SIGKILL (perhaps by the system, out of memory"), ("exit", "exit status 3")],
+)
 def test_a_worker_that_always_dies_is_tried_three_times(bench: Bench, trouble: str, said: str) -> None:
     outcome = bench.run(f"--set=linear.trouble={trouble}", f"--set=linear.log={bench.log}", "--seeds=1")
     assert outcome.code == 1

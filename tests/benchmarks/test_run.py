@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import provenance
 from benchmarks.records import Record, read_plan
+from envs.demonstrations import load_task, save
 from tests.benchmarks import fakes
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.fakes import METHOD
@@ -148,6 +151,15 @@ def test_a_task_of_ones_own_needs_demonstrations(bench: Bench) -> None:
     own = [argument for argument in bench.arguments if not argument.startswith("--demonstrations")]
     outcome = bench._run(own)
     assert outcome.code == 2 and "--demonstrations FILE.npz" in outcome.err
+
+
+def test_demonstrations_in_other_units_are_refused_before_anything_runs(bench: Bench) -> None:
+    path = bench.folder / "large.npz"
+    peg = load_task("peg").subset(episodes=4)
+    save(dataclasses.replace(peg, observations=peg.observations * np.float32(1000.0)), path)
+    outcome = bench.run("--tasks=peg", f"--demonstrations={path}")
+    assert outcome.code == 2 and not bench.results.exists()
+    assert f"error: {path}: observations[" in outcome.err and "are its units right" in outcome.err
 
 
 def test_an_unwritable_folder_is_refused(bench: Bench) -> None:

@@ -212,7 +212,7 @@ def test_truncated_files_are_refused(tmp_path, size):
     path = tmp_path / "short.npz"
     save(make(), path)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DemonstrationError, match=r"short\.npz: not a demonstration file, or a damaged one"):
+    with pytest.raises(DemonstrationError, match=r"short\.npz: it is damaged"):
         load(path)
 
 
