@@ -179,7 +179,7 @@ def test_the_models_train_alone_before_the_first_policy_update(tmp_path: Path) -
         settings = replace(SMALL, burn_in=burn_in, model_updates=5, warm_start=0, initial_episodes=5)
         context = tiny_context(tmp_path, 40, 2000)
         Gpril(settings).fit(demonstrate(2, 0), context)
-        steps.append(context.checkpoints[0][1])
+        steps.append(context.checkpoints[-1][1])
     assert steps == [40 + 2 * 5, 40 + 2 * (5 + 30)]
 
 
