@@ -153,8 +153,6 @@ class PredecessorModels:
     def likelihoods(self, triples: Triples) -> Likelihoods:
         """How well both models explain `triples`, and what B^a knows beyond the policy."""
         log_states, log_actions = self.log_probs(triples)
-        scale = self.tensor(triples.sigmas) if self.settings.residual_actions else self.units.action_scale
-        log_actions = log_actions - scale.log().sum(-1)
         behaviour = gaussian_log_prob(
             self.tensor(triples.actions), self.tensor(triples.means), self.tensor(triples.sigmas)
         )
@@ -166,12 +164,13 @@ class PredecessorModels:
 
     @torch.no_grad()
     def log_probs(self, triples: Triples) -> tuple[Tensor, Tensor]:
-        """log B^s and log B^a of each triple, [n] each, in model space: what training raises."""
+        """log B^s in model space and log B^a in the environment's units, of each triple, [n] each."""
         log_states, log_actions = (
             flow.log_prob(modelled, context=context)
             for flow, (modelled, context) in zip((self.states, self.actions), self._cases(triples), strict=True)
         )
-        return log_states, log_actions
+        scale = self.tensor(triples.sigmas) if self.settings.residual_actions else self.units.action_scale
+        return log_states, log_actions - scale.log().sum(-1)
 
     def controlled(self, triples: Triples) -> Triples:
         """Triples as the models see them: with permuted targets where `control` is the placebo."""

@@ -14,7 +14,7 @@ from methods.bc import BehaviouralCloning
 from methods.bc import Settings as BcSettings
 from methods.gpril.algorithm import Gpril, roll_out
 from methods.gpril.predecessor import PredecessorModels
-from methods.gpril.replay import Episode, Replay
+from methods.gpril.replay import Episode, Replay, Triples
 from methods.gpril.settings import Settings
 from methods.interface import MethodError, SeedStreams
 from methods.policy import GaussianNetwork, PolicyShape, new_network
@@ -144,6 +144,37 @@ def test_information_of_a_model_of_the_policy_itself_is_zero() -> None:
     built, replay = models(residual_actions=True)
     found = built.likelihoods(replay.sample(1000, 0.8, True, np.random.default_rng(0)))
     assert found.information == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("changes", [{"residual_actions": True}, {}, {"scale_actions": False}])
+def test_density_of_actions_integrates_to_one_in_the_environments_units(changes: dict[str, bool]) -> None:
+    """Whatever the flow models the action in; the residual's units differ from step to step."""
+    built, replay = models(**changes)
+    rng = np.random.default_rng(0)
+    for _ in range(100):  # away from the identity
+        built.update(replay.sample(256, 0.8, True, rng))
+    axis = np.linspace(-2.0, 2.0, 401)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2).astype(np.float32)
+    for row in range(3):
+        triples = replay.sample(1, 0.8, True, rng)
+        sigmas = np.array([[0.05, 0.2]], np.float32) * (1 + row)
+        fixed = replace(triples, sigmas=sigmas)
+        spread = {name: np.repeat(part, len(grid), axis=0) for name, part in vars(fixed).items()}
+        _, log_actions = built.log_probs(Triples(**{**spread, "actions": grid}))
+        assert float(log_actions.exp().sum()) * (axis[1] - axis[0]) ** 2 == pytest.approx(1.0, abs=0.01)
+
+
+def test_residual_actions_move_with_the_policy() -> None:
+    """As long as B^a has learnt nothing its samples are the policy's, also after the policy has changed."""
+    built, replay = models(residual_actions=True, exploration=0.12)
+    built.policy.set_sigma(0.05)
+    with torch.no_grad():
+        built.policy.mean.bias.copy_(torch.tensor([0.4, -0.3]))
+    states, actions = built.sample(replay.sample(4000, 0.8, True, np.random.default_rng(0)).targets, *replay.range())
+    deviation = actions - built.policy(states)[0].detach()
+    torch.testing.assert_close(deviation.mean(0), torch.zeros(2), atol=0.01, rtol=0.0)
+    torch.testing.assert_close(deviation.std(0), torch.full((2,), 0.13), rtol=0.05, atol=0.0)
+    assert float((actions.mean(0) - torch.tensor([0.4, -0.3])).abs().max()) < 0.1
 
 
 @pytest.mark.parametrize("decay", [False, True])
