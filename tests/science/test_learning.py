@@ -28,5 +28,5 @@ def test_states_are_enough(only: dict[str, bool], tmp_path: Path) -> None:
     untrained, gpril, shuffled = learnt(ALONE, 1), learnt(ALONE), learnt(replace(ALONE, control="shuffled"))
     print(f"{only}: untrained {untrained:.2f}, GPRIL {gpril:.2f}, shuffled targets {shuffled:.2f}")
     assert untrained < 0.1
-    assert gpril > 0.7
+    assert gpril > 0.5
     assert shuffled < gpril - 0.4
