@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from io import BytesIO
+from typing import Literal
 
 import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from analysis.load import Results
 from analysis.plots import PLOTS, Line, Style
@@ -14,10 +17,12 @@ from analysis.series import Series
 from analysis.tables import PIPELINE_CHECK
 
 DPI = 150
+VARYING = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}  # metadata that differ from run to run
 LOOK = {
     "figure.constrained_layout.use": True,
     "axes.titlesize": "medium",
     "pdf.fonttype": 42,  # letters stay letters
+    "svg.hashsalt": "gpril-benchmarks",  # names within the file are the same each time
     "text.parse_math": False,  # a label may hold a dollar sign
 }
 
@@ -57,14 +62,21 @@ def draw(series: Series, look: dict[str, Style], profile: str) -> dict[str, byte
         look: the style of each label.
         profile: of the run; the figures of "smoke" say that they mean nothing.
     """
-    files = {}
-    with rc_context(sns.axes_style("whitegrid") | sns.plotting_context("paper", font_scale=1.1) | LOOK):
+    with house_look():
         figure = PLOTS[series.kind](series, look)
         if profile == "smoke":
             figure.suptitle(PIPELINE_CHECK, color="firebrick", fontsize="large", fontweight="bold")
-        FigureCanvasAgg(figure)
-        for extension, unwanted in (("png", "Software"), ("pdf", "CreationDate")):
-            buffer = BytesIO()
-            figure.savefig(buffer, format=extension, dpi=DPI, metadata={unwanted: None})
-            files[f"{series.name}.{extension}"] = buffer.getvalue()
-    return files
+        return {f"{series.name}.{extension}": encode(figure, extension) for extension in ("png", "pdf")}
+
+
+def house_look() -> AbstractContextManager[None]:
+    """While this context lasts, Matplotlib draws and saves in the look of the house."""
+    return rc_context(sns.axes_style("whitegrid") | sns.plotting_context("paper", font_scale=1.1) | LOOK)
+
+
+def encode(figure: Figure, extension: Literal["png", "pdf", "svg"]) -> bytes:
+    """A figure's file, the same for the same figure."""
+    FigureCanvasAgg(figure)
+    buffer = BytesIO()
+    figure.savefig(buffer, format=extension, dpi=DPI, metadata={VARYING[extension]: None})
+    return buffer.getvalue()

@@ -80,11 +80,11 @@ def load(directory: Path) -> Results:
     Raises:
         ResultsError: the folder, its plan or every usable record is missing, or the plan is damaged.
     """
-    plan = _read_plan(directory)
+    plan = plan_of(directory)
     planned = {row.trial for row in plan.rows}
     notices: list[str] = []
     columns = _Columns()
-    for record in _read_records(directory, planned, notices):
+    for record in records_of(directory, planned, notices):
         columns.add(record)
     if not columns.trials:
         problems = "".join(f"\n{notice}" for notice in notices)
@@ -156,7 +156,8 @@ def _extend(columns: dict[str, list[Any]], **values: Iterable[Any]) -> None:
         columns[name].extend(more)
 
 
-def _read_plan(directory: Path) -> Plan:
+def plan_of(directory: Path) -> Plan:
+    """The plan of a results folder; raises ResultsError as `load` does."""
     if not directory.is_dir():
         raise ResultsError(f"{directory} is not a folder; name one that holds results, such as results/quick")
     path = directory / "plan.json"
@@ -169,7 +170,7 @@ def _read_plan(directory: Path) -> Plan:
         raise ResultsError(str(error)) from None
 
 
-def _read_records(directory: Path, planned: set[str], notices: list[str]) -> Iterator[Record]:
+def records_of(directory: Path, planned: set[str], notices: list[str]) -> Iterator[Record]:
     """Records of the plan, in the order of their names; what is wrong with the others is added to `notices`."""
     strangers = []
     for path in sorted((directory / "records").glob("*.json")):

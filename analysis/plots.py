@@ -194,10 +194,10 @@ def _scale(axes: Axes, x: np.ndarray) -> None:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if positive.max() < 1000 * positive.min() else (1,)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(_short))
+    axes.xaxis.set_major_formatter(FuncFormatter(short))
 
 
-def _short(number: float, _: object = None) -> str:
+def short(number: float, _: object = None) -> str:
     """20000 as 20k, 1500000 as 1.5M."""
     for unit, size in (("M", 1_000_000), ("k", 1_000)):
         if number >= size:
