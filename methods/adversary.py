@@ -14,7 +14,9 @@ import gymnasium
 import numpy as np
 import torch
 from imitation.algorithms.adversarial.gail import GAIL
+from imitation.data.rollout import TrajectoryAccumulator
 from imitation.rewards.reward_nets import RewardNet
+from imitation.rewards.reward_wrapper import RewardVecEnvWrapper
 from imitation.util.networks import build_mlp
 from sb3_contrib import TRPO
 from stable_baselines3.common.distributions import kl_divergence
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from envs.demonstrations import Demonstrations
-from methods.interface import MethodError
+from methods.interface import MethodError, State
 from methods.policy import GaussianNetwork
 from methods.sb3_policy import SharedPolicy
 
@@ -112,6 +114,38 @@ class RegularisedGail(GAIL):
         right = (logits > 0) == (labels > 0.5)
         demonstrated, generated = (float(part.float().mean()) for part in right.chunk(2))
         return {"loss": float(loss.detach()), "accuracy_demonstrations": demonstrated, "accuracy_policy": generated}
+
+    def get_state(self) -> State:
+        """What changes from iteration to iteration, between two of them; the libraries themselves keep none of it."""
+        trpo = cast(ThriftyTRPO, self.gen_algo)
+        return {
+            "policy": trpo.policy.state_dict(),
+            "critic_optimizer": trpo.policy.optimizer.state_dict(),
+            "discriminator": self._reward_net.state_dict(),
+            "discriminator_optimizer": self._disc_opt.state_dict(),
+            "observations": trpo._last_obs,
+            "episode_starts": trpo._last_episode_starts,
+            "environment_steps": trpo.num_timesteps,
+        }
+
+    def set_state(self, state: State) -> None:
+        """Go on from what `get_state` gave, with environments that stand where they stood then.
+
+        The roll-out and replay buffers are filled anew in each iteration, and so are not part of it.
+        """
+        trpo = cast(ThriftyTRPO, self.gen_algo)
+        trpo.policy.load_state_dict(state["policy"])
+        trpo.policy.optimizer.load_state_dict(state["critic_optimizer"])
+        self._reward_net.load_state_dict(state["discriminator"])
+        self._disc_opt.load_state_dict(state["discriminator_optimizer"])
+        trpo._last_obs, trpo._last_episode_starts = state["observations"], state["episode_starts"]
+        trpo.num_timesteps = state["environment_steps"]
+        # imitation's wrappers began with a reset; the trajectories they gather begin where the environments are now.
+        trajectories = TrajectoryAccumulator()
+        for row, observation in enumerate(state["observations"]):
+            trajectories.add_step({"obs": observation}, key=row)
+        self.venv_buffering._traj_accum = trajectories
+        cast(RewardVecEnvWrapper, self.venv_wrapped)._old_obs = state["observations"]
 
 
 def _gradient_penalty(judge: nn.Module, demonstrated: Tensor, generated: Tensor) -> Tensor:

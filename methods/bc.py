@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -18,7 +17,7 @@ from imitation.data.types import TransitionMapping
 from torch import Tensor
 
 from envs.demonstrations import Demonstrations
-from methods.interface import Diverged, FitContext, Method, MethodError
+from methods.interface import Diverged, FitContext, Method, MethodError, State
 from methods.policy import GaussianNetwork, GaussianPolicy, new_network
 from methods.registry import register
 from methods.sb3_policy import SharedPolicy, quiet_logger, spaces
@@ -88,6 +87,9 @@ class Pairs:
             return float(network.log_prob(self.observations, self.actions).mean())
 
 
+AfterUpdate = Callable[[int, Callable[[], State]], None]
+
+
 def clone(
     network: GaussianNetwork,
     pairs: Pairs,
@@ -99,7 +101,8 @@ def clone(
     rng: np.random.Generator,
     scratch: Path,
     decay: bool = False,
-    after_update: Callable[[int], None] = lambda _: None,
+    after_update: AfterUpdate = lambda *_: None,
+    resumed: State | None = None,
 ) -> None:
     """Train `network` in place by `imitation`'s BC.
 
@@ -116,7 +119,8 @@ def clone(
         rng: draws the batches.
         scratch: a folder for the library's logger, which writes nothing.
         decay: see `Settings`.
-        after_update: called with the number of updates done.
+        after_update: called with the number of updates done, and with what tells how far training is.
+        resumed: what that told, to go on from there.
     """
     if not updates:
         return
@@ -134,18 +138,30 @@ def clone(
         device=network.shift.device,
         custom_logger=quiet_logger(scratch),
     )
-    updates_done = count(1)
+    done = 0
+    if resumed is not None:
+        network.load_state_dict(resumed["network"])
+        trainer.optimizer.load_state_dict(resumed["optimizer"])
+        rng.bit_generator.state = resumed["batches"]
+        done = resumed["done"]
+
+    def state() -> State:
+        optimizer, batches = trainer.optimizer.state_dict(), rng.bit_generator.state
+        return {"network": network.state_dict(), "optimizer": optimizer, "batches": batches, "done": done}
 
     def after() -> None:
-        done = next(updates_done)
+        nonlocal done
+        done += 1
         if decay:
             for group in trainer.optimizer.param_groups:
                 group["lr"] = learning_rate * (1.0 - done / updates)
-        after_update(done)
+        after_update(done, state)
 
+    if done == updates:
+        return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Converting a tensor with requires_grad")  # imitation's own logging
-        trainer.train(n_batches=updates, on_batch_end=after, progress_bar=False)
+        trainer.train(n_batches=updates - done, on_batch_end=after, progress_bar=False)
 
 
 class _Batches(Iterable[TransitionMapping]):
@@ -173,24 +189,24 @@ class BehaviouralCloning(Method):
         pairs = Pairs.of(demonstrations, context.device)
         network = new_network(demonstrations, context)
         policy = GaussianPolicy(network)
-        updates = context.budget.policy_updates
-        spent = 0  # gradient steps of candidates
+        updates, chosen = context.budget.policy_updates, self.settings.l2
+        fresh: State = {"scores": [], "chosen": None if chosen == "auto" else [chosen, 0], "clone": None}
+        state = context.resume() or fresh
+        if state["chosen"] is None:
+            episode = demonstrations.episode[~demonstrations.terminal]
+            state["chosen"] = self._choose_l2(policy, pairs, episode, demonstrations, context, state)
+        l2, spent = state["chosen"]  # spent: gradient steps of candidates
 
-        def tell(update: int) -> None:
+        def tell(update: int, snapshot: Callable[[], State]) -> None:
             if update % CHECKPOINT_EVERY and update != updates:
                 return
             likelihood = pairs.log_likelihood(network)
             if not math.isfinite(likelihood):
                 raise Diverged(f"the likelihood of the demonstrations is {likelihood} after {update} updates")
             context.report(spent + update, log_likelihood=likelihood)
-            context.checkpoint(policy, update / updates, spent + update)
+            context.checkpoint(policy, update / updates, spent + update, lambda: state | {"clone": snapshot()})
 
-        l2 = self.settings.l2
-        if l2 == "auto":
-            episode = demonstrations.episode[~demonstrations.terminal]
-            l2, spent = self._choose_l2(policy, pairs, episode, demonstrations, context)
-            context.report(spent, chosen_l2=l2)
-        self._train(network, pairs, l2, context, tell)
+        self._train(network, pairs, l2, context, tell, state["clone"])
         return policy
 
     def _choose_l2(
@@ -200,28 +216,35 @@ class BehaviouralCloning(Method):
         episode: np.ndarray,
         demonstrations: Demonstrations,
         context: FitContext,
+        state: State,
     ) -> tuple[float, int]:
         """The best candidate on held-out episodes, and the gradient steps it took to know.
 
         Meanwhile the suite sees the `untrained` policy and no progress: candidates are no points of a learning curve.
+        `state` has the scores of candidates done, and how far the next one is; it is used up.
         """
         episodes = context.seeds.generator("held-out episodes").permutation(np.unique(episode))
-        if len(episodes) < 2:
-            return L2_WITHOUT_CHOICE, 0
+        scores: list[float] = state["scores"]
+        updates, grid = context.budget.policy_updates, self.settings.l2_grid if len(episodes) > 1 else ()
         size = min(max(1, round(self.settings.held_out * len(episodes))), len(episodes) - 1)
-        chosen = np.isin(episode, episodes[:size])
-        train, held_out = pairs.rows(~chosen), pairs.rows(chosen)
-        updates = context.budget.policy_updates
-        scores: dict[float, float] = {}
-        for l2 in self.settings.l2_grid:
+        held_out = np.isin(episode, episodes[:size])
+
+        def tell(update: int, snapshot: Callable[[], State]) -> None:
+            if update % CHECKPOINT_EVERY == 0 or update == updates:
+                steps = len(scores) * updates + update
+                context.checkpoint(untrained, 0.0, steps, lambda: state | {"clone": snapshot()})
+
+        for l2 in grid[len(scores) :]:
             network = new_network(demonstrations, context)
-            self._train(network, train, l2, context)
-            scores[l2] = held_out.log_likelihood(network)
-            if not math.isfinite(scores[l2]):
-                raise Diverged(f"the likelihood of held-out episodes is {scores[l2]} with l2 = {l2}")
-            context.report(len(scores) * updates, l2=l2, held_out_log_likelihood=scores[l2])
-            context.checkpoint(untrained, 0.0, len(scores) * updates)
-        return max(scores, key=lambda l2: scores[l2]), len(scores) * updates
+            self._train(network, pairs.rows(~held_out), l2, context, tell, state["clone"])
+            state["clone"] = None
+            scores.append(pairs.rows(held_out).log_likelihood(network))
+            if not math.isfinite(scores[-1]):
+                raise Diverged(f"the likelihood of held-out episodes is {scores[-1]} with l2 = {l2}")
+            context.report(len(scores) * updates, l2=l2, held_out_log_likelihood=scores[-1])
+        chosen = max(zip(scores, grid, strict=True), key=lambda pair: pair[0])[1] if grid else L2_WITHOUT_CHOICE
+        context.report(len(scores) * updates, chosen_l2=chosen)
+        return chosen, len(scores) * updates
 
     def _train(
         self,
@@ -229,7 +252,8 @@ class BehaviouralCloning(Method):
         pairs: Pairs,
         l2: float,
         context: FitContext,
-        after_update: Callable[[int], None] = lambda _: None,
+        after_update: AfterUpdate,
+        resumed: State | None,
     ) -> None:
         clone(
             network,
@@ -242,4 +266,5 @@ class BehaviouralCloning(Method):
             scratch=context.scratch,
             decay=self.settings.decay,
             after_update=after_update,
+            resumed=resumed,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -21,7 +22,7 @@ from methods.adversary import (
     ThriftyTRPO,
 )
 from methods.bc import CHECKPOINT_EVERY, Pairs, clone
-from methods.interface import Diverged, FitContext, Method, MethodError
+from methods.interface import Diverged, FitContext, Method, MethodError, State
 from methods.policy import GaussianPolicy, new_network
 from methods.registry import register
 from methods.sb3_policy import SharedPolicy, quiet_logger
@@ -138,57 +139,80 @@ class _Training:
         )
         self.network = new_network(demonstrations, context)
         self.policy = GaussianPolicy(self.network)
+        self.iterations = 0
         self.gradient_steps = 0
 
     def run(self) -> GaussianPolicy:
         s = self.settings
-        if s.warm_start:
-            self._warm_start()
-        if s.warm_start_sigma:
-            self.network.set_sigma(s.warm_start_sigma)
         venv = self.context.make_vector_env(s.processes)
         try:
             trpo = self._generator(venv)
             trainer = self._trainer(venv, trpo)
+            state = self.context.resume() or {"warm_start": None}
+            if "trainer" in state:
+                self._go_on(state, trainer)
+            else:
+                self._warm_start(state["warm_start"])
             iteration = s.processes * s.batch_size
             iterations = self.context.budget.environment_steps // iteration
             critic_steps = s.critic_passes * math.ceil(iteration / s.critic_batch)
-            for done in range(1, iterations + 1):
+            while self.iterations < iterations:
                 trainer.train_gen(iteration)
+                self.iterations += 1
                 self.gradient_steps += 1 + critic_steps
                 self._report(trainer, trpo)
-                if done % s.actor_steps == 0:
+                if self.iterations % s.actor_steps == 0:
                     for _ in range(s.discriminator_steps):
                         judged = trainer.train_disc()
                     self.gradient_steps += s.discriminator_steps
                     self.context.report(
                         self.gradient_steps, **{f"discriminator_{name}": value for name, value in judged.items()}
                     )
-                self.context.checkpoint(self.policy, done / iterations, self.gradient_steps)
+                progress = self.iterations / iterations
+                self.context.checkpoint(self.policy, progress, self.gradient_steps, lambda: self._state(trainer))
         finally:
             venv.close()
         return self.policy
 
-    def _warm_start(self) -> None:
+    def _state(self, trainer: RegularisedGail) -> State:
+        """All that changes during the iterations."""
+        return {
+            "trainer": trainer.get_state(),
+            "batches": self.batches.rng.bit_generator.state,
+            "iterations": self.iterations,
+            "gradient_steps": self.gradient_steps,
+        }
+
+    def _go_on(self, state: State, trainer: RegularisedGail) -> None:
+        trainer.set_state(state["trainer"])
+        self.batches.rng.bit_generator.state = state["batches"]
+        self.iterations, self.gradient_steps = state["iterations"], state["gradient_steps"]
+
+    def _warm_start(self, resumed: State | None) -> None:
+        """Cloning, as far as it has been `resumed`, and a sigma to explore with."""
         s = self.settings
 
-        def tell(update: int) -> None:
+        def tell(update: int, snapshot: Callable[[], State]) -> None:
             self.gradient_steps = update
             if update % CHECKPOINT_EVERY == 0:
-                self.context.checkpoint(self.policy, 0.0, update)
+                self.context.checkpoint(self.policy, 0.0, update, lambda: {"warm_start": snapshot()})
 
-        clone(
-            self.network,
-            Pairs.of(self.demonstrations, self.context.device),
-            min(s.warm_start, self.context.budget.policy_updates),
-            learning_rate=s.warm_start_learning_rate,
-            l2=s.warm_start_l2,
-            batch_size=WARM_START_BATCH,
-            rng=self.context.seeds.generator("demonstrated pairs"),
-            scratch=self.context.scratch,
-            decay=s.warm_start_decay,
-            after_update=tell,
-        )
+        if s.warm_start:
+            clone(
+                self.network,
+                Pairs.of(self.demonstrations, self.context.device),
+                min(s.warm_start, self.context.budget.policy_updates),
+                learning_rate=s.warm_start_learning_rate,
+                l2=s.warm_start_l2,
+                batch_size=WARM_START_BATCH,
+                rng=self.context.seeds.generator("demonstrated pairs"),
+                scratch=self.context.scratch,
+                decay=s.warm_start_decay,
+                after_update=tell,
+                resumed=resumed,
+            )
+        if s.warm_start_sigma:
+            self.network.set_sigma(s.warm_start_sigma)
 
     def _generator(self, venv: VecEnv) -> ThriftyTRPO:
         s = self.settings

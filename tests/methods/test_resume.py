@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from methods import registry
+from methods import bc, gail, registry
 from methods.check_task import CheckContext, Interrupted
 from methods.interface import Policy, make_settings
 from tests import tiny
@@ -26,6 +26,16 @@ GPRIL = {
     "held_out_every": 3,
     "replay_size": 250,
 }
+GAIL = {
+    "processes": 3,
+    "batch_size": 50,
+    "actor_steps": 2,
+    "discriminator_batch": 32,
+    "critic_batch": 64,
+    "discriminator_hidden": [8],
+    "critic_hidden": [8],
+}
+"""An iteration is shorter than an episode, so each of them ends in the middle of some."""
 TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpril": ("gpril", GPRIL),
     "gpril, every departure": (
@@ -48,6 +58,20 @@ TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
         GPRIL | {"flow": "nflows", "control": "self", "cross_episodes": False, "overlap": True},
     ),
     "gpril, cloning alone": ("gpril", {"beta_d": 0.0, "policy_updates": 6}),
+    "bc, L2 chosen": ("bc", {"l2_grid": [1e-3, 1e-1], "decay": True}),
+    "bc": ("bc", {"l2": 0.0}),
+    "gail": ("gail", GAIL),
+    "gail, every departure": (
+        "gail",
+        GAIL
+        | {
+            "warm_start": 12,
+            "warm_start_sigma": 0.05,
+            "gradient_penalty": 1.0,
+            "terminal": "absorbing",
+            "use_actions": False,
+        },
+    ),
 }
 
 
@@ -61,6 +85,13 @@ def train(
         return chosen(make_settings(chosen, values)).fit(DEMONSTRATIONS, context), context
     except Interrupted:
         return None, context
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cloning tells how far it is after every tenth update."""
+    monkeypatch.setattr(bc, "CHECKPOINT_EVERY", 10)
+    monkeypatch.setattr(gail, "CHECKPOINT_EVERY", 10)
 
 
 @pytest.mark.parametrize("name", TRAININGS)
