@@ -13,23 +13,15 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 
-from benchmarks.counting import Counted, Counter
+from benchmarks.counting import Counter
+from benchmarks.environments import CountedEnvironments
 from benchmarks.evaluate import Evaluator, checked_actions
 from benchmarks.messages import Emit, Progress
 from benchmarks.records import CurvePoint, Diagnostics, Rollout, Trial, Usage
 from benchmarks.snapshots import Snapshots
 from envs.demonstrations import Demonstrations
-from methods.interface import (
-    Budget,
-    Diverged,
-    FitContext,
-    MethodError,
-    Policy,
-    SeedStreams,
-    State,
-    Task,
-)
-from methods.snapshot import can_be_captured, capture, restore
+from methods.interface import Budget, Diverged, EnvGroup, FitContext, MethodError, Policy, SeedStreams, State, Task
+from methods.snapshot import capture, restore
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -116,7 +108,7 @@ class TrialContext(FitContext):
         self._emit = emit
         self._series: dict[str, _Series] = {}
         self._counter = Counter(self.budget.environment_steps)
-        self._environments: list[Counted] = []
+        self._environments = CountedEnvironments(self.task, self.seeds, self._counter)
         self._snapshots = snapshots
         self._offers_snapshots = False
         self._gradient_steps = 0
@@ -135,15 +127,13 @@ class TrialContext(FitContext):
         return self._counter.episodes
 
     def make_env(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
-        seed = self.seeds.integer(f"environment {len(self._environments) + 1}")
-        environment = Counted(gymnasium.make(self.task.id, disable_env_checker=True), self._counter, seed)
-        self._environments.append(environment)
-        return environment
+        return self._environments.single()
 
     def make_vector_env(self, count: int) -> VecEnv:
-        from stable_baselines3.common.vec_env import DummyVecEnv  # here, because it takes a second to import
+        return self._environments.vector(count)
 
-        return DummyVecEnv([self.make_env] * count)
+    def make_env_group(self, count: int) -> EnvGroup:
+        return self._environments.group(count)
 
     def report(self, step: int, **scalars: float) -> None:
         """See `FitContext`; raises Diverged where a scalar is not finite."""
@@ -188,7 +178,7 @@ class TrialContext(FitContext):
         self._gradient_steps, self._passed = state["gradient_steps"], state["passed"]
         self._evaluating, self._earlier_peak = state["evaluation_seconds"], state["peak_memory_mib"]
         self._started = perf_counter() - self._evaluating - state["training_seconds"]
-        return restore(state["training"], self._environments)
+        return restore(state["training"], self._environments.made)
 
     def unsaved(self) -> str:
         """Why no snapshot can be kept; empty where one can."""
@@ -196,7 +186,7 @@ class TrialContext(FitContext):
             return "snapshots are off"
         if not self._offers_snapshots:
             return "the method offers no snapshot"
-        if not all(can_be_captured(environment.env) for environment in self._environments):
+        if not self._environments.can_be_captured():
             return f"{self.task.id} has no get_state and set_state"
         return ""
 
@@ -207,7 +197,7 @@ class TrialContext(FitContext):
             "series": {name: vars(series) for name, series in self._series.items()},
             "curve": [point.model_dump() for point in self.curve],
             "passed": self._passed,
-            "training": capture(method, self._environments),
+            "training": capture(method, self._environments.made),
         }
 
     def finish(self, policy: Policy) -> dict[str, list[Rollout]]:

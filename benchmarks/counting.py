@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from methods.interface import BudgetExceeded, Diverged, State
+from methods.interface import BudgetExceeded, Diverged, EnvGroup, State
 from methods.snapshot import environment_state, set_environment_state
 
 
@@ -16,6 +17,20 @@ class Counter:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.steps, self.episodes = limit, 0, 0
+
+    def check(self, actions: np.ndarray, steps: int = 1) -> None:
+        """Raises BudgetExceeded where so many more steps are too many, Diverged where an action is not finite."""
+        if self.steps + steps > self.limit:
+            raise BudgetExceeded(f"the budget of {self.limit} environment steps is spent; ask for no more")
+        if not np.isfinite(actions).all():
+            raise Diverged(f"an action in environment step {self.steps + 1} is not finite")
+
+    def add(self, observations: np.ndarray, episodes: int, steps: int = 1) -> None:
+        """Count steps and the episodes that ended with them; raises Diverged where an observation is not finite."""
+        if not np.isfinite(observations).all():
+            raise Diverged(f"the observation after environment step {self.steps + 1} is not finite")
+        self.steps += steps
+        self.episodes += episodes
 
 
 class Counted(gymnasium.Wrapper):  # type: ignore[type-arg]
@@ -31,16 +46,9 @@ class Counted(gymnasium.Wrapper):  # type: ignore[type-arg]
         return self.env.reset(seed=chosen, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        counter = self._counter
-        if counter.steps >= counter.limit:
-            raise BudgetExceeded(f"the budget of {counter.limit} environment steps is spent; ask for no more")
-        if not np.isfinite(action).all():
-            raise Diverged(f"an action in environment step {counter.steps + 1} is not finite")
+        self._counter.check(action)
         result = self.env.step(action)
-        if not np.isfinite(result[0]).all():
-            raise Diverged(f"the observation after environment step {counter.steps + 1} is not finite")
-        counter.steps += 1
-        counter.episodes += bool(result[2] or result[3])
+        self._counter.add(result[0], bool(result[2] or result[3]))
         return result
 
     def get_state(self) -> State:
@@ -49,3 +57,24 @@ class Counted(gymnasium.Wrapper):  # type: ignore[type-arg]
     def set_state(self, state: State) -> None:
         self._seed = state["seed"]
         set_environment_state(self.env, state["environment"])
+
+
+class CountedGroup:
+    """A group of environments whose steps and episodes are counted."""
+
+    def __init__(self, group: EnvGroup, counter: Counter) -> None:
+        self._group, self._counter = group, counter
+
+    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> np.ndarray:
+        return self._group.reset(seeds, rows)
+
+    def step(self, actions: np.ndarray, rows: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+        self._counter.check(actions, len(rows))
+        observations, reasons = self._group.step(actions, rows)
+        if "unstable" in reasons:
+            raise Diverged(f"the simulation became unstable after environment step {self._counter.steps}")
+        self._counter.add(observations, sum(map(bool, reasons)), len(rows))
+        return observations, reasons
+
+    def close(self) -> None:
+        self._group.close()

@@ -29,8 +29,12 @@ RUNNER = (
     "benchmarks.context",
     "benchmarks.counting",
     "benchmarks.evaluate",
+    "benchmarks.environments",
     "benchmarks.snapshots",
+    "benchmarks.vectors",
+    "envs.sb3",
     "envs.vector",
+    "methods.groups",
     "methods.snapshot",
 )
 """The runner's modules that can change the outcome of a trial."""

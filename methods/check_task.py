@@ -12,7 +12,8 @@ from gymnasium.spaces import Box
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from envs.demonstrations import Demonstrations
-from methods.interface import Budget, BudgetExceeded, FitContext, Policy, SeedStreams, State, Task
+from methods.groups import SingleEnvs
+from methods.interface import Budget, BudgetExceeded, EnvGroup, FitContext, Policy, SeedStreams, State, Task
 from methods.snapshot import capture, pack, restore, unpack
 
 HORIZON = 40
@@ -158,6 +159,9 @@ class CheckContext(FitContext):
 
     def make_vector_env(self, count: int) -> VecEnv:
         return DummyVecEnv([self.make_env] * count)
+
+    def make_env_group(self, count: int) -> EnvGroup:
+        return SingleEnvs(self.make_env, count, self.task.horizon)
 
     def report(self, step: int, **scalars: float) -> None:
         self.reports.append((step, scalars))

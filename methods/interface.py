@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -128,6 +128,31 @@ class Policy(ABC):
         """Read what `save` wrote; raises MethodError naming the file where it is damaged."""
 
 
+class EnvGroup(Protocol):
+    """Environments side by side, each in an episode of its own; none starts anew by itself.
+
+    With it a policy acts in many episodes at once and all episodes are whole, which a `VecEnv` cannot promise.
+    """
+
+    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> np.ndarray:
+        """Start an episode in each of `rows`, with a seed each; returns first observations [k, O] float32."""
+
+    def step(self, actions: np.ndarray, rows: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+        """Take an action [k, A] in each of `rows`, whose episodes must be running.
+
+        Returns:
+            observations [k, O] float32, and how each episode ended with this step: "success", "workspace", "timeout",
+            another word of the task's own, or "" where it goes on.
+
+        Raises:
+            BudgetExceeded: these are more steps than are left.
+            Diverged: a simulation became unstable, or an action is not finite.
+        """
+
+    def close(self) -> None:
+        """Close the environments."""
+
+
 class FitContext(ABC):
     """What the suite gives to a method for one trial.
 
@@ -162,6 +187,10 @@ class FitContext(ABC):
     @abstractmethod
     def make_vector_env(self, count: int) -> VecEnv:
         """`count` counted environments behind stable-baselines3's `VecEnv` interface."""
+
+    @abstractmethod
+    def make_env_group(self, count: int) -> EnvGroup:
+        """`count` counted environments for whole episodes side by side."""
 
     @abstractmethod
     def report(self, step: int, **scalars: float) -> None:

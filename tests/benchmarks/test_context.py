@@ -13,6 +13,7 @@ from benchmarks.context import SERIES_LENGTH, TrialContext, describe_task
 from benchmarks.messages import Event, Progress
 from benchmarks.records import Evaluation
 from benchmarks.snapshots import Snapshots
+from benchmarks.vectors import CountedInsertions
 from envs.demonstrations import load_task
 from methods.interface import BudgetExceeded, Diverged, MethodError
 from tests import tiny
@@ -62,6 +63,29 @@ def test_steps_and_episodes_are_counted_over_all_environments(tmp_path: Path) ->
     assert (context.environment_steps, context.episodes) == (180, 3)
     usage = context.usage()
     assert (usage.environment_steps, usage.episodes) == (180, 3)
+
+
+def test_insertion_environments_are_stepped_together_and_counted(tmp_path: Path) -> None:
+    """With the seeds they would have one by one, so that a trial does not depend on how they are stepped."""
+    trial = examples.trial(3, environment_steps=81).model_copy(update={"task": "PegInsertion-v0"})
+
+    def context() -> TrialContext:
+        nothing = Snapshots(None, 0.0, trial, "", [].append)
+        return TrialContext(trial, load_task("PegInsertion-v0"), tmp_path, [].append, nothing)
+
+    together, alone = context(), context()
+    venv = together.make_vector_env(2)
+    assert isinstance(venv, CountedInsertions)
+    np.testing.assert_array_equal(venv.reset(), [alone.make_env().reset()[0] for _ in range(2)])
+    ended = 0
+    for step in range(40):
+        assert together.environment_steps == 2 * step
+        *_, dones, _ = venv.step(np.tile([1.0, 0, 0, 0, 0, 0, 0], (2, 1)))
+        ended += int(dones.sum())
+    assert (together.environment_steps, together.episodes) == (80, ended) and ended > 1
+    with pytest.raises(BudgetExceeded, match="81 environment steps"):
+        venv.step(np.zeros((2, 7)))
+    assert together.environment_steps == 80
 
 
 def test_the_budget_holds(tmp_path: Path) -> None:

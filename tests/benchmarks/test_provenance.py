@@ -9,7 +9,8 @@ import pytest
 from benchmarks import provenance
 from methods import registry
 
-RUNNER = {f"benchmarks/{name}.py" for name in ("worker", "context", "counting", "evaluate", "snapshots")}
+MODULES = ("context", "counting", "environments", "evaluate", "snapshots", "vectors", "worker")
+RUNNER = {f"benchmarks/{name}.py" for name in MODULES}
 
 
 def files(method: str, task: str) -> set[str]:
@@ -25,7 +26,7 @@ def test_a_trial_depends_on_its_method_its_task_and_what_they_import() -> None:
         "envs/clip.py",
         "envs/__init__.py",
     }
-    assert {"envs/insertion.py", "envs/demonstrations.py"} <= bc
+    assert {"envs/insertion.py", "envs/vector.py", "envs/sb3.py", "envs/demonstrations.py"} <= bc
     assert any(name.startswith("envs/assets/") and name.endswith(".xml") for name in bc)
 
 
