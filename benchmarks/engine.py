@@ -1,6 +1,7 @@
 """Runs trials to their records: claims each in the store, tries again what died, and tells a view what happens.
 
-Where trials are done is a workplace's matter: processes of this machine, as in `benchmarks.local`, or another.
+Where trials are done is a workplace's matter: processes of this machine (`benchmarks.local`) or of a cluster's nodes
+(`benchmarks.ray_engine`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from filelock import BaseFileLock
 
 from benchmarks import provenance
 from benchmarks.errors import RunError, WorkerDied
-from benchmarks.messages import NOTHING, Halt, Note, Order, read_event
+from benchmarks.messages import NOTHING, Halt, Note, Order, is_record, read_event
 from benchmarks.records import CurvePoint, Provenance, Record, Status, Trial, Usage, read_record
 from benchmarks.store import Store
 from methods import registry
@@ -175,7 +176,7 @@ class Engine:
 
     def _hear(self, trial: Trial, line: bytes, heard: _Heard) -> None:
         try:
-            if line.startswith(b'{"record":'):
+            if is_record(line):
                 heard.record = read_record(line, "the worker's result")
                 return
             event = read_event(line)

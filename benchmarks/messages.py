@@ -71,3 +71,8 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 def read_event(line: bytes) -> Event:
     """Parse an event's line, as `event.model_dump_json()` wrote it; raises ValueError."""
     return _EVENT.validate_json(line)
+
+
+def is_record(line: bytes) -> bool:
+    """Whether a line is a record, as `Record.to_bytes` wrote it, and no event."""
+    return line.startswith(b'{"record":')

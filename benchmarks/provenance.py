@@ -64,10 +64,9 @@ def source_files(method: type[Method], task: str) -> dict[str, str]:
     These are the runner's own modules, the shipped tasks' models, and whatever the modules of method and task import
     from `envs`, `methods` and their own top-level packages. Libraries are recorded by their versions instead.
     """
-    entry = find_task(task).entry_point
-    task_module = entry.split(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
-    packages = {"envs", "methods", method.__module__.split(".")[0], task_module.split(".")[0]}
-    found = {name: _file(name) for name in RUNNER} | _imported([method.__module__, task_module], packages)
+    task_module = _task_module(task)
+    found = {name: _file(name) for name in RUNNER}
+    found |= _imported([method.__module__, task_module], packages(method, task))
     contents = {_label(name, path): path.read_bytes() for name, path in found.items() if path is not None}
     if task_module.startswith("envs."):
         package = Path(str(envs.__file__)).parent
@@ -75,6 +74,16 @@ def source_files(method: type[Method], task: str) -> dict[str, str]:
             if path.is_file() and path.suffix != ".pyc":
                 contents[path.relative_to(package.parent).as_posix()] = path.read_bytes()
     return {label: hashlib.sha256(content).hexdigest() for label, content in sorted(contents.items())}
+
+
+def packages(method: type[Method], task: str) -> set[str]:
+    """Top-level packages whose source can change the outcome of a trial."""
+    return {"envs", "methods", method.__module__.split(".")[0], _task_module(task).split(".")[0]}
+
+
+def _task_module(task: str) -> str:
+    entry = find_task(task).entry_point
+    return entry.split(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
 
 
 def digest(files: Mapping[str, str]) -> str:

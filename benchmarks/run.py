@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from benchmarks import experiments, profiles
-from benchmarks.engine import Engine
+from benchmarks.engine import Engine, Workplace
 from benchmarks.errors import InputError, RunError
 from benchmarks.local import LocalWorkplace
 from benchmarks.overview import listing, show_plan
 from benchmarks.progress import Estimator, new_view
-from benchmarks.records import Plan
+from benchmarks.records import Plan, Trial
 from benchmarks.resume import Survey, doubts, refuse_drift, refuse_mixture, survey
 from benchmarks.store import Store
 from benchmarks.trials import Request, parse_changes, plan, short_task
@@ -51,17 +54,22 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--set", "changes", multiple=True, metavar="METHOD.SETTING=VALUE", help="Also budget.* and evaluation.*.")
 @click.option("--results", type=click.Path(path_type=Path), help="Where records go.  [default: results/PROFILE]")
 @click.option("--jobs", type=click.IntRange(min=1), help="Trials at once.  [default: one a core]")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--ray-address", envvar="RAY_ADDRESS", help="HOST:PORT or auto.  [default: a cluster of this machine]")
+@click.option("--cpus-per-trial", type=click.FloatRange(min=0, min_open=True), default=1, help="On Ray.  [default: 1]")
+@click.option("--gpus-per-trial", type=click.FloatRange(min=0), help="On Ray.  [default: 1 with --device cuda, else 0]")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Most seconds of a trial.  [default: any]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--retry-failed", is_flag=True, help="Repeat trials that failed, diverged or timed out.")
 @click.option("--accept-drift", is_flag=True, help="Keep records of other code; leave out those of other settings.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @click.option("--list", "show_list", is_flag=True, help="Show all methods, tasks, experiments and profiles.")
-def command(**options: Any) -> int:
+@click.pass_context
+def command(context: click.Context, **options: Any) -> int:
     if options["show_list"]:
         click.echo(listing())
         return 0
-    jobs = options["jobs"] or _cores()
+    _refuse_ray_options(context)
     request = _request(options)
     store = Store(options["results"] or Path("results") / request.profile.name)
     found = survey(store, plan(request), options["retry_failed"])
@@ -70,21 +78,22 @@ def command(**options: Any) -> int:
         refuse_drift(store, found)
     estimator = Estimator(request.profile, list(found.records.values()))
     if options["dry_run"]:
-        show_plan(found, estimator, jobs, Console(highlight=False))
+        show_plan(found, estimator, options["jobs"] or _cores(), Console(highlight=False))
         return 0
-    store.open()
-    try:
-        for problem in found.damaged.values():
-            click.echo(f"damaged, so it is done again: {problem}", err=True)
-        store.merge_plan(Plan(profile=request.profile.name, rows=[item.row for item in found.planned]), dropped)
-        _run(store, found, estimator, jobs, options["timeout"])
-    finally:
-        store.close()
+    with _workplace(options, found.to_do) as workplace:
+        store.open()
+        try:
+            for problem in found.damaged.values():
+                click.echo(f"damaged, so it is done again: {problem}", err=True)
+            store.merge_plan(Plan(profile=request.profile.name, rows=[item.row for item in found.planned]), dropped)
+            _run(store, found, estimator, workplace, options["timeout"])
+        finally:
+            store.close()
     return _report(store, found)
 
 
 def _request(options: dict[str, Any]) -> Request:
-    if options["device"] == "cuda":
+    if options["device"] == "cuda" and options["engine"] == "local":
         import torch
 
         if not torch.cuda.is_available():
@@ -102,7 +111,28 @@ def _request(options: dict[str, Any]) -> Request:
     )
 
 
-def _run(store: Store, found: Survey, estimator: Estimator, jobs: int, timeout: float | None) -> None:
+def _refuse_ray_options(context: click.Context) -> None:
+    """Nothing on the command line is silently ignored; RAY_ADDRESS may be set for other programs."""
+    for name in ("ray_address", "cpus_per_trial", "gpus_per_trial"):
+        if context.params["engine"] != "ray" and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise InputError(f"--{name.replace('_', '-')} means nothing to the local engine; add --engine ray")
+
+
+@contextmanager
+def _workplace(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Workplace]:
+    """Where trials are done. No cluster is asked for where there are none."""
+    if options["engine"] == "local" or not to_do:
+        yield LocalWorkplace(options["jobs"] or _cores())
+        return
+    from benchmarks import ray_engine  # here, because Ray is an extra
+
+    gpus = float(options["device"] == "cuda") if options["gpus_per_trial"] is None else options["gpus_per_trial"]
+    share = ray_engine.Share(options["cpus_per_trial"], gpus)
+    with ray_engine.connect(options["ray_address"] or ray_engine.LOCAL, share, options["jobs"], to_do) as workplace:
+        yield workplace
+
+
+def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace, timeout: float | None) -> None:
     for digest, files in found.files.items():
         store.save_code(digest, files)
     for doubt in doubts(found):
@@ -117,11 +147,12 @@ def _run(store: Store, found: Survey, estimator: Estimator, jobs: int, timeout: 
         f"{item.trial.demonstrations.episodes} demonstrations, seed {item.trial.seed}"
         for item in found.planned
     }
+    jobs = workplace.room()
     with new_view(names, longest_first, estimator, jobs) as view:
         if done:
             view.note(f"{done} of {len(found.trials)} trials are in {store.root} already")
         view.note(f"{len(longest_first)} trials to do with {jobs} jobs, {view.time_left()}")
-        Engine(store, view, LocalWorkplace(jobs), timeout).run(longest_first, found.codes, found.states)
+        Engine(store, view, workplace, timeout).run(longest_first, found.codes, found.states)
 
 
 def _cores() -> int:

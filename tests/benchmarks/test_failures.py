@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.records import read_record
 from tests.benchmarks.conftest import Bench
+from tests.benchmarks.processes import start, wait_for, workers_of
 
 TROUBLES = {
     "raise": ("failed", "RuntimeError: something broke inside the method"),
@@ -102,39 +99,6 @@ def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(bench: Bench) 
     (late,) = bench.records()
     assert late.status == "timed out" and "ended after 15 s" in late.error
     assert len(late.curve) == 1 and late.curve[0].progress == 0.5
-
-
-def start(bench: Bench, *more: str) -> subprocess.Popen[str]:
-    """The runner as from a terminal: a shell that starts the tests in the background has them ignore Ctrl-C."""
-    command = [sys.executable, "-m", "tests.benchmarks.without_report", *bench.arguments, *more]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it never happened"
-        time.sleep(0.05)
-
-
-def workers_of(bench: Bench) -> list[int]:
-    """Worker processes of this test, known by the variable BENCH that they inherited."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes()
-            environment = (process / "environ").read_bytes()
-        except OSError:
-            continue
-        if b"benchmarks.worker" in command and f"BENCH={bench.folder}\0".encode() in environment:
-            found.append(int(process.name))
-    return found
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

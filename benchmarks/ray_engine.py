@@ -1,0 +1,226 @@
+"""Trials on a Ray cluster (https://docs.ray.io): each is a task that does it in a process of its node.
+
+The runner stays the only one who writes results. It sends the source files to the nodes, where each trial checks their
+digest, and gets back lines and the final policy. Ray's own fault tolerance is off: the engine tries again, as it does
+for local processes, so that every attempt is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import provenance
+from benchmarks.errors import InputError, RunError, WorkerDied, cannot_write
+from benchmarks.messages import Order, is_record
+from benchmarks.records import Trial, read_record
+from benchmarks.relay import Folder, relay, write_folder
+from benchmarks.shipment import pack
+
+# Before Ray is imported: no report of its use to its makers, and no devices hidden from tasks that ask for none.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+try:
+    import ray
+    from ray.exceptions import (
+        NodeDiedError,
+        OutOfMemoryError,
+        RayError,
+        RayTaskError,
+        RuntimeEnvSetupError,
+        WorkerCrashedError,
+    )
+except ImportError:
+    raise InputError("--engine ray needs Ray; install it with: pip install -c constraints.txt -e '.[ray]'") from None
+
+LOCAL = "local"
+"""The address that starts a cluster of this machine alone, for as long as the run takes."""
+OBJECT_STORE = 80 * 2**20
+"""Bytes of shared memory of a cluster started here: lines and policies are small."""
+CONNECT_SECONDS = 10.0
+CANCEL_SECONDS = 10.0
+"""How long a cancelled trial may take to end and clean up before its process is killed."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a trial asks of its node: CPUs and GPUs, fractions allowed."""
+
+    cpus: float
+    gpus: float
+
+    def fits(self, resources: dict[str, float]) -> int:
+        """How many trials a node with these resources can do at once."""
+        asked = (("CPU", self.cpus), ("GPU", self.gpus))
+        return min(math.floor(resources.get(name, 0.0) / share + 1e-9) for name, share in asked if share)
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+
+
+class RayWorkplace:
+    """A cluster this process is connected to; see `benchmarks.engine.Workplace`."""
+
+    def __init__(self, share: Share, jobs: int | None) -> None:
+        """`jobs`: how many trials may be at work or wait for a node at once; None is as many as the nodes can do."""
+        self._share, self._jobs = share, jobs
+        # Spread, so that the nodes are used evenly: Ray would fill one before the next.
+        self._task: Any = ray.remote(relay).options(
+            num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, scheduling_strategy="SPREAD"
+        )
+
+    def capacity(self) -> int:
+        """How many trials the nodes that are alive now can do at once."""
+        return sum(self._share.fits(node["Resources"]) for node in ray.nodes() if node["Alive"])
+
+    def room(self) -> int:
+        return self._jobs or self.capacity()
+
+    async def work(self, order: Order) -> AsyncGenerator[bytes, None]:
+        items: ray.ObjectRefGenerator = self._task.remote(order)
+        try:
+            async for reference in items:
+                item = await reference
+                if isinstance(item, dict):
+                    _keep(item, order.scratch / "policy")
+                else:
+                    yield _as_from_here(item)
+        except RayTaskError as error:
+            raise _explain(error.cause) from None
+        except RuntimeEnvSetupError as error:
+            raise RunError(f"a node could not unpack the source files: {_first_line(error)}") from None
+        except RayError as error:
+            raise WorkerDied(f"{_cause(error)}, without a result") from None
+        finally:
+            await _end(items)
+
+
+@contextmanager
+def connect(address: str, share: Share, jobs: int | None, trials: Iterable[Trial]) -> Iterator[RayWorkplace]:
+    """Be connected to a cluster that has these trials' source files.
+
+    Args:
+        address: HOST:PORT of a cluster this machine belongs to, "auto" to look for it, or LOCAL.
+        share: what each trial asks for.
+        jobs: see `RayWorkplace`.
+        trials: what is to be done.
+
+    Raises:
+        InputError: there is no such cluster, or none of its nodes has what a trial asks for.
+    """
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):  # Ray prints what dies
+        elsewhere = pack(trials, Path(folder))
+        if elsewhere and address != LOCAL:
+            hint = "give a path below the current folder to have them sent"
+            click.echo(f"note: every node must have {', '.join(elsewhere)} at this place; {hint}", err=True)
+        try:
+            _join(address, share, jobs, folder)
+            place = RayWorkplace(share, jobs)
+            if not place.capacity():
+                raise InputError(f"no node of the cluster has {share}, which a trial asks for; it has {_nodes()}")
+            yield place
+        finally:
+            ray.shutdown()
+
+
+def _join(address: str, share: Share, jobs: int | None, folder: str) -> None:
+    options: dict[str, Any] = {"address": address}
+    if address == LOCAL:
+        os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")  # the system's own ends what takes too much
+        cpus = math.ceil(jobs * share.cpus) if jobs else None
+        options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    else:
+        _require_answer(address)
+    try:
+        ray.init(**options, runtime_env={"working_dir": folder}, log_to_driver=False, logging_level=logging.ERROR)
+    except (RuntimeError, ValueError, OSError, RayError) as error:
+        raise InputError(f"--ray-address {address}: {_first_line(error)}") from None
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself takes minutes to find that nobody is there."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()) or "://" in address:
+        raise InputError(
+            f"--ray-address {address!r} is neither HOST:PORT nor auto; "
+            "a machine outside the cluster joins it first: ray start --num-cpus=0 --address=HOST:PORT"
+        )
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--ray-address {address}: no cluster answers there ({error}); "
+            "start one with `ray start --head --port=6379`, or leave the option out to use this machine alone"
+        ) from None
+
+
+def _nodes() -> str:
+    """What the nodes have, in words."""
+    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return "; ".join(sorted(str(Share(have.get("CPU", 0.0), have.get("GPU", 0.0))) for have in alive)) or "none"
+
+
+async def _end(items: ray.ObjectRefGenerator) -> None:
+    """Cancel a task that is at work or waits for a node, and wait until it has ended."""
+    if items.is_finished():
+        return
+    ray.cancel(items)
+    try:
+        await asyncio.wait_for(asyncio.wrap_future(items.completed().future()), CANCEL_SECONDS)
+    except TimeoutError:
+        ray.cancel(items, force=True)
+    except RayError:
+        pass  # that it was cancelled
+
+
+def _keep(content: Folder, folder: Path) -> None:
+    try:
+        write_folder(content, folder)
+    except OSError as error:
+        raise cannot_write(Path(error.filename or folder), error) from None
+
+
+def _as_from_here(line: bytes) -> bytes:
+    """A record says which commit it was made from, which a node that was sent the files alone cannot know."""
+    if not is_record(line):
+        return line
+    record = read_record(line, "a worker's result")
+    made_by = record.provenance.model_copy(update={"commit": provenance.commit()})
+    return record.model_copy(update={"provenance": made_by}).to_bytes()
+
+
+def _explain(problem: Exception) -> Exception:
+    """What a failure of the relay means to this run."""
+    if isinstance(problem, WorkerDied):
+        return problem
+    if isinstance(problem, ImportError):
+        return RunError(f"a node cannot import the suite ({problem}); install the same libraries there as here")
+    return WorkerDied(f"its node failed without a result ({type(problem).__name__}: {_first_line(problem)})")
+
+
+def _cause(error: RayError) -> str:
+    """How Ray lost a task, in words."""
+    if isinstance(error, OutOfMemoryError):
+        return "the node ran out of memory and ended it"
+    if isinstance(error, WorkerCrashedError | NodeDiedError):
+        return "the process or its node died"
+    return f"the cluster lost it ({type(error).__name__})"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

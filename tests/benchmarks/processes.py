@@ -1,0 +1,45 @@
+"""The runner as a process of its own, and the workers it has."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.benchmarks.conftest import Bench
+
+
+def start(bench: Bench, *more: str) -> subprocess.Popen[str]:
+    """The runner as from a terminal: a shell that starts the tests in the background has them ignore Ctrl-C."""
+    command = [sys.executable, "-m", "tests.benchmarks.without_report", *bench.arguments, *more]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.05)
+
+
+def workers_of(bench: Bench) -> list[int]:
+    """Worker processes of this test, known by the variable BENCH that they inherited."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            environment = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"benchmarks.worker" in command and f"BENCH={bench.folder}\0".encode() in environment:
+            found.append(int(process.name))
+    return found

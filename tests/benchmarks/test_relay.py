@@ -1,0 +1,70 @@
+"""What a cluster's node is sent and does, without a cluster."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.messages import BEGUN, Order
+from benchmarks.records import Trial, read_record
+from benchmarks.relay import read_folder, relay, write_folder
+from benchmarks.shipment import pack
+from tests.benchmarks import examples
+from tests.benchmarks.conftest import Bench
+
+
+def test_a_relay_says_what_the_worker_says_and_sends_the_policy_before_the_record(bench: Bench, inline: None) -> None:
+    bench.run("--seeds=1")
+    (here,) = bench.records()
+    order = Order(trial=here.trial, code_digest=here.provenance.code_digest, scratch=Path("/nowhere"))
+    begun, *_, policy, line = relay(order)
+    assert begun == BEGUN and isinstance(policy, dict) and isinstance(line, bytes)
+    assert policy == read_folder(bench.results / "policies" / here.trial.id) and list(policy) == ["weights.json"]
+    assert read_record(line, "the relay's").final == here.final
+
+
+def test_a_folder_survives_the_journey(tmp_path: Path) -> None:
+    content = {"a.bin": b"\0\1", "below/b.txt": b"text"}
+    write_folder(content, tmp_path / "there")
+    assert read_folder(tmp_path / "there") == content
+    assert read_folder(tmp_path / "nowhere") == {}
+
+
+def test_what_is_not_installed_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our packages, the method's and the task's, and files below the current folder; others are named."""
+    here = tmp_path / "here"
+    (here / "mine").mkdir(parents=True)
+    (here / "mine" / "own.py").write_text("from tests.benchmarks.fakes import LeastSquares\n")
+    (here / "mine" / "demonstrations.npz").write_bytes(b"data")
+    monkeypatch.chdir(here)
+    plain = examples.trial()
+
+    def own(folder: str) -> Trial:
+        choice = plain.demonstrations.model_copy(update={"source": f"{folder}mine/demonstrations.npz"})
+        return plain.model_copy(update={"method": f"{folder}mine/own.py:LeastSquares", "demonstrations": choice})
+
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    assert pack([plain, own("")], packed) == []
+    sent = set(read_folder(packed))
+    assert {"benchmarks/worker.py", "benchmarks/profiles/quick.toml", "envs/data/peg.npz"} <= sent
+    assert {"methods/gpril/algorithm.py", "tests/tiny.py", "mine/own.py", "mine/demonstrations.npz"} <= sent
+    assert not any("__pycache__" in name or name.startswith("gymnasium") for name in sent)
+    assert pack([own(f"{here}/")], tmp_path / "far") == [f"{here}/mine/demonstrations.npz", f"{here}/mine/own.py"]
+
+
+def test_without_ray_its_engine_says_how_to_install_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "benchmarks.ray_engine", raising=False)
+    monkeypatch.delattr("benchmarks.ray_engine", raising=False)
+    outcome = bench.run("--engine=ray")
+    assert outcome.code == 2 and "--engine ray needs Ray; install it with: pip install" in outcome.err
+    assert not bench.results.exists()
+
+
+@pytest.mark.parametrize("option", ["--ray-address=auto", "--cpus-per-trial=2", "--gpus-per-trial=0.5"])
+def test_options_of_ray_are_refused_by_the_local_engine(bench: Bench, option: str) -> None:
+    outcome = bench.run(option)
+    assert outcome.code == 2 and "means nothing to the local engine; add --engine ray" in outcome.err
