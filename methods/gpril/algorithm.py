@@ -156,7 +156,8 @@ class _Training:
         for _ in range(episodes):
             if self.context.budget.environment_steps - self.context.environment_steps < horizon:
                 break
-            found.append(roll_out(env, network, self.action_rng, s.exploration, s.exploration_steps))
+            explores = s.exploration > 0.0 and self.action_rng.random() < s.exploration_share
+            found.append(roll_out(env, network, self.action_rng, s.exploration * explores, s.exploration_steps))
         return found
 
     def _keep(self, episodes: list[Episode]) -> None:

@@ -49,6 +49,7 @@ class Settings:
         clip_samples: keep sampled states within the range of the replay buffer.
         exploration: standard deviation, in the environment's units, of a bias added to the actions of roll-outs; 0 is
             off. Without demonstrated actions the policy by itself (sigma at most 0.1) hardly leaves its starts.
+        exploration_share: share of the roll-outs that explore; the others act as the policy does.
         exploration_steps: mean number of steps before that bias is drawn anew.
         residual_actions: B^a models the action in units of the policy that took it, (a - mean(s)) / sigma(s).
         policy_decay: let the policy's learning rate fall linearly to zero over its updates.
@@ -89,6 +90,7 @@ class Settings:
     compress: Annotated[float, Ge(0.0)] = 0.0
     clip_samples: bool = False
     exploration: Annotated[float, Ge(0.0)] = 0.0
+    exploration_share: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
     exploration_steps: Annotated[float, Ge(1.0)] = 10.0
     residual_actions: bool = False
     policy_decay: bool = False

@@ -12,6 +12,7 @@ import torch
 
 from methods.bc import BehaviouralCloning
 from methods.bc import Settings as BcSettings
+from methods.gpril import algorithm
 from methods.gpril.algorithm import Gpril, roll_out
 from methods.gpril.predecessor import PredecessorModels
 from methods.gpril.replay import Episode, Replay, Triples
@@ -245,6 +246,24 @@ def test_exploration_leans_for_a_while_and_is_recorded() -> None:
     assert np.concatenate(deviations[0.3]).std() == pytest.approx(spreads[0.3], rel=0.1)
     now, later = (np.concatenate([part[s] for part in deviations[0.3]]) for s in (np.s_[:-10], np.s_[10:]))
     assert np.mean(now * later) / np.mean(now**2) == pytest.approx(0.9**10, abs=0.15)
+
+
+def test_a_share_of_the_roll_outs_explores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def watched(*arguments: Any) -> Episode:
+        episode = roll_out(*arguments)
+        found.append(bool(episode.sigmas.min() > 0.3))
+        return episode
+
+    monkeypatch.setattr(algorithm, "roll_out", watched)
+    short = replace(SMALL, warm_start=0, burn_in=0, model_updates=1, initial_episodes=40)
+    for share, expected in ((1.0, {True}), (0.5, {True, False})):
+        found.clear()
+        settings = replace(short, exploration=0.3, exploration_share=share)
+        Gpril(settings).fit(demonstrate(2, 0), tiny_context(tmp_path, 1, 5000))
+        assert set(found) == expected
+        assert np.mean(found) == pytest.approx(share, abs=0.25)
 
 
 def test_the_actor_stops_at_the_budget(tmp_path: Path) -> None:
