@@ -18,6 +18,7 @@ from torch import Tensor
 
 from envs.demonstrations import Demonstrations
 from methods.gpril import stopping
+from methods.gpril.adam import Adam
 from methods.gpril.ascent import total_norm
 from methods.gpril.diagnostics import of_gradients, of_models
 from methods.gpril.predecessor import PredecessorModels
@@ -28,8 +29,9 @@ from methods.interface import Diverged, FitContext, Method, MethodError, State
 from methods.policy import GaussianNetwork, GaussianPolicy, new_network
 from methods.registry import register
 
-BATCHES_A_SAMPLE = 16
-"""Policy batches whose predecessors are drawn in one pass; the models rest meanwhile, so no distribution changes."""
+STEPS_AT_ONCE = 16
+"""Gradient steps whose batches are drawn in one pass, from the replay buffer or, for the policy, from the models. What
+they are drawn from rests meanwhile, so no distribution changes."""
 
 MEASURED_TRIPLES = 4096
 """Triples on which the models measure their units."""
@@ -69,17 +71,20 @@ class Gpril(Method):
                 f"a budget of {context.budget.environment_steps} environment steps is less than one episode "
                 f"({context.task.horizon}); raise it or set gpril.beta_d=0"
             )
-        return _Training(self.settings, demonstrations, context).run()
+        return Training(self.settings, demonstrations, context).run()
 
 
-class _Training:
+class Training:
     """One run of algorithm 1."""
 
     def __init__(self, settings: Settings, demonstrations: Demonstrations, context: FitContext) -> None:
         self.settings = settings
         self.context = context
         self.targets = demonstrations.observations
-        self.pairs = None if demonstrations.actions is None else demonstrations.pairs()
+        self.pairs: tuple[Tensor, Tensor] | None = None
+        if demonstrations.actions is not None:
+            observations, actions = (torch.from_numpy(part).to(context.device) for part in demonstrations.pairs())
+            self.pairs = observations, actions
         self.network = new_network(demonstrations, context)
         self.policy = GaussianPolicy(self.network)
         self.optimizer = self._new_optimizer()
@@ -124,7 +129,7 @@ class _Training:
                     if s.overlap and self.policy_steps + s.policy_updates < budget:
                         flight = actor.submit(self._collect, env, deepcopy(self.network), s.episodes_per_iteration)
                     self._train_models(s.model_updates)
-                    self._train_policy(min(s.policy_updates, budget - self.policy_steps))
+                    self.update_policy(min(s.policy_updates, budget - self.policy_steps))
                     self._watch()
                     if flight:  # ended before the suite is told, so that what it counts does not depend on timing
                         self._keep(flight.result())
@@ -168,62 +173,71 @@ class _Training:
 
     def _train_models(self, updates: int) -> None:
         s = self.settings
-
-        def draw() -> Triples:
-            return self._triples(self.replay, s.batch_size, self.replay_rng)
-
         if s.model_patience and len(self.held_out):
             held_out = self._triples(self.held_out, stopping.HELD_OUT_TRIPLES, self.stopping_rng)
-            self.kept_updates = stopping.train(self.models, draw, updates, held_out, s.model_patience)
-            return
-        for _ in range(updates):
-            self.models.update(draw())
+            self.kept_updates = stopping.train(self.models, self.update_models, updates, held_out, s.model_patience)
+        else:
+            self.update_models(updates)
+
+    def update_models(self, updates: int, learning: tuple[bool, bool] = (True, True)) -> None:
+        """So many gradient steps of B^s and B^a where they are learning."""
+        for steps in portions(updates):
+            triples = self._triples(self.replay, steps * self.settings.batch_size, self.replay_rng)
+            self.models.update(triples, learning)
 
     def _triples(self, replay: Replay, count: int, rng: np.random.Generator) -> Triples:
         return replay.sample(count, self.settings.gamma, self.settings.cross_episodes, rng)
 
-    def _train_policy(self, updates: int) -> None:
-        self.gradient_norms = []
+    def update_policy(self, updates: int) -> None:
+        """So many gradient steps of the policy on what the models say comes before demonstrated states."""
+        beta_d, beta_pi = self.settings.beta_d, self.settings.beta_pi
+        norms = []
         for states, actions in self._predecessors(updates):
-            loss = -self.settings.beta_d * self.network.log_prob(states, actions).mean()
-            if self.settings.beta_pi:
-                loss = loss - self.settings.beta_pi * self._log_prob_of_demonstrations()
-            self.gradient_norms.append(self._step(loss))
+            loss = -beta_d * self.network.log_prob(states, actions).mean()
+            if beta_pi:
+                loss = loss - beta_pi * self._log_prob_of_demonstrations()
+            norms.append(self._step(loss))
+        self.gradient_norms = torch.stack(norms).tolist()
 
     def _predecessors(self, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of states and actions that B^s and B^a expect before demonstrated states."""
         size, (low, high) = self.settings.batch_size, self.replay.range()
-        for first in range(0, batches, BATCHES_A_SAMPLE):
-            count = min(BATCHES_A_SAMPLE, batches - first)
+        for count in portions(batches):
             rows = self.target_rng.integers(len(self.targets), size=count * size)
             states, actions = self.models.sample(self.targets[rows], low, high)
             yield from zip(states.split(size), actions.split(size), strict=True)
 
     def _clone(self, updates: int) -> None:
         """Behavioural cloning, until there have been so many updates: algorithm 1 with beta_d = 0."""
+        every = self.settings.policy_updates
         while self.policy_steps < updates:
-            self._step(-self._log_prob_of_demonstrations())
-            if self.policy_steps % self.settings.policy_updates == 0:
+            self.update_clone(min(every - self.policy_steps % every, updates - self.policy_steps))
+            if self.policy_steps % every == 0:
                 self._tell()
+
+    def update_clone(self, updates: int) -> None:
+        """So many gradient steps of the policy on demonstrations alone."""
+        for _ in range(updates):
+            self._step(-self._log_prob_of_demonstrations())
 
     def _log_prob_of_demonstrations(self) -> Tensor:
         assert self.pairs is not None, "fit refuses demonstrations without actions"
-        observations, actions = self.pairs
-        rows = self.pair_rng.integers(len(observations), size=self.settings.batch_size)
-        return self.network.log_prob(self._tensor(observations[rows]), self._tensor(actions[rows])).mean()
+        rows = torch.from_numpy(self.pair_rng.integers(len(self.pairs[0]), size=self.settings.batch_size))
+        observations, actions = (part[rows.to(part.device)] for part in self.pairs)
+        return self.network.log_prob(observations, actions).mean()
 
-    def _step(self, loss: Tensor) -> float:
+    def _step(self, loss: Tensor) -> Tensor:
         """Descend, and tell the norm of the gradient."""
-        if self.settings.policy_decay:
-            left = 1.0 - self.policy_steps / self.context.budget.policy_updates
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.policy_learning_rate * left
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = total_norm(parameter.grad for parameter in self.network.parameters() if parameter.grad is not None)
-        self.optimizer.step()
+        gradients = torch.autograd.grad(loss, self.optimizer.parameters)
+        self.optimizer.learning_rate = self.learning_rate()
+        self.optimizer.step(gradients)
         self.policy_steps += 1
-        return float(norm)
+        return total_norm(gradients)
+
+    def learning_rate(self) -> float:
+        """The policy's, at its next step."""
+        left = 1.0 - self.policy_steps / self.context.budget.policy_updates if self.settings.policy_decay else 1.0
+        return self.settings.policy_learning_rate * left
 
     def _tell(self) -> None:
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
@@ -269,10 +283,11 @@ class _Training:
             found["kept_updates_states"], found["kept_updates_actions"] = map(float, self.kept_updates)
         self.context.report(step, **found, **norms)
 
-    def _new_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
-            self.network.parameters(), lr=self.settings.policy_learning_rate, weight_decay=self.settings.policy_l2
-        )
+    def _new_optimizer(self) -> Adam:
+        return Adam(self.network.parameters(), self.settings.policy_learning_rate, self.settings.policy_l2)
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.context.device)
+
+def portions(steps: int) -> Iterator[int]:
+    """Parts of at most STEPS_AT_ONCE that add up to `steps`."""
+    for first in range(0, steps, STEPS_AT_ONCE):
+        yield min(STEPS_AT_ONCE, steps - first)

@@ -68,7 +68,7 @@ def of_models(
     if len(held_out):
         unseen = held_out.sample(TRIPLES, s.gamma, s.cross_episodes, rng).states
         found["outside_share"] = outside_share(
-            *(models.encode(models.tensor(part)) for part in (sampled, real, unseen))
+            *(models.space.encode(models.tensor(part)) for part in (sampled, real, unseen))
         )
 
     with torch.no_grad():

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from methods.gpril.ascent import LikelihoodAscent, adam_step, gradient_of_stack
+from methods.gpril.adam import step_all
+from methods.gpril.ascent import LikelihoodAscent, gradient_of_stack
 from methods.gpril.made import MadeStack
 from methods.policy import GaussianNetwork
 
@@ -52,7 +53,8 @@ class PooledAscent:
         _, gradient = gradient_of_stack(self.stack, x, context)
         norms = torch.linalg.vector_norm(gradient, dim=(-2, -1))
         gradient /= (norms / self.ascents[0].clip).clamp_(min=1.0)[:, None, None]
-        adam_step([self.ascents[number] for number in moving], [[gradient[number]] for number in moving])
+        moved = [self.ascents[number].adam for number in moving]
+        step_all(moved, [gradient[number] for number in moving], moved[0].learning_rate)
         return norms
 
 

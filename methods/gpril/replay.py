@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 COLUMNS = ("_observations", "_actions", "_means", "_sigmas", "_ends", "_terminal")
+
+Array = TypeVar("Array", np.ndarray, Tensor)
+Columns = tuple[Array, Array, Array, Array]
 
 
 @dataclass(frozen=True)
@@ -33,19 +37,25 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Triples:
-    """A batch of steps and the states they led to.
+class Triples(Generic[Array]):
+    """A batch of steps and the states they led to: arrays, or tensors on a device.
 
     Attributes:
         states: [n, O]; actions: [n, A]; targets: [n, O], the states j + 1 steps later.
         means: [n, A] and sigmas: [n, A] of what took the actions, the policy and its exploration.
     """
 
-    states: np.ndarray
-    actions: np.ndarray
-    targets: np.ndarray
-    means: np.ndarray
-    sigmas: np.ndarray
+    states: Array
+    actions: Array
+    targets: Array
+    means: Array
+    sigmas: Array
+
+    def split(self, size: int) -> list[Triples[Array]]:
+        """Batches of `size` triples; the last may be smaller."""
+        columns = (self.states, self.actions, self.targets, self.means, self.sigmas)
+        starts = range(0, len(self.states), size)
+        return [Triples(*(column[start : start + size] for column in columns)) for start in starts]
 
 
 class Replay:
@@ -63,6 +73,11 @@ class Replay:
 
     def __len__(self) -> int:
         return min(self._written, self.size)
+
+    @property
+    def written(self) -> int:
+        """Rows written so far, those dropped included."""
+        return self._written
 
     def add(self, episode: Episode) -> None:
         """Append an episode, dropping the oldest rows where the buffer is full."""
@@ -96,7 +111,18 @@ class Replay:
         return rows.min(axis=0), rows.max(axis=0)
 
     def sample(self, count: int, gamma: float, cross_episodes: bool, rng: np.random.Generator) -> Triples:
-        """Draw triples.
+        """Draw triples; see `draw`."""
+        return take(self.columns, *self.draw(count, gamma, cross_episodes, rng))
+
+    @property
+    def columns(self) -> Columns:
+        """Observations, actions, means and sigmas of all slots, [size, ...] each; not copied."""
+        return self._observations, self._actions, self._means, self._sigmas
+
+    def draw(
+        self, count: int, gamma: float, cross_episodes: bool, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw the slots of steps and of the states they led to, [count] each.
 
         A terminal state is a target but never a source: no action was taken there. Triples whose target is not in the
         buffer yet are drawn again, and so are those that cross an episode's end unless `cross_episodes`.
@@ -120,10 +146,10 @@ class Replay:
             targets.append(target[good])
             missing -= len(good)
         source, target = (np.concatenate(parts) % self.size for parts in (sources, targets))
-        return Triples(
-            states=self._observations[source],
-            actions=self._actions[source],
-            targets=self._observations[target],
-            means=self._means[source],
-            sigmas=self._sigmas[source],
-        )
+        return source, target
+
+
+def take(columns: Columns, source: Array, target: Array) -> Triples[Array]:
+    """The triples whose steps and targets lie in these rows of a replay buffer's columns."""
+    observations, actions, means, sigmas = columns
+    return Triples(observations[source], actions[source], observations[target], means[source], sigmas[source])

@@ -17,7 +17,11 @@ HELD_OUT_TRIPLES = 512
 
 
 def train(
-    models: PredecessorModels, draw: Callable[[], Triples], updates: int, held_out: Triples, patience: int
+    models: PredecessorModels,
+    update: Callable[[int, tuple[bool, bool]], None],
+    updates: int,
+    held_out: Triples,
+    patience: int,
 ) -> tuple[int, int]:
     """Update each model until `patience` looks in a row have not found `held_out` likelier, then keep the best weights.
 
@@ -26,7 +30,7 @@ def train(
 
     Args:
         models: trained in place.
-        draw: draws the triples of an update.
+        update: does so many updates of those of both models that are learning.
         updates: most updates of each model.
         held_out: triples of roll-outs that are not trained on.
         patience: at least 1.
@@ -37,18 +41,17 @@ def train(
     held_out = models.controlled(held_out)
     watches = [_Watch(ascent, patience) for ascent in models.ascents]
 
-    def look(update: int) -> tuple[bool, bool]:
+    def look(done: int) -> tuple[bool, bool]:
         for watch, log_probs in zip(watches, models.log_probs(held_out), strict=True):
-            watch.look(float(log_probs.mean()), update)
+            watch.look(float(log_probs.mean()), done)
         states, actions = (watch.worse < patience for watch in watches)
         return states, actions
 
-    for update in range(updates):
-        if update % LOOK_EVERY == 0:
-            learning = look(update)
-            if not any(learning):
-                break
-        models.update(draw(), learning)
+    for done in range(0, updates, LOOK_EVERY):
+        learning = look(done)
+        if not any(learning):
+            break
+        update(min(LOOK_EVERY, updates - done), learning)
     else:
         look(updates)
     states, actions = (watch.restore() for watch in watches)

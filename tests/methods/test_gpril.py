@@ -13,11 +13,12 @@ import torch
 from methods.bc import BehaviouralCloning
 from methods.bc import Settings as BcSettings
 from methods.gpril import algorithm
-from methods.gpril.algorithm import Gpril, roll_out
+from methods.gpril.algorithm import Gpril
 from methods.gpril.predecessor import PredecessorModels
 from methods.gpril.replay import Episode, Replay, Triples
+from methods.gpril.rollout import roll_out
 from methods.gpril.settings import Settings
-from methods.interface import MethodError, SeedStreams
+from methods.interface import Diverged, MethodError, SeedStreams
 from methods.policy import GaussianNetwork, PolicyShape, new_network
 from tests.methods.worlds import TINY, success, tiny_context
 from tests.tiny import TinySlot, demonstrate
@@ -83,13 +84,13 @@ def models(seed: int = 0, **changes: Any) -> tuple[PredecessorModels, Replay]:
 def test_model_space_is_invertible(changes: dict[str, Any]) -> None:
     built, replay = models(**changes)
     states = torch.from_numpy(replay.sample(500, 0.8, True, np.random.default_rng(0)).states)
-    torch.testing.assert_close(built.decode(built.encode(states)), states, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(built.space.decode(built.space.encode(states)), states, rtol=1e-4, atol=1e-4)
 
 
 def test_compression_bounds_what_lies_far_out() -> None:
     built, _ = models(compress=2.0)
-    far = built.decode(torch.full((1, 3), 2.0)) + 1000.0 * built.policy.scale
-    assert float(built.encode(far).abs().max()) < 10.0
+    far = built.space.decode(torch.full((1, 3), 2.0)) + 1000.0 * built.policy.scale
+    assert float(built.space.encode(far).abs().max()) < 10.0
 
 
 def test_samples_keep_to_the_replay_buffer_and_the_action_bounds() -> None:
@@ -127,6 +128,25 @@ def test_gradient_clip_binds() -> None:
             (mean,) = ascent.state_dict()["means"]
             assert float(10.0 * mean.norm()) == pytest.approx(min(norm, clip), rel=1e-4)
     assert built.take_gradient_norms() == {"states": [], "actions": []}
+
+
+def test_several_batches_are_as_many_updates() -> None:
+    together, replay = models(batch_size=64)
+    apart, _ = models(batch_size=64)
+    triples = replay.sample(160, 0.8, True, np.random.default_rng(0))
+    together.update(triples)
+    for batch in triples.split(64):
+        apart.update(batch)
+    assert together.gradient_steps == apart.gradient_steps == 6
+    assert together.take_gradient_norms() == apart.take_gradient_norms()
+
+
+def test_a_gradient_that_is_not_finite_is_told() -> None:
+    built, replay = models()
+    triples = replay.sample(256, 0.8, True, np.random.default_rng(0))
+    triples.states[7, 1] = np.nan
+    with pytest.raises(Diverged, match="predecessor model"):
+        built.update(triples)
 
 
 def test_regularisation_shrinks_the_models() -> None:

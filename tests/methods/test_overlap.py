@@ -82,7 +82,7 @@ def test_the_outcome_does_not_depend_on_the_timing(tmp_path: Path, monkeypatch: 
 def test_training_and_roll_outs_go_on_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A roll-out of the thread waits for the models to be updated, and the policy for a roll-out to have begun."""
     updated, begun = threading.Event(), threading.Event()
-    update, roll_out, train_policy = PredecessorModels.update, algorithm.roll_out, algorithm._Training._train_policy
+    update, roll_out, train_policy = PredecessorModels.update, algorithm.roll_out, algorithm.Training.update_policy
 
     def telling(*arguments: Any) -> None:
         update(*arguments)
@@ -101,7 +101,7 @@ def test_training_and_roll_outs_go_on_beside_each_other(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(PredecessorModels, "update", telling)
     monkeypatch.setattr(algorithm, "roll_out", waiting)
-    monkeypatch.setattr(algorithm._Training, "_train_policy", patient)
+    monkeypatch.setattr(algorithm.Training, "update_policy", patient)
     outcome(tmp_path, replace(OVERLAP, episodes_per_iteration=1))
 
 

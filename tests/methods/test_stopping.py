@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,15 @@ def rows(batch: Triples, chosen: slice) -> Triples:
 def overfit(built: PredecessorModels, replay: Replay, patience: int = 3) -> tuple[int, int]:
     """Train on 20 triples alone, judge on others."""
     batch = triples(replay, 520, 1)
-    return train(built, lambda: rows(batch, np.s_[:20]), 300, rows(batch, np.s_[20:]), patience)
+    return train(built, updating(built, lambda: rows(batch, np.s_[:20])), 300, rows(batch, np.s_[20:]), patience)
+
+
+def updating(built: PredecessorModels, draw: Callable[[], Triples]) -> Callable[[int, tuple[bool, bool]], None]:
+    def update(steps: int, learning: tuple[bool, bool]) -> None:
+        for _ in range(steps):
+            built.update(draw(), learning)
+
+    return update
 
 
 def held_out(built: PredecessorModels, replay: Replay) -> np.ndarray:
@@ -71,7 +80,7 @@ def test_a_stopped_model_learns_on_in_the_next_iteration() -> None:
     built, replay = models(**HARD)
     overfit(built, replay)
     stuck, rng = held_out(built, replay), np.random.default_rng(9)
-    kept = train(built, lambda: replay.sample(256, 0.8, False, rng), 100, triples(replay, 500, 5), 3)
+    kept = train(built, updating(built, lambda: replay.sample(256, 0.8, False, rng)), 100, triples(replay, 500, 5), 3)
     assert min(kept) > 0
     assert (held_out(built, replay) > stuck).all()
 

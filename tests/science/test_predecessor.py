@@ -99,7 +99,7 @@ def test_trained_models_reach_the_exact_likelihood(displacement: bool) -> None:
     log_states, log_actions = (float(part.mean()) for part in Exact(gamma).densities(test))
     units = network.scale.log().sum()
     if displacement:
-        units = units + models.units.displacement_scale.log().sum()
+        units = units + models.space.units.displacement_scale.log().sum()
 
     before = models.likelihoods(test)
     for step in range(6000):
