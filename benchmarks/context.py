@@ -182,8 +182,8 @@ class TrialContext(FitContext):
 
     def unsaved(self) -> str:
         """Why no snapshot can be kept; empty where one can."""
-        if self._snapshots.folder is None:
-            return "snapshots are off"
+        if self._snapshots.off:
+            return self._snapshots.off
         if not self._offers_snapshots:
             return "the method offers no snapshot"
         if not self._environments.can_be_captured():

@@ -31,13 +31,19 @@ class Snapshots:
 
     def __init__(self, folder: Path | None, period: float, trial: Trial, code_digest: str, emit: Emit) -> None:
         """`folder`: of this trial alone, None for no snapshots; `period`: seconds between two of them."""
-        self.folder, self.period, self._emit = folder, period, emit
+        self.off = "snapshots are off" if folder is None else ""
+        if folder is not None and not folder.parent.is_dir():
+            self.off = "the results folder cannot be seen from where the trial was done"
+        self.folder = None if self.off else folder
+        self.period, self._emit = period, emit
         # Other libraries or another processor round differently, and the trial would not be the same.
         made_by = [trial.id, code_digest, provenance.versions(), provenance.machine()["processor"]]
         self._identity = hashlib.sha256(canonical(made_by)).hexdigest()
         self._last = perf_counter()
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        if self.folder is not None:
+            self.folder.mkdir(exist_ok=True)
+            for cut in self.folder.glob(".*.tmp"):  # what a killed process was writing
+                cut.unlink()
             self._log("began")
 
     def due(self) -> bool:
@@ -48,7 +54,7 @@ class Snapshots:
         """Replace the snapshot; where it cannot be written the former one stays, and a note says why."""
         assert self.folder is not None
         text, arrays = pack({"identity": self._identity, "state": state})
-        place, temporary = self.folder / STATE, self.folder / f".{STATE}.tmp"
+        place, temporary = self.folder / STATE, self.folder / f".{STATE}.{os.getpid()}.tmp"
         try:
             with temporary.open("wb") as file:
                 np.savez(file, json=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
