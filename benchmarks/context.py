@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from benchmarks.counting import Counter
 from benchmarks.environments import CountedEnvironments
 from benchmarks.evaluate import Evaluator, checked_actions
 from benchmarks.messages import Emit, Progress
+from benchmarks.meters import Stopwatch, peak_memory_mib
 from benchmarks.records import CurvePoint, Diagnostics, Rollout, Trial, Usage
 from benchmarks.snapshots import Snapshots
 from envs.demonstrations import Demonstrations
@@ -93,9 +93,22 @@ class TrialContext(FitContext):
     """
 
     def __init__(
-        self, trial: Trial, demonstrations: Demonstrations, scratch: Path, emit: Emit, snapshots: Snapshots
+        self,
+        trial: Trial,
+        demonstrations: Demonstrations,
+        scratch: Path,
+        emit: Emit,
+        snapshots: Snapshots,
+        clock: Stopwatch | None = None,
     ) -> None:
-        """`emit` tells the runner about progress and evaluations; `snapshots` keeps the state of the training."""
+        """Begin a trial.
+
+        Args:
+            trial, demonstrations, scratch: what to do, from what, and a folder for the method.
+            emit: tells the runner about progress and evaluations.
+            snapshots: keep the state of the training.
+            clock: of trials that train at once; by default the trial's own.
+        """
         self.task = describe_task(trial.task, demonstrations)
         self.budget = Budget(trial.budget.environment_steps, trial.budget.policy_updates)
         self.seeds = SeedStreams(trial.seed)
@@ -113,7 +126,8 @@ class TrialContext(FitContext):
         self._offers_snapshots = False
         self._gradient_steps = 0
         self._passed = 0
-        self._started = perf_counter()
+        self._clock = clock or Stopwatch()
+        self._started = self._clock.seconds
         self._evaluating = 0.0
         self._earlier_peak = 0.0
         self._last_event = -math.inf
@@ -160,9 +174,8 @@ class TrialContext(FitContext):
             self._emit(Progress(share=min(max(progress, 0.0), 1.0), usage=self.usage()))
         self._offers_snapshots |= snapshot is not None
         if snapshot is not None and self._snapshots.due() and not self.unsaved():
-            before = perf_counter()
-            self._snapshots.save(self._state(snapshot()))
-            self._started += perf_counter() - before  # the clock stands still meanwhile
+            with self._clock.stopped():
+                self._snapshots.save(self._state(snapshot()))
 
     def resume(self) -> State | None:
         state = self._snapshots.load()
@@ -177,7 +190,7 @@ class TrialContext(FitContext):
         self._counter.steps, self._counter.episodes = state["environment_steps"], state["episodes"]
         self._gradient_steps, self._passed = state["gradient_steps"], state["passed"]
         self._evaluating, self._earlier_peak = state["evaluation_seconds"], state["peak_memory_mib"]
-        self._started = perf_counter() - self._evaluating - state["training_seconds"]
+        self._started = self._clock.seconds - state["training_seconds"]
         return restore(state["training"], self._environments.made)
 
     def unsaved(self) -> str:
@@ -212,10 +225,11 @@ class TrialContext(FitContext):
         """Roll out with sampled and with mean actions, while the training clock stands still."""
         before = perf_counter()
         try:
-            return {
-                mode: self._evaluator.evaluate(policy, rollouts, first_seed, deterministic=mode == "mean")
-                for mode in ("sampled", "mean")
-            }
+            with self._clock.stopped():
+                return {
+                    mode: self._evaluator.evaluate(policy, rollouts, first_seed, deterministic=mode == "mean")
+                    for mode in ("sampled", "mean")
+                }
         finally:
             self._evaluating += perf_counter() - before
 
@@ -225,7 +239,7 @@ class TrialContext(FitContext):
             environment_steps=self.environment_steps,
             episodes=self.episodes,
             gradient_steps=self._gradient_steps,
-            training_seconds=perf_counter() - self._started - self._evaluating,
+            training_seconds=self._clock.seconds - self._started,
             evaluation_seconds=self._evaluating,
             peak_memory_mib=max(peak_memory_mib(), self._earlier_peak),
         )
@@ -273,16 +287,6 @@ class _Series:
         if len(self.points) > SERIES_LENGTH:
             self.points = self.points[::2]
             self.stride *= 2
-
-
-def peak_memory_mib() -> float:
-    """Largest resident memory of this process so far; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0.0
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _share(rollouts: list[Rollout]) -> float:

@@ -23,6 +23,7 @@ class Order(BaseModel):
     Attributes:
         trial: what to do.
         code_digest: of the source files when the run was planned.
+        together: it trains with others, by the method's `cohort`.
         scratch: an empty folder; the final policy is left in its sub-folder "policy".
         snapshots: a folder for snapshots of this trial, which may hold those of an earlier process; None for none.
         save_every: seconds between two snapshots.
@@ -32,6 +33,7 @@ class Order(BaseModel):
 
     trial: Trial
     code_digest: str
+    together: bool = False
     scratch: Path
     snapshots: Path | None = None
     save_every: float = 0.0

@@ -29,6 +29,7 @@ RUNNER = (
     "benchmarks.context",
     "benchmarks.counting",
     "benchmarks.evaluate",
+    "benchmarks.meters",
     "benchmarks.environments",
     "benchmarks.snapshots",
     "benchmarks.vectors",
@@ -38,6 +39,8 @@ RUNNER = (
     "methods.snapshot",
 )
 """The runner's modules that can change the outcome of a trial."""
+RUNNER_TOGETHER = ("benchmarks.cohort_worker",)
+"""And those that can change the outcome of trials that train together."""
 LISTS = ("methods.registry",)
 """Modules that only know where others are; what they import is no dependency."""
 LIBRARIES = ("numpy", "torch", "mujoco", "gymnasium", "stable-baselines3", "sb3-contrib", "imitation", "nflows")
@@ -58,15 +61,20 @@ def find_task(task: str) -> EnvSpec:
     return gymnasium.registry[name]
 
 
-def source_files(method: type[Method], task: str) -> dict[str, str]:
+def source_files(method: type[Method], task: str, together: bool = False) -> dict[str, str]:
     """Path and sha256 of every source file that a trial of this method on this task depends on.
 
     These are the runner's own modules, the shipped tasks' models, and whatever the modules of method and task import
-    from `envs`, `methods` and their own top-level packages. Libraries are recorded by their versions instead.
+    from `envs`, `methods` and their own top-level packages. Libraries are recorded by their versions instead. Trials
+    that train `together` depend on the files for that as well.
     """
     task_module = _task_module(task)
+    modules = [method.__module__, task_module]
     found = {name: _file(name) for name in RUNNER}
-    found |= _imported([method.__module__, task_module], packages(method, task))
+    if together:
+        modules.append(method.cohort.partition(":")[0])
+        found |= {name: _file(name) for name in RUNNER_TOGETHER}
+    found |= _imported(modules, packages(method, task))
     contents = {_label(name, path): path.read_bytes() for name, path in found.items() if path is not None}
     if task_module.startswith("envs."):
         package = Path(str(envs.__file__)).parent

@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,15 +20,16 @@ import numpy as np
 import torch
 
 from benchmarks import provenance
-from benchmarks.context import TrialContext, peak_memory_mib
+from benchmarks.context import TrialContext
 from benchmarks.errors import RunError, cannot_write
 from benchmarks.messages import NOTHING, Emit, Event, Halt, Order
+from benchmarks.meters import Stopwatch, peak_memory_mib
 from benchmarks.records import Record, Rollout, Trial
 from benchmarks.snapshots import Snapshots, history
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.errors import SimulationUnstable
 from methods import registry
-from methods.interface import Diverged, MethodError, Policy, SeedStreams, make_settings
+from methods.interface import Diverged, Method, MethodError, Policy, SeedStreams, make_settings
 
 TRACEBACK_LINES = 8
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -35,17 +37,26 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 PREFERRED_VICTIM = "500"
 """Of a system that runs out of memory: one trial, which is made again, rather than the runner."""
 
+Fit = Callable[[Method, Demonstrations, TrialContext], Policy]
+
 
 class CodeChanged(MethodError):
     """The source files are not those the run was planned with."""
 
 
-def perform(order: Order, emit: Emit) -> Record:
+def fit_alone(method: Method, demonstrations: Demonstrations, context: TrialContext) -> Policy:
+    """Train as the method itself does."""
+    return method.fit(demonstrations, context)
+
+
+def perform(order: Order, emit: Emit, fit: Fit = fit_alone, clock: Stopwatch | None = None) -> Record:
     """Do a trial. Whatever goes wrong in it becomes the status and error of its record.
 
     Args:
         order: the trial and where it may write.
         emit: is told about progress and evaluations.
+        fit: trains; another one than by default where several trials train at once.
+        clock: of these trials.
 
     Raises:
         RunError: the disk is full.
@@ -62,9 +73,9 @@ def perform(order: Order, emit: Emit) -> Record:
         demonstrations = _demonstrations(trial)
         settings = make_settings(method, trial.settings)
         snapshots = Snapshots(order.snapshots, order.save_every, trial, order.code_digest, emit)
-        context = TrialContext(trial, demonstrations, order.scratch / "method", emit, snapshots)
+        context = TrialContext(trial, demonstrations, order.scratch / "method", emit, snapshots, clock)
         context.scratch.mkdir()
-        policy: Policy = method(settings).fit(demonstrations, context)
+        policy = fit(method(settings), demonstrations, context)
         final = context.finish(policy)
         policy.save(order.scratch / "policy")
         _check_code(order)
@@ -93,7 +104,7 @@ def perform(order: Order, emit: Emit) -> Record:
 
 def _check_code(order: Order) -> None:
     method = registry.resolve(order.trial.method)
-    if provenance.digest(provenance.source_files(method, order.trial.task)) != order.code_digest:
+    if provenance.digest(provenance.source_files(method, order.trial.task, order.together)) != order.code_digest:
         raise CodeChanged("source files of this trial changed after the run was started; repeat it with --retry-failed")
 
 

@@ -55,6 +55,7 @@ class Gpril(Method):
         "burn_in": 5,
         "model_hidden": [16, 16],
     }
+    cohort: ClassVar[str] = "methods.gpril.cohort:GprilCohort"
 
     @classmethod
     def requires_actions(cls, settings: Any) -> bool:

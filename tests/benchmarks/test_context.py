@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.context import SERIES_LENGTH, TrialContext, describe_task
 from benchmarks.messages import Event, Progress
+from benchmarks.meters import Stopwatch
 from benchmarks.records import Evaluation
 from benchmarks.snapshots import Snapshots
 from benchmarks.vectors import CountedInsertions
@@ -131,7 +132,8 @@ def test_points_that_were_jumped_over_are_evaluated_once(tmp_path: Path) -> None
 
 def test_the_clock_stands_still_while_evaluating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("benchmarks.context.perf_counter", lambda: now[0])
+    for module in ("context", "meters"):
+        monkeypatch.setattr(f"benchmarks.{module}.perf_counter", lambda: now[0])
     context = new_context(tmp_path, points=2)
 
     class Slow(Still):
@@ -144,6 +146,19 @@ def test_the_clock_stands_still_while_evaluating(tmp_path: Path, monkeypatch: py
     usage = context.usage()
     assert usage.training_seconds == context.curve[0].training_seconds == 11.0, "ten, and one for the probe"
     assert usage.evaluation_seconds == 2 * 60.0, "a second for each step, sampled and mean"
+
+
+def test_what_trains_at_once_is_not_charged_for_the_evaluations_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("benchmarks.meters.perf_counter", lambda: now[0])
+    clock = Stopwatch()
+    now[0] = 5.0
+    with clock.stopped():
+        now[0] = 105.0
+    now[0] = 107.0
+    assert clock.seconds == 7.0
 
 
 def test_a_policy_or_a_loss_that_is_not_finite_is_found_at_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import provenance
 from methods import registry
 
-MODULES = ("context", "counting", "environments", "evaluate", "snapshots", "vectors", "worker")
+MODULES = ("context", "counting", "environments", "evaluate", "meters", "snapshots", "vectors", "worker")
 RUNNER = {f"benchmarks/{name}.py" for name in MODULES}
 
 
