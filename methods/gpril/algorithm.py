@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,9 +22,9 @@ from methods.gpril.ascent import total_norm
 from methods.gpril.diagnostics import of_gradients, of_models
 from methods.gpril.predecessor import PredecessorModels
 from methods.gpril.replay import Episode, Replay, Triples
-from methods.gpril.rollout import roll_out
+from methods.gpril.rollout import WIDTH, roll_outs
 from methods.gpril.settings import Settings
-from methods.interface import Diverged, FitContext, Method, MethodError, State
+from methods.interface import Diverged, EnvGroup, FitContext, Method, MethodError, State
 from methods.policy import GaussianNetwork, GaussianPolicy, new_network
 from methods.registry import register
 
@@ -36,7 +35,7 @@ they are drawn from rests meanwhile, so no distribution changes."""
 MEASURED_TRIPLES = 4096
 """Triples on which the models measure their units."""
 
-GENERATORS = ("pair_rng", "target_rng", "replay_rng", "stopping_rng", "action_rng")
+GENERATORS = ("pair_rng", "target_rng", "replay_rng", "stopping_rng", "reset_rng", "action_rng")
 COUNTS = ("collected", "burned_in", "iterations", "policy_steps")
 
 
@@ -102,6 +101,7 @@ class Training:
         self.target_rng = context.seeds.generator("demonstrated targets")
         self.replay_rng = context.seeds.generator("replay")
         self.stopping_rng = context.seeds.generator("early stopping")
+        self.reset_rng = context.seeds.generator("starts of episodes")
         self.action_rng = context.seeds.generator("exploration")
 
     def run(self) -> GaussianPolicy:
@@ -110,12 +110,12 @@ class Training:
             self._resume()
             self._clone(budget)
             return self.policy
-        env = self.context.make_env()
+        group = self.context.make_env_group(min(WIDTH, max(s.initial_episodes, s.episodes_per_iteration)))
         try:
             self._resume()
             self._clone(min(s.warm_start, budget))
             if not self.collected:
-                self._begin(env)
+                self._begin(group)
             while self.burned_in < s.burn_in:
                 rest = s.burn_in - self.burned_in
                 updates = rest if s.model_patience else min(max(s.model_updates, 1), rest)
@@ -125,10 +125,10 @@ class Training:
             with ThreadPoolExecutor(1, "actor") as actor:
                 while self.policy_steps < budget:
                     if self.iterations and not s.overlap:
-                        self._keep(self._collect(env, self.network, s.episodes_per_iteration))
+                        self._keep(self._collect(group, self.network, s.episodes_per_iteration))
                     flight = None
                     if s.overlap and self.policy_steps + s.policy_updates < budget:
-                        flight = actor.submit(self._collect, env, deepcopy(self.network), s.episodes_per_iteration)
+                        flight = actor.submit(self._collect, group, deepcopy(self.network), s.episodes_per_iteration)
                     self._train_models(s.model_updates)
                     self.update_policy(min(s.policy_updates, budget - self.policy_steps))
                     self._watch()
@@ -137,33 +137,33 @@ class Training:
                     self.iterations += 1
                     self._tell()
         finally:
-            env.close()
+            group.close()
         return self.policy
 
-    def _begin(self, env: gymnasium.Env[np.ndarray, np.ndarray]) -> None:
+    def _begin(self, group: EnvGroup) -> None:
         """The first roll-outs, and the units that the models measure on them."""
         s = self.settings
         if s.warm_start and s.reset_sigma:
             self.network.set_sigma(s.reset_sigma)
             self.optimizer = self._new_optimizer()
-        env.reset(seed=self.context.seeds.integer("environment"))
-        self._keep(self._collect(env, self.network, s.initial_episodes))
+        self._keep(self._collect(group, self.network, s.initial_episodes))
         rng = self.context.seeds.generator("units")
         self.models.measure(self.replay.sample(MEASURED_TRIPLES, s.gamma, s.cross_episodes, rng))
 
-    def _collect(
-        self, env: gymnasium.Env[np.ndarray, np.ndarray], network: GaussianNetwork, episodes: int
-    ) -> list[Episode]:
+    def _collect(self, group: EnvGroup, network: GaussianNetwork, episodes: int) -> list[Episode]:
         """Roll the stochastic policy out, as far as the budget of environment steps goes.
 
         Shares nothing that changes with the training, so it may run beside it.
         """
-        s, horizon, found = self.settings, self.context.task.horizon, []
-        for _ in range(episodes):
-            if self.context.budget.environment_steps - self.context.environment_steps < horizon:
+        s, budget, found = self.settings, self.context.budget.environment_steps, list[Episode]()
+        while len(found) < episodes:
+            affordable = (budget - self.context.environment_steps) // self.context.task.horizon
+            count = min(WIDTH, episodes - len(found), affordable)
+            if not count:
                 break
-            explores = s.exploration > 0.0 and self.action_rng.random() < s.exploration_share
-            found.append(roll_out(env, network, self.action_rng, s.exploration * explores, s.exploration_steps))
+            seeds = self.reset_rng.integers(2**31, size=count).tolist()
+            exploration = s.exploration * (self.action_rng.random(count) < s.exploration_share)
+            found += roll_outs(group, network, seeds, self.action_rng, exploration, s.exploration_steps)
         return found
 
     def _keep(self, episodes: list[Episode]) -> None:

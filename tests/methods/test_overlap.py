@@ -71,7 +71,7 @@ def delayed(function: Any, seconds: float) -> Any:
 def test_the_outcome_does_not_depend_on_the_timing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = outcome(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(algorithm, "roll_out", delayed(algorithm.roll_out, 0.05))
+        patch.setattr(algorithm, "roll_outs", delayed(algorithm.roll_outs, 0.05))
         slow_actor = outcome(tmp_path)
     monkeypatch.setattr(PredecessorModels, "update", delayed(PredecessorModels.update, 0.02))
     slow_training = outcome(tmp_path)
@@ -82,7 +82,7 @@ def test_the_outcome_does_not_depend_on_the_timing(tmp_path: Path, monkeypatch: 
 def test_training_and_roll_outs_go_on_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A roll-out of the thread waits for the models to be updated, and the policy for a roll-out to have begun."""
     updated, begun = threading.Event(), threading.Event()
-    update, roll_out, train_policy = PredecessorModels.update, algorithm.roll_out, algorithm.Training.update_policy
+    update, roll_outs, train_policy = PredecessorModels.update, algorithm.roll_outs, algorithm.Training.update_policy
 
     def telling(*arguments: Any) -> None:
         update(*arguments)
@@ -93,14 +93,14 @@ def test_training_and_roll_outs_go_on_beside_each_other(tmp_path: Path, monkeypa
             begun.set()
             assert updated.wait(60.0), "the models rest while roll-outs are collected"
             updated.clear()
-        return roll_out(*arguments)
+        return roll_outs(*arguments)
 
     def patient(*arguments: Any) -> None:
         assert begun.wait(60.0), "no roll-out is collected while the iteration trains"
         train_policy(*arguments)
 
     monkeypatch.setattr(PredecessorModels, "update", telling)
-    monkeypatch.setattr(algorithm, "roll_out", waiting)
+    monkeypatch.setattr(algorithm, "roll_outs", waiting)
     monkeypatch.setattr(algorithm.Training, "update_policy", patient)
     outcome(tmp_path, replace(OVERLAP, episodes_per_iteration=1))
 
@@ -108,13 +108,13 @@ def test_training_and_roll_outs_go_on_beside_each_other(tmp_path: Path, monkeypa
 def test_roll_outs_are_those_of_the_policy_at_the_start_of_the_iteration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roll_out, acting = algorithm.roll_out, []
+    roll_outs, acting = algorithm.roll_outs, []
 
-    def noting(env: Any, network: Any, *more: Any) -> Any:
-        acting.append(fingerprint(network))
-        return roll_out(env, network, *more)
+    def noting(group: Any, network: Any, seeds: Any, *more: Any) -> Any:
+        acting.extend([fingerprint(network)] * len(seeds))
+        return roll_outs(group, network, seeds, *more)
 
-    monkeypatch.setattr(algorithm, "roll_out", noting)
+    monkeypatch.setattr(algorithm, "roll_outs", noting)
     context = Context(tmp_path)
     Gpril(OVERLAP).fit(demonstrate(2, 0), context)
     untrained, checked = acting[0], context.weights[1:]  # without that of the burn-in
@@ -131,7 +131,7 @@ def test_an_error_of_the_thread_surfaces(tmp_path: Path) -> None:
 
         def reset(self, **options: Any) -> Any:
             Breaking.episodes += 1
-            if Breaking.episodes > 7:
+            if Breaking.episodes > 3 + 7:  # the context resets each of the three environments when it makes them
                 raise RuntimeError("the arm fell off")
             return super().reset(**options)
 
@@ -141,4 +141,4 @@ def test_an_error_of_the_thread_surfaces(tmp_path: Path) -> None:
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="the arm fell off"):
         Gpril(OVERLAP).fit(demonstrate(2, 0), Context(tmp_path, Breaking))
-    assert closed == [threading.main_thread()] and threading.active_count() == before
+    assert closed == [threading.main_thread()] * 3 and threading.active_count() == before
