@@ -112,19 +112,22 @@ class PredecessorModels:
         Returns:
             states [n, O] and actions [n, A] in the environment's units.
         """
-        generator = generator or self._generator
-        shape, count = self.policy.shape, len(targets)
-        states, actions = (
-            torch.randn(count, size, generator=generator, device=self.device)
-            for size in (shape.observation_size, shape.action_size)
-        )
         return self.space.imagine(
             (self.states, self.actions),
             self.policy,
             self.tensor(targets),
             (self.tensor(low), self.tensor(high)),
-            (states, actions),
+            self.noise(len(targets), generator),
         )
+
+    def noise(self, count: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Standard normal [count, O] and [count, A], of which samples are made; by default from the models' own stream."""
+        generator, shape = generator or self._generator, self.policy.shape
+        states, actions = (
+            torch.randn(count, size, generator=generator, device=self.device)
+            for size in (shape.observation_size, shape.action_size)
+        )
+        return states, actions
 
     @torch.no_grad()
     def likelihoods(self, triples: Triples) -> Likelihoods:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 
@@ -67,7 +66,10 @@ class _Watch:
         self.keep()
 
     def keep(self) -> None:
-        self.kept = copy.deepcopy((self.ascent.flow.state_dict(), self.ascent.state_dict()))
+        self.kept = (
+            {name: tensor.clone() for name, tensor in self.ascent.flow.state_dict().items()},
+            {name: [tensor.clone() for tensor in tensors] for name, tensors in self.ascent.state_dict().items()},
+        )
 
     def look(self, log_likelihood: float, update: int) -> None:
         if self.worse >= self.patience:
