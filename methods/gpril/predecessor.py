@@ -121,7 +121,7 @@ class PredecessorModels:
         )
 
     def noise(self, count: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Standard normal [count, O] and [count, A], of which samples are made; by default from the models' own stream."""
+        """Standard normal [count, O] and [count, A], for samples; by default from the models' own stream."""
         generator, shape = generator or self._generator, self.policy.shape
         states, actions = (
             torch.randn(count, size, generator=generator, device=self.device)
