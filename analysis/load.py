@@ -5,14 +5,15 @@ A results folder holds `plan.json` (which trials belong to which experiment) and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
 
-from benchmarks.records import Mode, Plan, Record, RecordError, read_plan, read_record
+from benchmarks.records import Mode, Plan, Record, RecordError, load_plan, load_record
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 CURVE_TYPES: dict[str, str] = {
@@ -35,6 +36,8 @@ ROLLOUT_TYPES = {
     "end": "str",
 }
 GROUP = ["experiment", "task", "demonstrations", "label"]
+OTHER_CODE = " [other code]"
+"""What the label of a record ends with that was made by other code than the rest, and kept on demand."""
 
 
 class ResultsError(ValueError):
@@ -45,8 +48,8 @@ class ResultsError(ValueError):
 class Results:
     """What a results folder holds, one frame a kind of row.
 
-    `experiment`, `label`, `task` and `mode` are ordered categories: experiments and labels in the order of the plan,
-    tasks in the order of its trials, "sampled" before "mean".
+    `experiment`, `label`, `task` and `mode` are ordered categories: the first three in the order of the plan, "sampled"
+    before "mean". Records of other code have a label of their own, so that nothing is computed from both.
 
     Attributes:
         profile: the profile that was run.
@@ -58,7 +61,7 @@ class Results:
         curve: a row a (trial, point) of a learning curve: progress in [0, 1], environment_steps, episodes,
             gradient_steps, training_seconds, and the success in each mode.
         rollouts: a row a final roll-out of a trial with status "ok": trial, mode, seed, success, seconds, end.
-        missing: planned trials without a usable record: experiment, label, trial.
+        missing: planned trials without a usable record: experiment, label, trial, task, demonstrations, seed.
         provenance: a row a record: trial, method, task, code_digest, commit, started, threads, machine, versions.
         notices: lines for the reader about files and records that were left out or look wrong.
     """
@@ -90,20 +93,29 @@ def load(directory: Path) -> Results:
         problems = "".join(f"\n{notice}" for notice in notices)
         raise ResultsError(f"{directory} holds no usable record of the {len(planned)} planned trials{problems}")
 
-    rows = pd.DataFrame([row.model_dump() for row in plan.rows], columns=["experiment", "label", "trial"])
-    rows = rows.drop_duplicates(ignore_index=True)
-    trials = rows.merge(pd.DataFrame(columns.trials), on="trial")
-    for name in ("experiment", "label"):
-        rows[name] = pd.Categorical(rows[name], rows[name].unique(), ordered=True)
-        trials[name] = pd.Categorical(trials[name], rows[name].cat.categories, ordered=True)
-    trials["task"] = pd.Categorical(trials["task"], trials["task"].unique(), ordered=True)
+    rows = pd.DataFrame([row.model_dump() for row in plan.rows]).drop_duplicates(ignore_index=True)
+    other_code = rows.pop("other_code")
+    names = [name for label in rows["label"].unique() for name in (label, label + OTHER_CODE)]
+    rows["label"] = rows["label"].where(~other_code, rows["label"] + OTHER_CODE)
+    recorded = pd.DataFrame(columns.trials)
+    trials = rows[["experiment", "label", "trial"]].merge(recorded, on="trial")
+    missing = rows[~rows["trial"].isin(recorded["trial"])].reset_index(drop=True)
+    orders: dict[str, list[str]] = {
+        "experiment": list(rows["experiment"].unique()),
+        "label": [name for name in names if name in set(rows["label"])],
+        "task": list(dict.fromkeys([*rows["task"], *trials["task"]])),
+    }
+    for name, order in orders.items():
+        for frame in (trials, missing):
+            frame[name] = pd.Categorical(frame[name], order, ordered=True)
     curve = pd.DataFrame(columns.curve).astype(CURVE_TYPES)
     rollouts = pd.DataFrame(columns.rollouts).astype(ROLLOUT_TYPES)
     rollouts["mode"] = pd.Categorical(rollouts["mode"], MODES, ordered=True)
     scores = _scores(trials, curve, rollouts)
     provenance = pd.DataFrame(columns.provenance)
     notices += _suspicions(scores, provenance)
-    missing = rows[~rows["trial"].isin(trials["trial"])].reset_index(drop=True)
+    if labelled := trials["trial"][trials["label"].astype(str).str.endswith(OTHER_CODE)].nunique():
+        notices.append(f"{labelled} records were made by other code than the rest, and are labelled so:{OTHER_CODE}")
     return Results(plan.profile, scores, curve, rollouts, missing, provenance, tuple(notices))
 
 
@@ -143,12 +155,15 @@ class _Columns:
             }
         )
         _extend(self.curve, trial=[key] * len(record.curve), point=range(len(record.curve)))
-        for name in CURVE_TYPES.keys() - {"trial", "point"}:
-            self.curve[name].extend(getattr(point, name) for point in record.curve)
+        _extend(self.curve, **_transposed(record.curve, CURVE_TYPES.keys() - {"trial", "point"}))
         for mode, rollouts in record.final.items() if record.status == "ok" else ():
             _extend(self.rollouts, trial=[key] * len(rollouts), mode=[mode] * len(rollouts))
-            for name in ROLLOUT_TYPES.keys() - {"trial", "mode"}:
-                self.rollouts[name].extend(getattr(rollout, name) for rollout in rollouts)
+            _extend(self.rollouts, **_transposed(rollouts, ROLLOUT_TYPES.keys() - {"trial", "mode"}))
+
+
+def _transposed(rows: Sequence[Any], names: Iterable[str]) -> dict[str, Iterable[Any]]:
+    """The attributes of these names, a column each."""
+    return {name: map(attrgetter(name), rows) for name in names}
 
 
 def _extend(columns: dict[str, list[Any]], **values: Iterable[Any]) -> None:
@@ -162,7 +177,7 @@ def plan_of(directory: Path) -> Plan:
         raise ResultsError(f"{directory} is not a folder; name one that holds results, such as results/quick")
     path = directory / "plan.json"
     try:
-        return read_plan(path.read_bytes(), str(path))
+        return load_plan(path)
     except FileNotFoundError:
         mend = f"name a results folder, or run `python -m benchmarks.run --results {directory}`, which writes it"
         raise ResultsError(f"{directory} holds no plan.json, so its records cannot be told apart: {mend}") from None
@@ -178,7 +193,7 @@ def records_of(directory: Path, planned: set[str], notices: list[str]) -> Iterat
             strangers.append(path.stem)
             continue
         try:
-            record = read_record(path.read_bytes(), str(path))
+            record = load_record(path)
         except (RecordError, OSError) as error:
             notices.append(f"not used: {error}")
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shutil import disk_usage
 
 import click
 
@@ -12,7 +13,7 @@ from analysis.formats import csv, text
 from analysis.load import Results, ResultsError, load
 from analysis.page import render
 from analysis.series import Series, all_series
-from analysis.tables import NOTHING, Table, all_tables
+from analysis.tables import Table, all_tables
 
 PLAIN_NOTE = """\
 Success in % of roll-outs: median [quartiles] over seeds; a trial that failed counts as 0. Best is the best
@@ -33,7 +34,9 @@ def write_report(directory: Path) -> str:
     try:
         return _write(directory)
     except OSError as error:
-        raise ResultsError(f"cannot write {error.filename or directory}: {error.strerror}") from None
+        free = disk_usage(directory).free / 2**20
+        place = error.filename or directory
+        raise ResultsError(f"cannot write {place}: {error.strerror} ({free:,.0f} MiB free)") from None
 
 
 def _write(directory: Path) -> str:
@@ -52,7 +55,7 @@ def _write(directory: Path) -> str:
     for name, content in files.items():
         (directory / name).write_bytes(content)
     for name in _present(directory) - set(files):
-        (directory / name).unlink()
+        (directory / name).unlink(missing_ok=True)  # another run may be reporting as well
     return _plain(tables[0])
 
 
@@ -126,8 +129,7 @@ def _plain(table: Table) -> str:
     keys = [head for head in ("Experiment", "Task") if head in shown.columns]
     blocks = [table.title]
     for key, rows in shown.groupby(keys, sort=False):
-        heading = ", ".join("without a record" if name == NOTHING else str(name) for name in key)
-        blocks.append(f"{heading}\n{text(rows.drop(columns=keys))}")
+        blocks.append(f"{', '.join(map(str, key))}\n{text(rows.drop(columns=keys))}")
     return "\n\n".join([*blocks, PLAIN_NOTE])
 
 

@@ -23,6 +23,7 @@ from analysis.statistics import (
 ALL = "all"
 ENDS = ("success", "workspace", "timeout")
 FAILURES = {"failed": "failed", "diverged": "diverged", "timed out": "timed_out"}
+MISSING = "missing"
 COSTS = ("training_seconds", "evaluation_seconds", "peak_memory_mib")
 
 
@@ -32,17 +33,17 @@ def comparison(results: Results) -> pd.DataFrame:
     Columns: `seeds`, of which `ok`, `failed`, `diverged`, `timed_out`, and `missing`; for each mode the quartiles over
     seeds of the `last` and `best` success, mean and inter-quartile mean of the last with 95 % intervals; and the
     medians over the seeds with status "ok" of the environment episodes, environment steps and gradient steps used.
-    A planned trial without a record has neither task nor demonstrations: such trials make one row a (experiment,
-    label), at the experiment's end.
+    Where no trial has a record, only `seeds` and `missing` say something.
     """
     rows = []
-    for key, group in _groups(results.scores, GROUP):
+    planned = pd.concat([results.scores, results.missing.assign(status=MISSING)])
+    for key, group in _groups(planned, GROUP):
         by_mode = {mode: group[group["mode"] == mode] for mode in MODES}
         trials = by_mode[MODES[0]]
         row = {**key, "seeds": len(trials), "ok": int((trials["status"] == "ok").sum())}
         row |= {name: int((trials["status"] == status).sum()) for status, name in FAILURES.items()}
-        row["missing"] = 0
-        for mode, scores in by_mode.items():
+        row["missing"] = int((group["status"] == MISSING).sum())
+        for mode, scores in by_mode.items() if row["seeds"] else ():
             last = scores["success"].to_numpy()
             row |= _named(f"{mode}_last", quartiles(last))
             if scores["best"].notna().all():
@@ -52,8 +53,6 @@ def comparison(results: Results) -> pd.DataFrame:
         used = trials[trials["status"] == "ok"]
         row |= {name: used[name].median() for name in ("episodes", "environment_steps", "gradient_steps")}
         rows.append(row)
-    for key, group in _groups(results.missing, ["experiment", "label"]):
-        rows.append({**key, "seeds": 0, "missing": len(group)})
     whole = ["demonstrations", "seeds", "ok", *FAILURES.values(), "missing"]
     return _in_order(pd.DataFrame(rows), results).astype(dict.fromkeys(whole, "Int64"))
 
@@ -141,7 +140,8 @@ def trials(results: Results) -> pd.DataFrame:
         frame[[mode, f"{mode}_low", f"{mode}_high"]] = np.array(intervals)
     for name in ("episodes", "environment_steps", "gradient_steps", "error"):
         frame[name] = one_mode[name].to_numpy()
-    frame = pd.concat([frame, results.missing.assign(status="missing")], ignore_index=True)
+    frame = pd.concat([frame, results.missing.assign(status=MISSING)], ignore_index=True)
+    frame = frame.sort_values([*GROUP, "seed", "trial"], ignore_index=True)
     whole = ["demonstrations", "seed", "episodes", "environment_steps", "gradient_steps"]
     return _in_order(frame, results).astype(dict.fromkeys(whole, "Int64"))
 

@@ -30,6 +30,11 @@ def cannot_write(path: Path, error: OSError) -> RunError:
     return RunError(f"cannot write {path}: {error.strerror} ({free}); the records already written are whole")
 
 
+def cannot_read(path: Path, error: OSError) -> InputError:
+    """An error for a file that is there but cannot be read."""
+    return InputError(f"cannot read {path} ({error.strerror}); choose another folder with --results")
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An error for a name that is not among the known ones, with the nearest of them."""
     names = sorted(known)

@@ -13,9 +13,8 @@ from benchmarks import profiles
 from benchmarks.experiments import EXPERIMENTS
 from benchmarks.progress import Estimator, duration
 from benchmarks.provenance import find_task
-from benchmarks.records import Trial
 from benchmarks.resume import Survey
-from benchmarks.trials import short_task
+from benchmarks.trials import Planned, short_task
 from methods import registry
 from methods.interface import MethodError
 
@@ -47,17 +46,17 @@ def show_plan(found: Survey, estimator: Estimator, jobs: int, console: Console) 
     table = Table("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each", box=SIMPLE)
     for column in table.columns[3:]:
         column.justify = "right"
-    to_do = {trial.id for trial in found.to_do}
-    groups: dict[tuple[str, str, str, str], list[Trial]] = {}
+    groups: dict[tuple[str, str, str, str], list[Planned]] = {}
     for item in found.planned:
         episodes = str(item.trial.demonstrations.episodes)
         place = (item.row.experiment, short_task(item.trial.task), item.row.label, episodes)
-        groups.setdefault(place, []).append(item.trial)
-    for place, trials in groups.items():
-        statuses = [found.records[trial.id].status for trial in trials if trial.id in found.records]
-        done, waiting = statuses.count("ok"), sum(trial.id in to_do for trial in trials)
-        counts = (len(trials), done, len(statuses) - done, waiting)
-        table.add_row(*place, *map(str, counts), f"{duration(estimator.seconds(trials[0]))}")
+        groups.setdefault(place, []).append(item)
+    for place, items in groups.items():
+        ids = [item.row.trial for item in items]
+        statuses = [found.records[i].status for i in ids if i in found.records]
+        done, waiting = statuses.count("ok"), sum(i in found.states for i in ids)
+        counts = (len(ids), done, len(statuses) - done, waiting)
+        table.add_row(*place, *map(str, counts), f"{duration(estimator.seconds(items[0].trial))}")
     console.print(table)
     total = sum(estimator.seconds(trial) for trial in found.to_do) / jobs
     source = "a rough guess of the profile" if estimator.guessing else "from the records here"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from benchmarks.profiles import Profile
-from benchmarks.records import Record, Trial
+from benchmarks.records import Record, Summary, Trial
 
 START_SECONDS = 4.0
 """What a worker needs to start, roughly."""
@@ -22,13 +22,13 @@ UNKNOWN_SECONDS = 60.0
 class Estimator:
     """How long trials take: as long as those with records of the same method and task did, else the profile's guess."""
 
-    def __init__(self, profile: Profile, records: Sequence[Record]) -> None:
+    def __init__(self, profile: Profile, records: Iterable[Summary]) -> None:
         self._guesses = profile.seconds
         self._known: dict[tuple[str, str], tuple[float, int]] = {}  # seconds in all, and trials
         for record in records:
             self.learn(record)
 
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Summary) -> None:
         """Take a record into account; failed ones ended early and say nothing."""
         if record.status == "ok":
             seconds = record.usage.training_seconds + record.usage.evaluation_seconds + START_SECONDS

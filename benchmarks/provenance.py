@@ -8,7 +8,7 @@ import importlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -184,16 +184,22 @@ def _file(module: str) -> Path | None:
     return Path(origin) if origin and origin.endswith(".py") else None
 
 
-def _imports(path: Path, module: str) -> Iterator[str]:
+def _imports(path: Path, module: str) -> tuple[str, ...]:
     """Names a file imports, also inside functions; `from a import b` may mean the module a.b, so it is tried too."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    return _named(path.read_bytes(), module if path.name == "__init__.py" else module.rpartition(".")[0])
+
+
+@cache
+def _named(source: bytes, package: str) -> tuple[str, ...]:
+    """Kept, since most of a run's trials depend on the same files."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return tuple(names)
 
 
 def _label(module: str, path: Path) -> str:

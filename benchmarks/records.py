@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from envs.arrays import ArrayFileError, read_small
 
 SCHEMA: Literal[1] = 1
 Mode = Literal["sampled", "mean"]
 Status = Literal["ok", "failed", "diverged", "timed out"]
+
+LARGEST = 2**28
+"""Most bytes of a record or a plan."""
+_FRAME = b'{"record":%b,"sha256":"%b"}\n'
+_FRAMED = re.compile(rb'\{"record":(.*),"sha256":"([0-9a-f]{64})"\}\s*', re.DOTALL)
 
 
 class RecordError(ValueError):
@@ -30,6 +39,8 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+TrialId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0.0)]
@@ -151,7 +162,7 @@ class Provenance(_Model):
         unsaved: why no snapshot could be kept, so that an interruption means to begin anew; empty where one could.
     """
 
-    code_digest: str
+    code_digest: Digest
     versions: dict[str, str]
     machine: dict[str, str]
     threads: int
@@ -168,18 +179,28 @@ class Diagnostics(_Model):
     series: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
 
 
-class Record(_Model):
+class Summary(_Model):
+    """What a run needs to know of a record: it is small, however many roll-outs there were."""
+
+    trial: Trial
+    status: Status
+    usage: Usage
+    provenance: Provenance
+
+
+class Record(Summary):
     """The outcome of one trial. `final` is empty, and counts as success 0, unless the status is "ok"."""
 
     schema_version: Literal[1] = SCHEMA
-    trial: Trial
-    status: Status
     error: str = ""
     curve: list[CurvePoint] = Field(default_factory=list)
     final: dict[Mode, list[Rollout]] = Field(default_factory=dict)
     diagnostics: Diagnostics = Diagnostics()
-    usage: Usage
-    provenance: Provenance
+
+    @property
+    def summary(self) -> Summary:
+        """The part that is small."""
+        return Summary(trial=self.trial, status=self.status, usage=self.usage, provenance=self.provenance)
 
     def success(self, mode: Mode) -> float:
         """Share of successful final roll-outs in [0, 1]; 0 for a trial that did not end well."""
@@ -188,8 +209,8 @@ class Record(_Model):
 
     def to_bytes(self) -> bytes:
         """The record's file: its canonical content and the digest that guards it."""
-        content = self.model_dump(mode="json")
-        return canonical({"record": content, "sha256": hashlib.sha256(canonical(content)).hexdigest()}) + b"\n"
+        content = canonical(self.model_dump(mode="json"))
+        return _FRAME % (content, hashlib.sha256(content).hexdigest().encode())
 
 
 class PlanRow(_Model):
@@ -199,11 +220,34 @@ class PlanRow(_Model):
         experiment: its name.
         label: how tables and figures call this variant of the method.
         trial: the trial's id.
+        task, demonstrations, seed: of the trial, so that one without a record is missing in the right place.
+        other_code: its record was made by other code than the run that planned it, and kept on demand.
     """
 
     experiment: str
     label: str
-    trial: str
+    trial: TrialId
+    task: str
+    demonstrations: Annotated[int, Field(ge=1)]
+    seed: Count
+    other_code: bool = False
+
+    @staticmethod
+    def of(experiment: str, label: str, trial: Trial) -> PlanRow:
+        """The place of `trial`."""
+        return PlanRow(
+            experiment=experiment,
+            label=label,
+            trial=trial.id,
+            task=trial.task,
+            demonstrations=trial.demonstrations.episodes,
+            seed=trial.seed,
+        )
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What makes it one row of a plan and not two."""
+        return self.experiment, self.label, self.trial
 
 
 class Plan(_Model):
@@ -214,32 +258,42 @@ class Plan(_Model):
     rows: list[PlanRow]
 
 
-def read_record(content: bytes, name: str) -> Record:
-    """Parse a record's file.
+def load_record(path: Path) -> Record:
+    """Read a record's file.
 
     Raises:
-        RecordError: naming the file `name` and what is wrong with it.
+        RecordError: naming the file and what is wrong with it.
+        OSError: it cannot be read, or is not there.
     """
+    return read_record(_content(path), str(path))
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan's file; raises RecordError and OSError as `load_record` does."""
     try:
-        document = json.loads(content)
-        stated = document["sha256"]
-        body = document["record"]
-        text = canonical(body)
-        if hashlib.sha256(text).hexdigest() != stated:
-            raise RecordError(f"{name}: its content does not match its digest; the file was changed or cut")
-        return Record.model_validate_json(text)
-    except RecordError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return Plan.model_validate_json(_content(path))
+    except ValidationError as error:
+        raise RecordError(f"{path}: not a plan of schema {SCHEMA} ({_first_line(error)})") from None
+
+
+def read_record(content: bytes, name: str) -> Record:
+    """Parse a record's file, called `name` in the message of the RecordError it may raise."""
+    framed = _FRAMED.fullmatch(content)
+    if not framed:
+        raise RecordError(f"{name}: not a record; the file was cut, or is another one")
+    if hashlib.sha256(framed[1]).hexdigest().encode() != framed[2]:
+        raise RecordError(f"{name}: its content does not match its digest; the file was changed")
+    try:
+        return Record.model_validate_json(framed[1])
+    except ValueError as error:
         raise RecordError(f"{name}: not a record of schema {SCHEMA} ({_first_line(error)})") from None
 
 
-def read_plan(content: bytes, name: str) -> Plan:
-    """Parse a plan's file; raises RecordError as `read_record` does."""
+def _content(path: Path) -> bytes:
     try:
-        return Plan.model_validate_json(content)
-    except ValueError as error:
-        raise RecordError(f"{name}: not a plan of schema {SCHEMA} ({_first_line(error)})") from None
+        return read_small(path, LARGEST)
+    except ArrayFileError as error:
+        raise RecordError(f"{path}: {error}") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import Any
 
+import envs
 from benchmarks import provenance
 from benchmarks.errors import InputError
 from benchmarks.profiles import Profile
-from benchmarks.records import PlanRow, Record, Trial
+from benchmarks.records import PlanRow, Summary, Trial
 from benchmarks.store import Store
 from benchmarks.trials import Planned
 from methods import registry
@@ -24,16 +27,19 @@ class Survey:
 
     Attributes:
         planned: the trials asked for, with their places.
-        records: those that have a readable record, by their id.
+        neighbours: rows of the same experiments that were not asked for now, but will be in the same tables.
+        records: what is known of the asked ones that have a readable record, by their id; beside: of the neighbours.
         damaged: what is wrong with unreadable ones, by their id.
         to_do: the trials to run, in the order of the plan.
         states: see `Store.state`; of the trials to run, by their id.
-        codes: the digest of the code each trial depends on, by its id.
+        codes: the digest of the code each trial depends on, by its id; of neighbours where it is known.
         files: the source files behind each of these digests.
     """
 
     planned: list[Planned]
-    records: dict[str, Record]
+    neighbours: list[PlanRow]
+    records: dict[str, Summary]
+    beside: dict[str, Summary]
     damaged: dict[str, str]
     to_do: list[Trial]
     states: dict[str, str]
@@ -45,26 +51,46 @@ class Survey:
         """Every trial once, by its id: experiments may share some."""
         return {item.row.trial: item.trial for item in self.planned}
 
+    @cached_property
+    def drifted(self) -> frozenset[str]:
+        """The trials whose record would be kept though it was made by other code."""
+        kept = {i: record for i, record in (self.records | self.beside).items() if i not in self.states}
+        return frozenset(i for i, code in self.codes.items() if i in kept and kept[i].provenance.code_digest != code)
+
+    @property
+    def rows(self) -> list[PlanRow]:
+        """The rows for the plan, with a mark at those whose record was made by other code."""
+        beside = [row for row in self.neighbours if row.trial in self.beside and row.trial in self.codes]
+        rows = [*(item.row for item in self.planned), *beside]
+        return [row.model_copy(update={"other_code": row.trial in self.drifted}) for row in rows]
+
 
 def survey(store: Store, planned: list[Planned], retry_failed: bool) -> Survey:
     """Look at what a folder holds of a plan; changes nothing."""
     trials = {item.row.trial: item.trial for item in planned}
-    records, damaged = store.read(trials)
-    by_kind: dict[tuple[str, str], str] = {}
+    records, damaged = store.summaries(trials)
+    neighbours = _neighbours(store, planned)
+    beside, _ = store.summaries({row.trial for row in neighbours} - set(trials))
+    everything = trials | {i: record.trial for i, record in beside.items()}
+    safe = {_kind(trial) for trial in trials.values()} | set(product(registry.BUILT_IN, envs.TASKS.values()))
+    codes: dict[tuple[str, str], str] = {}
     files: dict[str, dict[str, str]] = {}
-    for kind in {(trial.method, trial.task): None for trial in trials.values()}:
-        found = provenance.source_files(registry.resolve(kind[0]), kind[1])
-        by_kind[kind] = provenance.digest(found)
-        files[by_kind[kind]] = found
+    for kind in dict.fromkeys(map(_kind, everything.values())):
+        if kind in safe:  # what a record names must not be imported
+            found = provenance.source_files(registry.resolve(kind[0]), kind[1])
+            codes[kind] = provenance.digest(found)
+            files[codes[kind]] = found
     kept = {i for i, record in records.items() if record.status == "ok" or not retry_failed}
     to_do = [trial for i, trial in trials.items() if i not in kept]
     return Survey(
         planned=planned,
+        neighbours=neighbours,
         records=records,
+        beside=beside,
         damaged=damaged,
         to_do=to_do,
-        states={trial.id: store.state(trial.id) for trial in to_do},
-        codes={i: by_kind[trial.method, trial.task] for i, trial in trials.items()},
+        states={i: store.state(i) for i in trials if i not in kept},
+        codes={i: codes[_kind(trial)] for i, trial in everything.items() if _kind(trial) in codes},
         files=files,
     )
 
@@ -75,8 +101,7 @@ def refuse_drift(store: Store, found: Survey) -> None:
     Raises:
         InputError: a record that would be kept was made by other source files; it says which differ.
     """
-    going = {trial.id for trial in found.to_do}
-    other = {i: r for i, r in found.records.items() if i not in going and r.provenance.code_digest != found.codes[i]}
+    other = {i: record for i, record in found.records.items() if i in found.drifted}
     if not other:
         return
     files = {
@@ -110,12 +135,11 @@ def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) 
     new = {_place(item.row, item.trial): item.trial for item in found.planned}
     labels = {(item.row.experiment, item.row.label) for item in found.planned}
     trials = found.trials
-    old_rows = [row for row in earlier.rows if row.trial not in trials and (row.experiment, row.label) in labels]
-    old_records, _ = store.read({row.trial for row in old_rows})
+    old_rows = [row for row in found.neighbours if row.trial not in trials and (row.experiment, row.label) in labels]
     differing: dict[str, None] = {}
     dropped: set[PlanRow] = set()
     for row in old_rows:
-        record = old_records.get(row.trial)
+        record = found.beside.get(row.trial)
         current = new.get(_place(row, record.trial)) if record else None
         if record and current and (changed := _differences(_fixed_part(record.trial), _fixed_part(current))):
             dropped.add(row)
@@ -130,14 +154,24 @@ def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) 
 
 def doubts(found: Survey) -> list[str]:
     """Lines about kept records that are fair to compare in success but perhaps not in time or bit by bit."""
-    going = {trial.id for trial in found.to_do}
-    kept = [record.provenance for i, record in found.records.items() if i not in going]
+    kept = [record.provenance for i, record in found.records.items() if i not in found.states]
     here = provenance.versions()
     other = dict.fromkeys(difference for made_by in kept for difference in _differences(made_by.versions, here))
     lines = [f"records here were made with other versions: {_some(list(other))}"] if other else []
     if any(made_by.machine != provenance.machine() for made_by in kept):
         lines.append("records here were made on another machine: compare success, not seconds")
     return lines
+
+
+def _neighbours(store: Store, planned: list[Planned]) -> list[PlanRow]:
+    plan = store.plan()
+    experiments, places = {item.row.experiment for item in planned}, {item.row.place for item in planned}
+    rows = plan.rows if plan else []
+    return [row for row in rows if row.experiment in experiments and row.place not in places]
+
+
+def _kind(trial: Trial) -> tuple[str, str]:
+    return trial.method, trial.task
 
 
 def _place(row: PlanRow, trial: Trial) -> tuple[str, str, str]:

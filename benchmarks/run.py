@@ -61,7 +61,11 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Most seconds of a trial.  [default: any]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--retry-failed", is_flag=True, help="Repeat trials that failed, diverged or timed out.")
-@click.option("--accept-drift", is_flag=True, help="Keep records of other code; leave out those of other settings.")
+@click.option(
+    "--accept-drift",
+    is_flag=True,
+    help="Keep records of other code, labelled; leave out those of other settings.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @click.option("--list", "show_list", is_flag=True, help="Show all methods, tasks, experiments and profiles.")
 @click.pass_context
@@ -76,7 +80,7 @@ def command(context: click.Context, **options: Any) -> int:
     dropped = refuse_mixture(store, request.profile, found, options["accept_drift"])
     if not options["accept_drift"]:
         refuse_drift(store, found)
-    estimator = Estimator(request.profile, list(found.records.values()))
+    estimator = Estimator(request.profile, found.records.values())
     if options["dry_run"]:
         show_plan(found, estimator, options["jobs"] or _cores(), Console(highlight=False))
         return 0
@@ -85,7 +89,7 @@ def command(context: click.Context, **options: Any) -> int:
         try:
             for problem in found.damaged.values():
                 click.echo(f"damaged, so it is done again: {problem}", err=True)
-            store.merge_plan(Plan(profile=request.profile.name, rows=[item.row for item in found.planned]), dropped)
+            store.merge_plan(Plan(profile=request.profile.name, rows=found.rows), dropped)
             _run(store, found, estimator, workplace, options["timeout"])
         finally:
             store.close()
@@ -168,7 +172,7 @@ def _report(store: Store, found: Survey) -> int:
         click.echo(write_report(store.root))
     except ResultsError as error:
         raise RunError(str(error)) from None
-    records = found.records | store.read(trial.id for trial in found.to_do)[0]
+    records = found.records | store.summaries(found.states)[0]
     bad = sum(record.status != "ok" for record in records.values())
     if bad:
         click.echo(f"{bad} of {len(found.trials)} trials did not end well; --retry-failed repeats them", err=True)

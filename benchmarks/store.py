@@ -19,13 +19,20 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from benchmarks.errors import InputError, cannot_write
-from benchmarks.records import Plan, PlanRow, Record, RecordError, canonical, read_plan, read_record
+from benchmarks.errors import InputError, cannot_read, cannot_write
+from benchmarks.records import Plan, PlanRow, Record, RecordError, Summary, canonical, load_plan, load_record
+from envs.arrays import read_small
+
+T = TypeVar("T")
+WRITTEN = ("", "records", "attempts", "damaged", "code")
+"""Folders in which files appear by being renamed."""
 
 
 class Store:
@@ -35,7 +42,6 @@ class Store:
         self.root = root
         self._token = secrets.token_hex(6)
         self._alive = FileLock(self._lock_path(f"run-{self._token}"))
-        self._others = False
 
     def open(self) -> None:
         """Create the folder and sweep what dead runs left.
@@ -47,7 +53,7 @@ class Store:
             for name in ("records", "attempts", "damaged", "policies", "code", "locks", "scratch"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             self._alive.acquire()
-            self._others = self._sweep()
+            self._sweep()
         except OSError as error:
             raise InputError(
                 f"{cannot_write(Path(error.filename or self.root), error)}; choose another folder with --results"
@@ -65,37 +71,23 @@ class Store:
         Raises:
             InputError: a file is there but cannot be read.
         """
-        records: dict[str, Record] = {}
-        damaged: dict[str, str] = {}
-        for trial in trials:
-            path = self._record_path(trial)
-            content = _read(path)
-            if content is None:
-                continue
-            try:
-                record = read_record(content, str(path))
-                if record.trial.id != trial:
-                    raise RecordError(f"{path}: it is the record of another trial, {record.trial.id}")
-                records[trial] = record
-            except RecordError as error:
-                damaged[trial] = str(error)
-        return records, damaged
+        return self._read(trials, lambda record: record)
+
+    def summaries(self, trials: Iterable[str]) -> tuple[dict[str, Summary], dict[str, str]]:
+        """As `read`, without holding more than one whole record at a time."""
+        return self._read(trials, lambda record: record.summary)
 
     def state(self, trial: str) -> str:
         """A digest of the trial's record as it is on the disk, empty where there is none."""
-        content = _read(self._record_path(trial))
+        content = self._content(trial)
         return "" if content is None else hashlib.sha256(content).hexdigest()
 
     def claim(self, trial: str) -> BaseFileLock | None:
         """The lock of a trial, held until it is released or this process dies; None while another run holds it."""
-        lock = FileLock(self._lock_path(trial))
         try:
-            lock.acquire(blocking=False)
+            return self._lock(trial, blocking=False)
         except Timeout:
             return None
-        except OSError as error:
-            raise cannot_write(Path(lock.lock_file), error) from None
-        return lock
 
     def scratch(self, trial: str) -> Path:
         """An empty folder for a trial, removed when the run is over."""
@@ -117,7 +109,7 @@ class Store:
         """
         trial = record.trial.id
         place = self._record_path(trial)
-        earlier = _read(place)
+        earlier = self._content(trial)
         if earlier is not None:
             self._keep(earlier, trial, "attempts" if trial in self.read([trial])[0] else "damaged")
         if policy is not None and policy.is_dir():
@@ -137,8 +129,8 @@ class Store:
     def code(self, digest: str) -> dict[str, str]:
         """The files behind a code digest; empty where they are not known."""
         try:
-            files = json.loads(_read(self._code_path(digest)) or b"{}")
-        except ValueError:
+            files = json.loads(read_small(self._code_path(digest)))
+        except (OSError, ValueError, RecursionError):
             return {}
         return files if isinstance(files, dict) else {}
 
@@ -148,10 +140,12 @@ class Store:
         Raises:
             InputError: it is damaged.
         """
-        path = self.root / "plan.json"
-        content = _read(path)
         try:
-            return None if content is None else read_plan(content, str(path))
+            return load_plan(self.root / "plan.json")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise cannot_read(self.root / "plan.json", error) from None
         except RecordError as error:
             raise InputError(f"{error}; delete it: every run makes it anew for what it is asked") from None
 
@@ -160,18 +154,48 @@ class Store:
 
         Earlier rows leave it where they are `dropped`, or their trial was never finished and no other run is at work.
         """
-        with FileLock(self._lock_path("plan")):
+        with self._lock("plan"):
             known = self.plan()
             asked = {row.trial for row in plan.rows}
+            shared = bool(self._others())
             old = [
                 row
                 for row in (known.rows if known else [])
-                if row not in dropped and (self._others or row.trial in asked or self._record_path(row.trial).exists())
+                if shared or row.trial in asked or self._record_path(row.trial).exists()
             ]
-            merged = Plan(profile=plan.profile, rows=list(dict.fromkeys([*old, *plan.rows])))
+            gone = {row.place for row in dropped}
+            rows = {row.place: row for row in [*old, *plan.rows] if row.place not in gone}
+            merged = Plan(profile=plan.profile, rows=list(rows.values()))
             if merged != known:
                 self._write(self.root / "plan.json", merged.model_dump_json(indent=1).encode() + b"\n")
         return merged
+
+    def _read(self, trials: Iterable[str], keep: Callable[[Record], T]) -> tuple[dict[str, T], dict[str, str]]:
+        kept: dict[str, T] = {}
+        damaged: dict[str, str] = {}
+        for trial in trials:
+            path = self._record_path(trial)
+            try:
+                record = load_record(path)
+                if record.trial.id != trial:
+                    raise RecordError(f"{path}: it is the record of another trial, {record.trial.id}")
+                kept[trial] = keep(record)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise cannot_read(path, error) from None
+            except RecordError as error:
+                damaged[trial] = str(error)
+        return kept, damaged
+
+    def _content(self, trial: str) -> bytes | None:
+        path = self._record_path(trial)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise cannot_read(path, error) from None
 
     @property
     def _scratch(self) -> Path:
@@ -186,14 +210,28 @@ class Store:
     def _lock_path(self, name: str) -> Path:
         return self.root / "locks" / f"{name}.lock"
 
+    def _lock(self, name: str, blocking: bool = True) -> BaseFileLock:
+        """A lock that is held; raises RunError, and Timeout where it is another's and not to be waited for."""
+        lock = FileLock(self._lock_path(name))
+        try:
+            lock.acquire(blocking=blocking)
+        except Timeout:
+            raise
+        except OSError as error:
+            raise cannot_write(Path(lock.lock_file), error) from None
+        return lock
+
     def _keep(self, content: bytes, trial: str, folder: str) -> None:
         name = f"{trial}-{hashlib.sha256(content).hexdigest()[:8]}.json"
         self._write(self.root / folder / name, content)
 
     def _move(self, source: Path, place: Path) -> None:
         try:
+            for path in (*source.rglob("*"), source):
+                _flush(path)
             shutil.rmtree(place, ignore_errors=True)
             os.replace(source, place)
+            _flush(place.parent)
         except OSError as error:
             raise cannot_write(place, error) from None
 
@@ -205,43 +243,45 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _flush_folder(path.parent)
+            _flush(path.parent)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise cannot_write(path, error) from None
 
-    def _sweep(self) -> bool:
-        """Remove what dead runs left; returns whether another one is alive."""
-        others = False
+    def _sweep(self) -> None:
+        """Remove what dead runs left. It is listed first, since whoever wrote it was alive by then or is dead."""
+        folders = [self.root / name for name in WRITTEN]
+        left = {path: path.name.split(".")[-2] for folder in folders for path in folder.glob(".*.tmp")}
+        left |= {path: path.name for path in (self.root / "scratch").iterdir()}
+        alive = {self._token, *self._others()}
+        for path, token in left.items():
+            if token in alive:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _others(self) -> set[str]:
+        """The other runs at work here, by their tokens; the locks of dead ones are removed."""
+        others = set()
         for path in (self.root / "locks").glob("run-*.lock"):
             token = path.stem.removeprefix("run-")
-            if token == self._token:
-                continue
             lock = FileLock(path)
             try:
                 lock.acquire(blocking=False)
             except Timeout:
-                others = True
+                others.add(token)
                 continue
-            shutil.rmtree(self.root / "scratch" / token, ignore_errors=True)
-            for temporary in self.root.rglob(f".*.{token}.tmp"):
-                temporary.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             lock.release()
-        return others
+        return others - {self._token}
 
 
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}); choose another folder with --results") from None
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    """Make sure that a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

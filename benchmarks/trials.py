@@ -131,7 +131,7 @@ def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
                 choice = first.demonstrations.model_copy(update={"episodes": number})
                 for seed in seeds:
                     trial = first.model_copy(update={"demonstrations": choice, "seed": seed})
-                    yield Planned(PlanRow(experiment=experiment.name, label=label, trial=trial.id), trial)
+                    yield Planned(PlanRow.of(experiment.name, label, trial), trial)
 
 
 def _first_trial(request: Request, variant: Variant, task: str, digest: str) -> Trial:

@@ -119,8 +119,16 @@ class Folder:
     rows: list[PlanRow] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
 
-    def add(self, label: str, record: Record, experiment: str = "comparison", missing: bool = False) -> Record:
-        self.rows.append(PlanRow(experiment=experiment, label=label, trial=record.trial.id))
+    def add(
+        self,
+        label: str,
+        record: Record,
+        experiment: str = "comparison",
+        missing: bool = False,
+        other_code: bool = False,
+    ) -> Record:
+        row = PlanRow.of(experiment, label, record.trial)
+        self.rows.append(row.model_copy(update={"other_code": other_code}))
         if not missing:
             self.records.append(record)
         return record

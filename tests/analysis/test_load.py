@@ -7,7 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.figures import styles
 from analysis.load import ResultsError, load
+from analysis.plots import PLOTS
+from analysis.report import write_report
+from analysis.series import all_series
 from benchmarks.records import Plan, PlanRow
 from tests.analysis.synthetic import Folder, comparison, make_record, record_path
 
@@ -65,7 +69,10 @@ def test_planned_trials_without_record_are_missing(tmp_path: Path) -> None:
     folder = comparison(seeds=1)
     absent = folder.add("BC", make_record(seed=9), missing=True)
     missing = load(folder.write(tmp_path)).missing
-    assert missing.astype(str).to_numpy().tolist() == [["comparison", "BC", absent.trial.id]]
+    assert missing[["experiment", "label", "trial"]].astype(str).to_numpy().tolist() == [
+        ["comparison", "BC", absent.trial.id]
+    ]
+    assert missing[["task", "demonstrations", "seed"]].to_numpy().tolist() == [["PegInsertion-v0", 10, 9]]
 
 
 def test_records_outside_the_plan_are_ignored_and_named(tmp_path: Path) -> None:
@@ -97,7 +104,7 @@ def test_damaged_records_are_named_and_not_used(tmp_path: Path) -> None:
 def test_a_trial_in_two_experiments_counts_in_both(tmp_path: Path) -> None:
     folder = Folder()
     record = folder.add("BC", make_record(), experiment="fig1b")
-    folder.rows += [PlanRow(experiment="fig1d", label="BC, actions", trial=record.trial.id), folder.rows[0]]
+    folder.rows += [PlanRow.of("fig1d", "BC, actions", record.trial), folder.rows[0]]
     scores = load(folder.write(tmp_path)).scores
     assert scores[["experiment", "label"]].drop_duplicates().astype(str).to_numpy().tolist() == [
         ["fig1b", "BC"],
@@ -113,6 +120,29 @@ def test_mixed_code_and_shared_seeds_are_noticed(tmp_path: Path) -> None:
     notices = load(folder.write(tmp_path)).notices
     assert any("bc on PegInsertion-v0" in notice and "2 different versions of the code" in notice for notice in notices)
     assert any("share a seed" in notice for notice in notices)
+
+
+def test_records_of_other_code_have_a_label_of_their_own(tmp_path: Path) -> None:
+    """Nothing is computed from both, and every table, figure and page says which is which."""
+    folder = comparison(seeds=4)
+    folder.rows = [
+        row.model_copy(update={"other_code": row.label == "BC" and row.seed < 3 and row.task.startswith("Clip")})
+        for row in folder.rows
+    ]
+    results = load(folder.write(tmp_path))
+    clip = results.scores[(results.scores["task"] == "ClipInsertion-v0") & (results.scores["mode"] == "mean")]
+    assert clip.groupby("label", observed=True).size().to_dict() == {
+        **{"GPRIL": 4, "GAIL": 4, "BC": 1},
+        "BC [other code]": 3,
+    }
+    assert "3 records were made by other code than the rest, and are labelled so: [other code]" in results.notices
+
+    write_report(tmp_path)
+    for name in ("tables/main.csv", "tables/main.tex", "figures/comparison-success.csv", "report.html"):
+        assert "BC [other code]" in (tmp_path / name).read_text().replace("{[}", "[")
+    (drawn, *_) = all_series(results)
+    figure = PLOTS[drawn.kind](drawn, styles(results))
+    assert any("BC [other code]" in [tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes)
 
 
 def test_text_columns_survive_as_text(tmp_path: Path) -> None:
@@ -131,7 +161,7 @@ def test_folders_without_results_are_refused_in_one_line(tmp_path: Path) -> None
     with pytest.raises(ResultsError, match=r"holds no plan\.json"):
         load(tmp_path)
     plan = tmp_path / "plan.json"
-    plan.write_text(Plan(profile="quick", rows=[PlanRow(experiment="e", label="l", trial="t")]).model_dump_json())
+    plan.write_text(Plan(profile="quick", rows=[PlanRow.of("e", "l", make_record(seed=1).trial)]).model_dump_json())
     with pytest.raises(ResultsError, match="no usable record of the 1 planned trials"):
         load(tmp_path)
     plan.write_text("{}")

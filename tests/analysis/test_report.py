@@ -50,7 +50,7 @@ def test_prints_the_main_table_and_gives_the_same_bytes_again(folder: Path) -> N
     result = run(folder)
     assert result.exit_code == 0
     assert contents(folder) == before
-    for words in ("ClipInsertion-v0", "PegInsertion-v0", "GPRIL", "GAIL", "4 (1 failed)", "0 (1 missing)"):
+    for words in ("ClipInsertion-v0", "PegInsertion-v0", "GPRIL", "GAIL", "4 (1 failed)", "3 (1 missing)"):
         assert words in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 115
 
@@ -96,7 +96,7 @@ def test_damaged_records_are_named_on_stderr(small: Folder, tmp_path: Path) -> N
     result = run(tmp_path)
     assert result.exit_code == 0
     assert str(path) in result.stderr and "Traceback" not in result.output
-    assert "0 (1 missing)" in result.stdout
+    assert "(1 missing)" in result.stdout
 
 
 def test_nothing_to_report_exits_2_in_one_line(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def tables(results: Results) -> dict[str, Table]:
 
 @pytest.fixture
 def by_hand(tmp_path: Path) -> Results:
-    """BC succeeds in 2, 4, 6 and 8 of 10 roll-outs and fails once; GPRIL in 8 of 10, one seed, and one is missing."""
+    """BC succeeds in 2, 4, 6 and 8 of 10 roll-outs, fails once; GPRIL in 8 of 10, one is missing; so is all of GAIL."""
     folder = Folder()
     for seed, successes in enumerate((2, 4, 6, 8)):
         success = {"sampled": successes / 10, "mean": 0.1}
@@ -32,12 +32,13 @@ def by_hand(tmp_path: Path) -> Results:
     best = make_record("gpril", success={"sampled": 0.8, "mean": 0.9}, rollouts=10, usage=(30, 200, 9.0))
     folder.add("GPRIL", best)
     folder.add("GPRIL", make_record("gpril", seed=1), missing=True)
+    folder.add("GAIL", make_record("gail"), missing=True)
     return load(folder.write(tmp_path))
 
 
 def test_main_table_by_hand(by_hand: Results) -> None:
     table = main_table(by_hand)
-    bc, gpril, missing = table.data.to_dict(orient="records")
+    bc, gpril, gail = table.data.to_dict(orient="records")
     assert (bc["seeds"], bc["ok"], bc["failed"], bc["missing"]) == (5, 4, 1, 0)
     # Sorted with the failed trial: 0, .2, .4, .6, .8
     names = ["median", "q1", "q3"]
@@ -51,17 +52,17 @@ def test_main_table_by_hand(by_hand: Results) -> None:
     )
     assert bc["mean_last_median"] == pytest.approx(0.1)
     assert (bc["episodes"], bc["gradient_steps"]) == (0, 100)  # of the trials that ended well
-    assert (gpril["seeds"], gpril["episodes"]) == (1, 30)
-    assert (missing["label"], missing["seeds"], missing["missing"]) == ("GPRIL", 0, 1)
+    assert (gpril["seeds"], gpril["missing"], gpril["episodes"]) == (1, 1, 30)
+    assert (gail["label"], gail["demonstrations"], gail["seeds"], gail["missing"]) == ("GAIL", 10, 0, 1)
 
 
 def test_main_table_for_people(by_hand: Results) -> None:
-    bc, gpril, missing = main_table(by_hand).shown.to_dict(orient="records")
+    bc, gpril, gail = main_table(by_hand).shown.to_dict(orient="records")
     assert bc["Seeds"] == "5 (1 failed)"
     assert bc["Sampled, last"] == "40 [20, 60]"
-    assert gpril["Seeds"] == "1"
+    assert gpril["Seeds"] == "1 (1 missing)"
     assert gpril["Mean action, last"] == gpril["Mean action, IQM"] == "90"  # one seed has no spread
-    assert missing["Seeds"] == "0 (1 missing)" and missing["Task"] == missing["Sampled, last"] == "–"
+    assert (gail["Task"], gail["Seeds"], gail["Sampled, last"]) == ("PegInsertion-v0", "0 (1 missing)", "–")
 
 
 def test_improvement_by_hand(by_hand: Results) -> None:
@@ -123,7 +124,7 @@ def test_csv_holds_every_digit(by_hand: Results) -> None:
     table = main_table(by_hand)
     rows = list(csv.DictReader(StringIO(table.files()["main.csv"].decode())))
     assert float(rows[0]["sampled_mean_low"]) == table.data.loc[0, "sampled_mean_low"]
-    assert rows[0]["seeds"] == "5" and rows[2]["task"] == rows[2]["demonstrations"] == ""
+    assert rows[0]["seeds"] == "5" and rows[2]["sampled_iqm"] == rows[2]["episodes"] == ""
 
 
 def test_only_costs_vary_between_identical_runs(tmp_path: Path) -> None:

@@ -36,4 +36,4 @@ def record(seed: int = 0, status: Status = "ok", error: str = "", seconds: float
 
 def row(seed: int) -> PlanRow:
     """Its place in an experiment."""
-    return PlanRow(experiment="compare", label="linear", trial=trial(seed).id)
+    return PlanRow.of("compare", "linear", trial(seed))

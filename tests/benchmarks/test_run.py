@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import provenance
-from benchmarks.records import Record, read_plan
+from benchmarks.records import Plan, PlanRow, Record, load_plan
 from envs.demonstrations import load_task, save
 from tests.benchmarks import fakes
 from tests.benchmarks.conftest import Bench
@@ -38,7 +38,7 @@ def test_a_run_leaves_a_record_a_trial_and_does_none_twice(bench: Bench) -> None
     assert "report of results" in first.out
     records = bench.records()
     assert [(record.trial.seed, record.status) for record in records] == [(0, "ok"), (1, "ok")]
-    plan = read_plan((bench.results / "plan.json").read_bytes(), "plan")
+    plan = load_plan(bench.results / "plan.json")
     assert [row.trial for row in plan.rows] == [record.trial.id for record in records]
     assert {row.label for row in plan.rows} == {f'linear (log="{bench.log}")'}
     assert (bench.results / "policies" / records[0].trial.id / "weights.json").is_file()
@@ -96,7 +96,7 @@ def test_a_method_may_live_in_a_file(bench: Bench) -> None:
     assert outcome.code == 0, outcome.err
     (record,) = bench.records()
     assert record.status == "ok" and record.usage.episodes == 2
-    (row,) = read_plan((bench.results / "plan.json").read_bytes(), "plan").rows
+    (row,) = load_plan(bench.results / "plan.json").rows
     assert row.label == "mine (episodes=2)"
     (code,) = (bench.results / "code").iterdir()
     assert {"own.py", "tests/benchmarks/fakes.py"} <= set(json.loads(code.read_text()))
@@ -194,6 +194,28 @@ def test_records_of_other_code_are_refused_or_accepted(bench: Bench, inline: Non
     assert accepted.code == 0
     digests = {record.provenance.code_digest for record in bench.records()}
     assert len(bench.records()) == 2 and len(digests) == 2
+    plan = bench.results / "plan.json"
+    assert [row.other_code for row in load_plan(plan).rows] == [True, False], "tables and figures label them"
+
+    assert bench.run("--seeds=1", "--accept-drift").code == 0
+    rows = {row.label: row.other_code for row in load_plan(plan).rows if row.seed == 0}
+    assert rows == {"mine": True, "linear": False}, "another method's record is still of other code"
+
+
+def test_what_a_record_names_is_never_imported(bench: Bench, inline: None) -> None:
+    """A method's name in a record may be the path of a file; only what the command line asks for is run."""
+    bench.run("--seeds=1")
+    evil, canary = bench.folder / "evil.py", bench.folder / "canary"
+    evil.write_text(f"from pathlib import Path\nPath({str(canary)!r}).touch()\n")
+    (record,) = bench.records()
+    trial = record.trial.model_copy(update={"method": f"{evil}:Evil", "seed": 7})
+    planted = record.model_copy(update={"trial": trial})
+    (bench.results / "records" / f"{trial.id}.json").write_bytes(planted.to_bytes())
+    plan = bench.results / "plan.json"
+    rows = [*load_plan(plan).rows, PlanRow.of("compare", "linear", trial)]
+    plan.write_text(Plan(profile="tests", rows=rows).model_dump_json())
+    assert bench.run("--seeds=2", "--accept-drift").code == 0
+    assert not canary.exists()
 
 
 def test_records_of_other_versions_and_machines_are_pointed_out(
@@ -215,7 +237,7 @@ def test_other_settings_never_mix_under_one_label(bench: Bench, inline: None) ->
     refused = bench.run()
     assert refused.code == 2 and "evaluation.rollouts was 5, now 3" in refused.err
     assert bench.run("--accept-drift").code == 0
-    plan = read_plan((bench.results / "plan.json").read_bytes(), "plan")
+    plan = load_plan(bench.results / "plan.json")
     kept = {record.trial.id: len(record.final["mean"]) for record in bench.records()}
     assert sorted(kept.values()) == [3, 3, 5]
     assert [kept[row.trial] for row in plan.rows] == [3, 3]
@@ -234,9 +256,9 @@ def test_trials_never_run_leave_the_plan(bench: Bench, inline: None, monkeypatch
         outcome = bench.run("--seeds=9")
     assert outcome.code == 130 and "To go on: python -m benchmarks.run" in outcome.err
     plan = bench.results / "plan.json"
-    assert len(read_plan(plan.read_bytes(), "plan").rows) == 9
+    assert len(load_plan(plan).rows) == 9
     bench.run("--seeds=1")
-    assert len(read_plan(plan.read_bytes(), "plan").rows) == 1
+    assert len(load_plan(plan).rows) == 1
 
 
 def test_results_go_to_a_folder_named_after_the_profile(
