@@ -61,6 +61,11 @@ class Gpril(Method):
         return settings.beta_pi > 0.0 or settings.warm_start > 0
 
     def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
+        self.check(demonstrations, context)
+        return Training(self.settings, demonstrations, context).run()
+
+    def check(self, demonstrations: Demonstrations, context: FitContext) -> None:
+        """Raise MethodError where the settings do not suit demonstrations or budget."""
         if demonstrations.actions is None and self.requires_actions(self.settings):
             raise MethodError(
                 "these demonstrations hold states alone, but beta_pi or warm_start need actions; "
@@ -71,7 +76,6 @@ class Gpril(Method):
                 f"a budget of {context.budget.environment_steps} environment steps is less than one episode "
                 f"({context.task.horizon}); raise it or set gpril.beta_d=0"
             )
-        return Training(self.settings, demonstrations, context).run()
 
 
 class Training:
