@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -66,7 +65,7 @@ class Demonstrations:
             _check(largest <= _LARGEST_NUMBER, f"{name} reaches {largest:.3g}: SI units and radians are expected")
         _check(self.observations.size > 0, "the data set is empty: at least one episode is needed")
         _check(
-            isinstance(self.dt, int | float) and 0 < self.dt < math.inf,
+            isinstance(self.dt, int | float) and 0 < self.dt <= _LARGEST_NUMBER,
             f"dt is {self.dt!r}: a positive number of seconds is needed",
         )
         _check(
