@@ -19,6 +19,7 @@ from benchmarks import provenance
 from benchmarks.errors import RunError, WorkerDied
 from benchmarks.messages import NOTHING, Halt, Note, Order, is_record, read_event
 from benchmarks.records import CurvePoint, Provenance, Record, Status, Trial, Usage, read_record
+from benchmarks.snapshots import history
 from benchmarks.store import Store
 from methods import registry
 
@@ -73,9 +74,20 @@ class _Heard:
 class Engine:
     """Runs trials at a workplace and keeps their records in a store."""
 
-    def __init__(self, store: Store, view: View, workplace: Workplace, timeout: float | None) -> None:
-        """`timeout`: seconds after which a trial is ended and recorded as timed out; None is never."""
-        self._store, self._view, self._workplace, self._timeout = store, view, workplace, timeout
+    def __init__(
+        self, store: Store, view: View, workplace: Workplace, timeout: float | None, save_every: float
+    ) -> None:
+        """Make an engine.
+
+        Args:
+            store: where records go.
+            view: is told what happens.
+            workplace: where trials are done.
+            timeout: seconds after which a trial is ended and recorded as timed out; None is never.
+            save_every: seconds between two snapshots of a trial; 0 takes none.
+        """
+        self._store, self._view, self._workplace = store, view, workplace
+        self._timeout, self._save_every = timeout, save_every
         self._waiting: list[Trial] = []
 
     def run(self, trials: Sequence[Trial], codes: Mapping[str, str], states: Mapping[str, str]) -> None:
@@ -137,6 +149,8 @@ class Engine:
                 self._view.note(f"{trial.method} on {trial.task}, seed {trial.seed}: {cause}; trying again")
                 scratch = self._store.scratch(trial.id)
             self._store.save(record, scratch / "policy")
+            if not died and record.status != "timed out":  # those may go on where they were, if they are tried again
+                self._store.drop_snapshots(trial.id)
             self._view.finished(record)
         finally:
             lock.release()
@@ -156,7 +170,14 @@ class Engine:
         """One worker's life: the record of its trial, and whether it died without a result."""
         made_by = provenance.describe(self._codes[trial.id])
         heard = _Heard()
-        order = Order(trial=trial, code_digest=self._codes[trial.id], scratch=scratch.resolve())
+        snapshots = self._store.snapshots(trial.id).resolve() if self._save_every else None
+        order = Order(
+            trial=trial,
+            code_digest=self._codes[trial.id],
+            scratch=scratch.resolve(),
+            snapshots=snapshots,
+            save_every=self._save_every,
+        )
         error = "the process ended without a result"
         try:
             async with aclosing(self._workplace.work(order)) as lines:
@@ -167,12 +188,12 @@ class Engine:
                         self._hear(trial, line, heard)
         except TimeoutError:
             error = f"ended after {self._timeout:g} s (--timeout)"
-            return _unfinished(trial, "timed out", error, heard, made_by), False
+            return _unfinished(trial, "timed out", error, heard, made_by, snapshots), False
         except WorkerDied as death:
             error = str(death)
         if heard.record is not None:
             return heard.record, False
-        return _unfinished(trial, "failed", error, heard, made_by), True
+        return _unfinished(trial, "failed", error, heard, made_by, snapshots), True
 
     def _hear(self, trial: Trial, line: bytes, heard: _Heard) -> None:
         try:
@@ -193,5 +214,8 @@ class Engine:
             self._view.progressed(trial, event.share)
 
 
-def _unfinished(trial: Trial, status: Status, error: str, heard: _Heard, made_by: Provenance) -> Record:
+def _unfinished(
+    trial: Trial, status: Status, error: str, heard: _Heard, made_by: Provenance, snapshots: Path | None
+) -> Record:
+    made_by = made_by.model_copy(update=history(snapshots))
     return Record(trial=trial, status=status, error=error, curve=heard.curve, usage=heard.usage, provenance=made_by)

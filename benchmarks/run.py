@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,13 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--cpus-per-trial", type=click.FloatRange(min=0, min_open=True), default=1, help="On Ray.  [default: 1]")
 @click.option("--gpus-per-trial", type=click.FloatRange(min=0), help="On Ray.  [default: 1 with --device cuda, else 0]")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Most seconds of a trial.  [default: any]")
+@click.option(
+    "--save-every",
+    type=click.FloatRange(min=0),
+    default=300,
+    show_default=True,
+    help="Seconds between two snapshots of a trial, from which it goes on where it was killed; 0 takes none.",
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--retry-failed", is_flag=True, help="Repeat trials that failed, diverged or timed out.")
 @click.option(
@@ -90,7 +97,7 @@ def command(context: click.Context, **options: Any) -> int:
             for problem in found.damaged.values():
                 click.echo(f"damaged, so it is done again: {problem}", err=True)
             store.merge_plan(Plan(profile=request.profile.name, rows=found.rows), dropped)
-            _run(store, found, estimator, workplace, options["timeout"])
+            _run(store, found, estimator, workplace, options)
         finally:
             store.close()
     return _report(store, found)
@@ -136,7 +143,7 @@ def _workplace(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Workplac
         yield workplace
 
 
-def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace, timeout: float | None) -> None:
+def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace, options: Mapping[str, Any]) -> None:
     for digest, files in found.files.items():
         store.save_code(digest, files)
     for doubt in doubts(found):
@@ -156,7 +163,8 @@ def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace
         if done:
             view.note(f"{done} of {len(found.trials)} trials are in {store.root} already")
         view.note(f"{len(longest_first)} trials to do with {jobs} jobs, {view.time_left()}")
-        Engine(store, view, workplace, timeout).run(longest_first, found.codes, found.states)
+        engine = Engine(store, view, workplace, options["timeout"], options["save_every"])
+        engine.run(longest_first, found.codes, found.states)
 
 
 def _cores() -> int:

@@ -6,6 +6,7 @@
     policies/<trial>/       final policies (not for version control)
     code/<digest>.json      the source files behind a code digest
     plan.json               which trials belong to which experiment
+    snapshots/<trial>/      of trials that are not finished, to go on from
     locks/, scratch/        of the runs at work
 
 Files appear whole or not at all: they are written under a temporary name, flushed to the disk and renamed. Whatever is
@@ -50,7 +51,7 @@ class Store:
             InputError: the folder cannot be written.
         """
         try:
-            for name in ("records", "attempts", "damaged", "policies", "code", "locks", "scratch"):
+            for name in ("records", "attempts", "damaged", "policies", "code", "snapshots", "locks", "scratch"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             self._alive.acquire()
             self._sweep()
@@ -98,6 +99,14 @@ class Store:
         except OSError as error:
             raise cannot_write(folder, error) from None
         return folder
+
+    def snapshots(self, trial: str) -> Path:
+        """The folder in which a trial keeps its snapshots; it outlives the run."""
+        return self.root / "snapshots" / trial
+
+    def drop_snapshots(self, trial: str) -> None:
+        """The trial is finished, and nothing will go on from them."""
+        shutil.rmtree(self.snapshots(trial), ignore_errors=True)
 
     def save(self, record: Record, policy: Path | None = None) -> None:
         """Keep a trial's record, and its policy, a folder on the same disk.
@@ -262,6 +271,9 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+        for folder in (self.root / "snapshots").iterdir():  # of runs that died between a record and its snapshots' end
+            if any(record.status == "ok" for record in self.summaries([folder.name])[0].values()):
+                self.drop_snapshots(folder.name)
 
     def _others(self) -> set[str]:
         """The other runs at work here, by their tokens; the locks of dead ones are removed."""

@@ -20,6 +20,7 @@ from methods.interface import FitContext, Method, MethodError, Policy
 from tests import tiny
 
 METHOD = "tests.benchmarks.fakes:LeastSquares"
+PATIENT = "tests.benchmarks.fakes:Patient"
 TASK = f"tests.tiny:{tiny.ID}"
 
 
@@ -130,6 +131,48 @@ class LeastSquares(Method):
         else:
             inside.data.qvel[0] = np.nan
         environment.step(action)
+
+
+@dataclass(frozen=True)
+class PatientSettings:
+    """It has so many `steps` with a `pause` in each; in the first start its process is killed after some (0: never)."""
+
+    steps: int = 6
+    pause: float = 0.0
+    log: str = ""
+    killed_after: int = 0
+
+
+class Patient(Method):
+    """A walk of random steps, in the middle of which it can be killed and go on."""
+
+    name: ClassVar[str] = "patient"
+    Settings: ClassVar[type] = PatientSettings
+    summary: ClassVar[str] = "goes on where it was killed"
+
+    def fit(self, demonstrations: Demonstrations, context: FitContext) -> Linear:
+        s = self.settings
+        starts = _count_start(Path(s.log), context.seeds.seed) if s.log else 1
+        environment, rng, policy, done = (
+            context.make_env(),
+            context.seeds.generator("walk"),
+            Linear(np.zeros((4, 2))),
+            0,
+        )
+        environment.reset()
+        if state := context.resume():
+            rng.bit_generator.state, policy.weights, done = state["rng"], state["weights"], state["done"]
+        while done < s.steps:
+            done += 1
+            observation, *_ = environment.step(rng.uniform(-1.0, 1.0, 2))
+            policy.weights += rng.standard_normal() * np.append(observation, 1.0)[:, None]
+            context.report(done, weight=float(policy.weights[0, 0]))
+            progress = {"rng": rng.bit_generator.state, "weights": policy.weights, "done": done}
+            context.checkpoint(policy, done / s.steps, done, lambda: progress)  # noqa: B023
+            time.sleep(s.pause)
+            if starts == 1 and done == s.killed_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return policy
 
 
 def _count_start(log: Path, seed: int) -> int:

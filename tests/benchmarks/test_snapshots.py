@@ -153,7 +153,7 @@ def test_seconds_are_summed_over_attempts_and_stand_still_while_saving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [50.0]
-    monkeypatch.setattr("benchmarks.context.perf_counter", lambda: now[0])
+    monkeypatch.setattr("benchmarks.meters.perf_counter", lambda: now[0])
     save = Snapshots.save
 
     def slow(self: Snapshots, state: dict[str, Any]) -> None:
