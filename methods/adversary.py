@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 import gymnasium
 import numpy as np
 import torch
-from imitation.algorithms.adversarial.gail import GAIL
+from imitation.algorithms.adversarial.gail import GAIL, RewardNetFromDiscriminatorLogit
 from imitation.data.rollout import TrajectoryAccumulator
 from imitation.rewards.reward_nets import RewardNet
 from imitation.rewards.reward_wrapper import RewardVecEnvWrapper
@@ -68,6 +68,20 @@ class Discriminator(RewardNet):
         return self.mlp(self.features(state, action, next_state))
 
 
+class PositiveReward(RewardNetFromDiscriminatorLogit):
+    """The library's reward, -log(1 - D), without its detours to a batch, which are paid in every step."""
+
+    base: Discriminator
+
+    def predict_processed(
+        self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray, done: np.ndarray, **_: Any
+    ) -> np.ndarray:
+        device = self.base.shift.device
+        with torch.no_grad():
+            batch = (torch.as_tensor(column, device=device) for column in (state, action, next_state, done))
+            return self(*batch).cpu().numpy()
+
+
 @dataclass(frozen=True)
 class Regularisation:
     """What is added to the discriminator's loss.
@@ -92,6 +106,13 @@ class RegularisedGail(GAIL):
     def __init__(self, *, regularisation: Regularisation, **options: Any) -> None:
         super().__init__(**options)
         self.regularisation = regularisation
+
+    @property
+    def reward_train(self) -> RewardNet:
+        return PositiveReward(self._reward_net)
+
+    def _get_log_policy_act_prob(self, obs_th: Tensor, acts_th: Tensor) -> None:
+        """The library's other adversaries need the policy's probabilities, GAIL does not."""
 
     def train_disc(
         self, *, expert_samples: Mapping | None = None, gen_samples: Mapping | None = None

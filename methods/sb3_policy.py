@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from methods.policy import GaussianNetwork, PolicyShape
+from methods.policy import GaussianNetwork, PolicyShape, gaussian_log_prob
 
 
 class StateDependentGaussian(DiagGaussianDistribution):
@@ -80,9 +80,9 @@ class SharedPolicy(ActorCriticPolicy):
         """Nothing of SB3's own: the actor is given, and the critic must not share its features."""
 
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        distribution = self.get_distribution(obs)
-        actions = distribution.get_actions(deterministic=deterministic)
-        return actions, self.predict_values(obs), distribution.log_prob(actions)
+        mean, sigma = self.network(obs)
+        actions = mean if deterministic else torch.normal(mean, sigma)
+        return actions, self.predict_values(obs), gaussian_log_prob(actions, mean, sigma)
 
     def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         distribution = self.get_distribution(obs)
