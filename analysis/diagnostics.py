@@ -65,7 +65,7 @@ PANELS = (
     Panel("Imagined states outside the data", "share of states (%)", {"outside_share": ""}, 100.0, level=1.0),
     Panel(
         "Gradients before clipping",
-        "median L2 norm (nats per unit of weight)",
+        "median L2 norm (nats per weight)",
         _each("gradient_norm", {**MODELS, "policy": "policy"}),
         logarithmic=True,
     ),
@@ -135,7 +135,9 @@ def _panels(names: set[str]) -> Iterator[Panel]:
 
 
 def _draw(axes: Axes, panel: Panel, reported: pd.DataFrame) -> None:
-    axes.set(title=panel.title, ylabel=panel.unit, ylim=panel.limits, yscale="log" if panel.logarithmic else "linear")
+    axes.set(title=panel.title, ylabel=panel.unit, yscale="log" if panel.logarithmic else "linear")
+    if panel.limits:
+        axes.set_ylim(panel.limits)
     if panel.level is not None:
         axes.axhline(panel.level, color=GREY, linestyle=LEVEL, linewidth=1)
     present = {name: text for name, text in panel.names.items() if (reported["diagnostic"] == name).any()}

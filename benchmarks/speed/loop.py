@@ -13,13 +13,15 @@ from time import perf_counter
 import gymnasium
 
 from benchmarks.context import describe_task
+from benchmarks.counting import CountedGroup, Counter
+from benchmarks.environments import make_group
 from benchmarks.speed.timing import Comparison, compare
 from envs import TASKS
 from envs.demonstrations import load_task
 from methods.check_task import CheckContext
 from methods.gpril.algorithm import Gpril
 from methods.gpril.settings import Settings
-from methods.interface import Budget
+from methods.interface import Budget, EnvGroup
 
 SLICE = Settings(
     initial_episodes=2,
@@ -36,6 +38,7 @@ BUDGET = Budget(environment_steps=2_500, policy_updates=16)
 
 OVERLAPPED = replace(
     SLICE,
+    initial_episodes=1,
     episodes_per_iteration=4,
     model_updates=51,
     policy_updates=26,
@@ -45,7 +48,7 @@ OVERLAPPED = replace(
 )
 """Roll-outs and updates in the quick profile's proportion; the policy rests, so that overlap changes no roll-out."""
 
-OVERLAPPED_BUDGET = Budget(environment_steps=20_000, policy_updates=4 * OVERLAPPED.policy_updates)
+OVERLAPPED_BUDGET = Budget(environment_steps=20_000, policy_updates=6 * OVERLAPPED.policy_updates)
 
 
 def measure() -> Iterator[Comparison]:
@@ -74,5 +77,17 @@ def _run(task: str, settings: Settings, budget: Budget = BUDGET) -> None:
     demonstrations = load_task(task).subset(episodes=5)
     with TemporaryDirectory() as scratch:
         described = describe_task(task, demonstrations)
-        context = CheckContext(budget, 0, Path(scratch), described, lambda: gymnasium.make(task))
+        context = _Context(budget, 0, Path(scratch), described, lambda: gymnasium.make(task))
         Gpril(settings).fit(demonstrations, context)
+
+
+class _Context(CheckContext):
+    """Steps environments as a trial does, many at once."""
+
+    def make_env_group(self, count: int) -> EnvGroup:
+        self._counter = Counter(self.budget.environment_steps)
+        return CountedGroup(make_group(self.task, count), self._counter)
+
+    @property
+    def environment_steps(self) -> int:
+        return self._counter.steps

@@ -92,6 +92,9 @@ def test_every_value_is_drawn_with_its_unit() -> None:
     assert np.allclose(drawn["Coherence of imagined states", "imagined by B^s"], [(10, 18.0), (20, 9.0)])
     assert np.allclose(drawn["surprise", ""], [(20, 7.0)])
     assert len(drawn) == 2 + len(SERIES), "two modes of success, and each diagnostic once"
+    for (title, _), points in drawn.items():
+        (left, right), (low, high) = panels[title].get_xlim(), panels[title].get_ylim()
+        assert all(left < x < right and low < y < high for x, y in points), f"{title}: within the axes"
     assert panels["Gradients before clipping"].get_yscale() == "log"
     labelled = [axes.get_xlabel() for axes in panels.values()]
     assert labelled[-3:] == ["gradient steps"] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -27,10 +28,10 @@ def test_the_dense_peak_is_plausible() -> None:
     assert 1e8 < gemm_rate(128, rounds=2) < 1e14
 
 
-@pytest.mark.parametrize("flow", ["fast", "nflows", "spline"])
-def test_the_loop_runs_with_any_flow(flow: str) -> None:
+@pytest.mark.parametrize("change", [{"flow": "fast"}, {"flow": "nflows"}, {"flow": "spline"}, {"overlap": True}])
+def test_the_loop_runs_with_any_flow_and_beside_its_roll_outs(change: dict[str, Any]) -> None:
     small = {"model_hidden": (8, 8), "model_updates": 2, "policy_updates": 8, "initial_episodes": 1}
-    loop._run("PegInsertion-v0", loop.replace(loop.SLICE, flow=flow, **small))
+    loop._run("PegInsertion-v0", loop.replace(loop.SLICE, **change, **small))
 
 
 def test_the_command_shows_and_writes_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
