@@ -64,7 +64,10 @@ LEADS: dict[str, dict[str, dict[str, Any]]] = {
         "replay of 5000 steps": {"replay_size": 5_000},
         "no L2": {"model_l2": 0.0},
         "L2 0.01": {"model_l2": 1e-2},
+        "early stopping": {"model_patience": 3},
         "gamma 0.9": {"gamma": 0.9},
+        "exploring tenth": {"exploration": 0.1, "exploration_share": 0.1},
+        "overlapping roll-outs": {"overlap": True},
         "residual B^a": {"residual_actions": True},
         "no warm start": {"warm_start": 0},
         "no burn-in": {"burn_in": 0},
@@ -107,6 +110,10 @@ def _leads(method: str) -> Experiment:
     return Experiment(f"{method}-leads", summary, (Variant(method, method), *changed))
 
 
+NO_ACTIONS: dict[str, Any] = {"beta_pi": 0.0, "warm_start": 0, "exploration": 0.2}
+"""GPRIL without demonstrated actions: nothing to clone, so roll-outs need a reason to leave their starts."""
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
@@ -120,6 +127,18 @@ EXPERIMENTS: dict[str, Experiment] = {
                 Variant("gpril, self-imitation", "gpril", {"control": "self"}),
                 Variant("bc", "bc"),
             ),
+        ),
+        Experiment(
+            "states",
+            "what if the demonstrations hold no actions, or only how they end?",
+            (
+                Variant("bc", "bc"),
+                Variant("gpril", "gpril"),
+                Variant("gpril, states alone", "gpril", NO_ACTIONS, states_alone=True),
+                Variant("gpril, every tenth state", "gpril", NO_ACTIONS, every=10, states_alone=True),
+                Variant("gpril, final states only", "gpril", NO_ACTIONS, final_only=True, states_alone=True),
+            ),
+            demonstrations=(25,),
         ),
         *map(_leads, LEADS),
     )
