@@ -31,8 +31,8 @@ def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def workers_of(bench: Bench) -> list[int]:
-    """Worker processes of this test, known by the variable BENCH that they inherited."""
+def workers_of(folder: Path) -> list[int]:
+    """Worker processes that inherited this folder as the variable BENCH."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -40,6 +40,6 @@ def workers_of(bench: Bench) -> list[int]:
             environment = (process / "environ").read_bytes()
         except OSError:
             continue
-        if b"benchmarks.worker" in command and f"BENCH={bench.folder}\0".encode() in environment:
+        if b"benchmarks.worker" in command and f"BENCH={folder}\0".encode() in environment:
             found.append(int(process.name))
     return found

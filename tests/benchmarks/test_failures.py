@@ -110,7 +110,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(bench: Bench, monkeyp
     _, said = runner.communicate(timeout=30)
     assert runner.returncode == 130
     assert "To go on: python -m benchmarks.run" in said and "Traceback" not in said
-    assert not workers_of(bench)
+    assert not workers_of(bench.folder)
     assert [record.trial.seed for record in bench.records()] == [0]
     assert not list((bench.results / "scratch").iterdir())
 
@@ -127,7 +127,7 @@ def test_no_worker_outlives_a_killed_runner(bench: Bench, monkeypatch: pytest.Mo
     wait_for(lambda: len(bench.starts()) == 2)
     os.kill(runner.pid, signal.SIGKILL)
     runner.communicate(timeout=30)
-    wait_for(lambda: not workers_of(bench), seconds=10.0)
+    wait_for(lambda: not workers_of(bench.folder), seconds=10.0)
     scratch = bench.results / "scratch"
     assert list(scratch.iterdir()), "a killed run leaves its scratch folder"
     start(bench, "--seeds=1").communicate(timeout=60)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,39 +26,63 @@ pytestmark = pytest.mark.ray
 STORE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
+class Machines:
+    """A cluster whose head does no trials, with nodes that share nothing but the file system."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ray = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **STORE})
+
+    @property
+    def address(self) -> str:
+        return str(self._ray.address)
+
+    def add(self) -> Any:
+        """A node that does one trial at once."""
+        node = self._ray.add_node(num_cpus=1, temp_dir=tempfile.mkdtemp(dir=self.folder), **STORE)
+        self._ray.wait_for_nodes()
+        return node
+
+    def kill(self, node: Any) -> None:
+        self._ray.remove_node(node, allow_graceful=False)
+
+    def workers(self) -> list[int]:
+        """Trials' processes on the nodes."""
+        return workers_of(self.folder)
+
+    def left(self) -> list[Path]:
+        """Trials' folders on the nodes."""
+        return list(self.folder.glob("gpril-benchmarks-*"))
+
+    def clean(self) -> None:
+        """What is killed cleans up nothing itself."""
+        for path in self.left():
+            shutil.rmtree(path)
+
+    def shutdown(self) -> None:
+        self._ray.shutdown()
+
+
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A head that does no trials and two nodes that do one at once. Its processes inherit TMPDIR and BENCH."""
-    temporary = tmp_path_factory.mktemp("node")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(temporary))
-        patch.setenv("BENCH", str(temporary))
+def cluster() -> Iterator[Machines]:
+    """Two nodes. Their processes inherit TMPDIR and BENCH; the path is short since those of sockets must be."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setenv("BENCH", folder)
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **STORE})
-        made.temporary = temporary
-        for _ in range(2):
-            made.add_node(num_cpus=1, **STORE)
-        made.wait_for_nodes()
+        made = Machines(Path(folder))
+        made.add()
+        made.add()
         yield made
         made.shutdown()
 
 
 @pytest.fixture
-def on_ray(bench: Bench, cluster: Cluster) -> Iterator[Bench]:
+def on_ray(bench: Bench, cluster: Machines) -> Iterator[Bench]:
     """The bench with its trials on the cluster, where nothing may be left behind."""
     where = ("--engine=ray", f"--ray-address={cluster.address}")
     yield Bench(bench.folder, (*bench.arguments, *where), bench._run)
-    assert not left_on_nodes(cluster)
-
-
-def left_on_nodes(cluster: Cluster) -> list[Path]:
-    """Trials' folders on the nodes."""
-    return list(cluster.temporary.glob("gpril-benchmarks-*"))
-
-
-def workers_on(cluster: Cluster) -> list[int]:
-    """Trials' processes on the nodes."""
-    return workers_of(Bench(cluster.temporary, (), lambda _: pytest.fail("not a bench")))
+    assert not cluster.left()
 
 
 def parent(process: int) -> int:
@@ -83,13 +109,12 @@ def test_results_equal_those_of_the_local_engine(on_ray: Bench, trials: str) -> 
     assert files_of(on_ray.results / "policies") == files_of(on_ray.folder / "local" / "policies")
 
 
-def test_a_node_that_dies_loses_no_trial(on_ray: Bench, cluster: Cluster) -> None:
-    node = cluster.add_node(num_cpus=1, **STORE)
-    cluster.wait_for_nodes()
+def test_a_node_that_dies_loses_no_trial(on_ray: Bench, cluster: Machines) -> None:
+    node = cluster.add()
     log = (f"--set=linear.log={on_ray.log}", "--set=linear.pause=1.0", "--seeds=7")
     run = start(on_ray, *log)
     wait_for(lambda: len(on_ray.starts()) == 3)
-    cluster.remove_node(node, allow_graceful=False)
+    cluster.kill(node)
     said = run.communicate(timeout=200)[1]
     assert run.returncode == 0, said
     assert "7 trials to do with 3 jobs" in said and "the process or its node died" in said
@@ -97,8 +122,20 @@ def test_a_node_that_dies_loses_no_trial(on_ray: Bench, cluster: Cluster) -> Non
     (attempt,) = (on_ray.results / "attempts").iterdir()
     lost = read_record(attempt.read_bytes(), "attempt")
     assert sorted(on_ray.starts()) == sorted([*range(7), lost.trial.seed]), "the lost trial alone began again"
-    for path in left_on_nodes(cluster):  # a node that is gone cleans up nothing
-        shutil.rmtree(path)
+    cluster.clean()
+
+
+def test_a_node_that_comes_later_helps(on_ray: Bench, cluster: Machines) -> None:
+    log = (f"--set=linear.log={on_ray.log}", "--set=linear.pause=1.0", "--seeds=8")
+    run = start(on_ray, *log)
+    wait_for(lambda: len(on_ray.starts()) == 2)
+    node = cluster.add()
+    try:
+        wait_for(lambda: len(cluster.workers()) == 3)
+        said = run.communicate(timeout=200)[1]
+        assert run.returncode == 0 and sorted(on_ray.starts()) == list(range(8)), said
+    finally:
+        cluster.kill(node)
 
 
 def test_a_killed_worker_is_tried_again(on_ray: Bench) -> None:
@@ -110,28 +147,27 @@ def test_a_killed_worker_is_tried_again(on_ray: Bench) -> None:
     assert "SIGKILL" in read_record(attempt.read_bytes(), "attempt").error
 
 
-def test_a_killed_process_of_ray_takes_its_trial_along(on_ray: Bench, cluster: Cluster) -> None:
+def test_a_killed_process_of_ray_takes_its_trial_along(on_ray: Bench, cluster: Machines) -> None:
     run = start(on_ray, "--set=linear.pause=2.0", "--seeds=1")
-    wait_for(lambda: workers_on(cluster))
-    (worker,) = workers_on(cluster)
+    wait_for(lambda: cluster.workers())
+    (worker,) = cluster.workers()
     os.kill(parent(worker), signal.SIGKILL)
-    wait_for(lambda: worker not in workers_on(cluster), seconds=10.0)
+    wait_for(lambda: worker not in cluster.workers(), seconds=10.0)
     said = run.communicate(timeout=200)[1]
     assert run.returncode == 0 and "the process or its node died" in said
-    for path in left_on_nodes(cluster):  # a process that is killed cleans up nothing
-        shutil.rmtree(path)
+    cluster.clean()
 
 
-def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(on_ray: Bench, cluster: Cluster) -> None:
+def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(on_ray: Bench, cluster: Machines) -> None:
     run = start(on_ray, "--set=linear.trouble=hang", "--seeds=1", "--timeout=15")
     assert run.communicate(timeout=200) and run.returncode == 1
     (late,) = on_ray.records()
     assert late.status == "timed out" and "ended after 15 s" in late.error
     assert len(late.curve) == 1 and late.curve[0].progress == 0.5
-    assert not workers_on(cluster)
+    assert not cluster.workers()
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(on_ray: Bench, cluster: Cluster) -> None:
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(on_ray: Bench, cluster: Machines) -> None:
     slow = (f"--set=linear.log={on_ray.log}", "--set=linear.pause=0.5", "--jobs=1", "--seeds=3")
     run = start(on_ray, *slow)
     wait_for(lambda: 1 in on_ray.starts())
@@ -139,7 +175,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(on_ray: Bench, cluste
     said = run.communicate(timeout=60)[1]
     assert run.returncode == 130
     assert "To go on: python -m benchmarks.run" in said and "Traceback" not in said
-    assert not workers_on(cluster) and not left_on_nodes(cluster)
+    assert not cluster.workers() and not cluster.left()
     assert [record.trial.seed for record in on_ray.records()] == [0]
     assert not list((on_ray.results / "scratch").iterdir())
 
@@ -149,14 +185,13 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(on_ray: Bench, cluste
     assert on_ray.starts() == [0, 1, 1, 2]
 
 
-def test_no_worker_outlives_a_killed_runner(on_ray: Bench, cluster: Cluster) -> None:
+def test_no_worker_outlives_a_killed_runner(on_ray: Bench, cluster: Machines) -> None:
     run = start(on_ray, f"--set=linear.log={on_ray.log}", "--set=linear.trouble=hang", "--set=linear.unlucky=1")
     wait_for(lambda: 1 in on_ray.starts())
     os.kill(run.pid, signal.SIGKILL)
     run.communicate(timeout=30)
-    wait_for(lambda: not workers_on(cluster), seconds=30.0)
-    for path in left_on_nodes(cluster):
-        shutil.rmtree(path)
+    wait_for(lambda: not cluster.workers(), seconds=30.0)
+    cluster.clean()
 
 
 def test_two_runs_share_the_work(on_ray: Bench, bench: Bench) -> None:
