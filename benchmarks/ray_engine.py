@@ -26,7 +26,7 @@ from benchmarks import provenance
 from benchmarks.errors import InputError, RunError, WorkerDied, cannot_write
 from benchmarks.messages import Order, is_record
 from benchmarks.records import Trial, read_record
-from benchmarks.relay import Folder, relay, write_folder
+from benchmarks.relay import Folder, read_folder, relay, write_folder
 from benchmarks.shipment import pack
 
 # Before Ray is imported: no report of its use to its makers, and no devices hidden from tasks that ask for none.
@@ -87,17 +87,24 @@ class RayWorkplace:
         return sum(self._share.fits(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
     def room(self) -> int:
+        """See `Workplace`; raises RunError where the cluster is gone, of which Ray would die without a word of ours."""
+        if problem := _no_answer(ray.get_runtime_context().gcs_address):
+            raise RunError(
+                f"the cluster is gone ({problem}); what is finished is kept. With a new one the same command goes on"
+            )
         return self._jobs or self.capacity()
 
     async def work(self, order: Order) -> AsyncGenerator[bytes, None]:
-        items: ray.ObjectRefGenerator = self._task.remote(order)
+        places = {"policy": order.scratch / "policy", "snapshots": order.snapshots or order.scratch / "snapshots"}
+        items: ray.ObjectRefGenerator = self._task.remote(order, read_folder(places["snapshots"]))
         try:
             async for reference in items:
                 item = await reference
-                if isinstance(item, dict):
-                    _keep(item, order.scratch / "policy")
-                else:
+                if isinstance(item, bytes):
                     yield _as_from_here(item)
+                else:
+                    kind, content = item
+                    _keep(content, places[kind])
         except RayTaskError as error:
             raise _explain(error.cause) from None
         except RuntimeEnvSetupError as error:
@@ -160,13 +167,21 @@ def _require_answer(address: str) -> None:
             f"--ray-address {address!r} is neither HOST:PORT nor auto; "
             "a machine outside the cluster joins it first: ray start --num-cpus=0 --address=HOST:PORT"
         )
+    if problem := _no_answer(address):
+        raise InputError(
+            f"--ray-address {address}: no cluster answers there ({problem}); "
+            "start one with `ray start --head --port=6379`, or leave the option out to use this machine alone"
+        )
+
+
+def _no_answer(address: str) -> str:
+    """Why nobody answers at HOST:PORT; empty where somebody does."""
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise InputError(
-            f"--ray-address {address}: no cluster answers there ({error}); "
-            "start one with `ray start --head --port=6379`, or leave the option out to use this machine alone"
-        ) from None
+        return str(error)
+    return ""
 
 
 def _nodes() -> str:

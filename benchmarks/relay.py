@@ -6,33 +6,57 @@ Nothing here knows the cluster's library, so that the node's side of a trial is 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
+from typing import Literal
 
+from benchmarks.errors import WorkerDied
 from benchmarks.local import LocalWorkplace
 from benchmarks.messages import Order, is_record
 
 Folder = dict[str, bytes]
 """The files of a folder, by their relative paths."""
+Kind = Literal["policy", "snapshots"]
 WAKE_SECONDS = 0.5
 
 
-def relay(order: Order) -> Iterator[bytes | Folder]:
-    """Do a trial on this machine, in a folder of its own instead of the order's scratch folder.
+def relay(order: Order, snapshots: Folder) -> Iterator[bytes | tuple[Kind, Folder]]:
+    """Do a trial on this machine, in folders of its own instead of the order's.
+
+    Args:
+        order: what a workplace is asked.
+        snapshots: what the order's folder for snapshots holds.
 
     Yields:
-        what a workplace yields, and just before the record the final policy's folder.
+        what a workplace yields; files for the order's folder for snapshots when they changed; and just before the
+        record those of the final policy.
 
     Raises:
         WorkerDied: as a workplace does.
     """
-    with tempfile.TemporaryDirectory(prefix="gpril-benchmarks-") as folder, asyncio.Runner() as runner:
-        lines = LocalWorkplace(jobs=1).work(order.model_copy(update={"scratch": Path(folder)}))
-        while (line := runner.run(_next(lines))) is not None:
+    with tempfile.TemporaryDirectory(prefix="gpril-benchmarks-") as name, asyncio.Runner() as runner:
+        scratch, kept = Path(name, "scratch"), Path(name, "snapshots")
+        scratch.mkdir()
+        write_folder(snapshots, kept)
+        mine = order.model_copy(update={"scratch": scratch, "snapshots": order.snapshots and kept})
+        lines, death, seen = LocalWorkplace(jobs=1).work(mine), None, _stamps(kept)
+        while True:
+            try:
+                line = runner.run(_next(lines))
+            except WorkerDied as problem:
+                death, line = problem, None
+            before, seen = seen, _stamps(kept)
+            if changed := [path for path, stamp in seen.items() if before.get(path) != stamp]:
+                yield "snapshots", {path.name: path.read_bytes() for path in changed}
+            if line is None:
+                break
             if is_record(line):
-                yield read_folder(Path(folder) / "policy")
+                yield "policy", read_folder(scratch / "policy")
             yield line
+        if death is not None:
+            raise death
 
 
 def read_folder(folder: Path) -> Folder:
@@ -42,11 +66,18 @@ def read_folder(folder: Path) -> Folder:
 
 
 def write_folder(content: Folder, folder: Path) -> None:
-    """Write files below a folder, which is made where there are any."""
+    """Write files below a folder, each as a whole."""
     for name, data in content.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+
+
+def _stamps(folder: Path) -> dict[Path, int]:
+    """When each file of a folder was written; those that are being written have hidden names."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
 
 
 async def _next(lines: AsyncGenerator[bytes, None]) -> bytes | None:

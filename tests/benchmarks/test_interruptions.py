@@ -62,7 +62,7 @@ def test_a_killed_runner_goes_on(bench: Bench, expected: dict[str, Any], monkeyp
     wait_for(lambda: list(snapshots.glob("*/state.npz")))
     os.kill(runner.pid, signal.SIGKILL)
     runner.communicate(timeout=30)
-    wait_for(lambda: not workers_of(bench), seconds=10.0)
+    wait_for(lambda: not workers_of(bench.folder), seconds=10.0)
     said = start(bench, *slow).communicate(timeout=60)[1]
     (record,) = bench.records()
     assert outcome(record) == expected, said

@@ -16,7 +16,9 @@ import pytest
 from benchmarks import provenance, shipment
 from benchmarks.records import Trial, read_record
 from tests.benchmarks.conftest import Bench
+from tests.benchmarks.fakes import PATIENT
 from tests.benchmarks.processes import start, wait_for, workers_of
+from tests.benchmarks.test_interruptions import ALWAYS, outcome
 from tests.benchmarks.test_run import results_of
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -c constraints.txt -e '.[ray]'")
@@ -45,6 +47,9 @@ class Machines:
 
     def kill(self, node: Any) -> None:
         self._ray.remove_node(node, allow_graceful=False)
+
+    def behead(self) -> None:
+        self._ray.head_node.kill_gcs_server(check_alive=False)
 
     def workers(self) -> list[int]:
         """Trials' processes on the nodes."""
@@ -147,14 +152,23 @@ def test_a_killed_worker_is_tried_again(on_ray: Bench) -> None:
     assert "SIGKILL" in read_record(attempt.read_bytes(), "attempt").error
 
 
-def test_a_killed_process_of_ray_takes_its_trial_along(on_ray: Bench, cluster: Machines) -> None:
-    run = start(on_ray, "--set=linear.pause=2.0", "--seeds=1")
-    wait_for(lambda: cluster.workers())
+def test_a_trial_goes_on_elsewhere_from_its_snapshot(on_ray: Bench, cluster: Machines) -> None:
+    """A process of Ray is killed; it takes the trial's own process along, but the snapshots are with the runner."""
+    patient = replace(on_ray, arguments=(*on_ray.arguments, f"--methods={PATIENT}", "--seeds=1"))
+    run = start(patient, "--set=patient.pause=1.0", ALWAYS)
+    wait_for(lambda: list((on_ray.results / "snapshots").glob("*/state.npz")))
     (worker,) = cluster.workers()
     os.kill(parent(worker), signal.SIGKILL)
     wait_for(lambda: worker not in cluster.workers(), seconds=10.0)
     said = run.communicate(timeout=200)[1]
     assert run.returncode == 0 and "the process or its node died" in said
+    (record,) = on_ray.records()
+    assert (record.provenance.starts, record.provenance.resumed) == (2, 1)
+    assert not list((on_ray.results / "snapshots").iterdir())
+
+    start(patient, f"--results={on_ray.folder / 'straight'}").communicate(timeout=200)
+    (straight,) = on_ray.records("straight")
+    assert outcome(record) == outcome(straight) and straight.provenance.starts == 1
     cluster.clean()
 
 
@@ -254,6 +268,17 @@ def test_what_the_cluster_cannot_do_is_refused(on_ray: Bench, more: tuple[str, .
     outcome = on_ray.run(*more)
     assert outcome.code == 2 and said in outcome.err, outcome.err
     assert not on_ray.results.exists()
+
+
+def test_a_cluster_that_is_gone_ends_the_run_in_words(on_ray: Bench, cluster: Machines) -> None:
+    """It is the last test of this cluster."""
+    run = start(on_ray, f"--set=linear.log={on_ray.log}", "--set=linear.pause=2.0", "--seeds=4")
+    wait_for(lambda: 1 in on_ray.starts())
+    cluster.behead()
+    said = run.communicate(timeout=120)[1]
+    assert run.returncode == 1 and "the cluster is gone" in said and "Traceback" not in said
+    assert not list((on_ray.results / "scratch").iterdir())
+    cluster.clean()
 
 
 def test_a_cluster_of_this_machine_is_started_and_ended(bench: Bench) -> None:

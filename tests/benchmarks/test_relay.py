@@ -7,22 +7,50 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.errors import WorkerDied
 from benchmarks.messages import BEGUN, Order
 from benchmarks.records import Trial, read_record
 from benchmarks.relay import read_folder, relay, write_folder
 from benchmarks.shipment import pack
 from tests.benchmarks import examples
 from tests.benchmarks.conftest import Bench
+from tests.benchmarks.fakes import PATIENT
 
 
 def test_a_relay_says_what_the_worker_says_and_sends_the_policy_before_the_record(bench: Bench, inline: None) -> None:
     bench.run("--seeds=1")
     (here,) = bench.records()
     order = Order(trial=here.trial, code_digest=here.provenance.code_digest, scratch=Path("/nowhere"))
-    begun, *_, policy, line = relay(order)
-    assert begun == BEGUN and isinstance(policy, dict) and isinstance(line, bytes)
-    assert policy == read_folder(bench.results / "policies" / here.trial.id) and list(policy) == ["weights.json"]
+    begun, *_, (kind, policy), line = relay(order, {})
+    assert begun == BEGUN and kind == "policy" and isinstance(line, bytes)
+    assert policy == read_folder(bench.results / "policies" / here.trial.id) and "weights.json" in policy
     assert read_record(line, "the relay's").final == here.final
+
+
+def test_a_relay_sends_snapshots_and_goes_on_from_those_it_is_given(bench: Bench) -> None:
+    patient = (f"--methods={PATIENT}", "--seeds=1", f"--set=patient.log={bench.log}", "--set=patient.killed_after=3")
+    bench.run(*patient, "--set=patient.killed_after=0")
+    (here,) = bench.records()
+    settings = here.trial.settings | {"killed_after": 3, "log": f"{bench.log}.there"}
+    trial = here.trial.model_copy(update={"settings": settings})
+    order = Order(
+        trial=trial,
+        code_digest=here.provenance.code_digest,
+        scratch=Path("/nowhere"),
+        snapshots=Path("/nowhere/either"),
+        save_every=1e-6,
+    )
+    sent: dict[str, bytes] = {}
+    with pytest.raises(WorkerDied, match="SIGKILL"):
+        for item in relay(order, sent):
+            if isinstance(item, tuple):
+                sent |= item[1]
+    assert sorted(sent) == ["starts.log", "state.npz"] and sent["starts.log"] == b"began\n"
+    *_, line = relay(order, sent)
+    assert isinstance(line, bytes)
+    record = read_record(line, "the relay's")
+    assert (record.provenance.starts, record.provenance.resumed) == (2, 1)
+    assert record.final == here.final and record.diagnostics == here.diagnostics
 
 
 def test_a_folder_survives_the_journey(tmp_path: Path) -> None:
