@@ -29,6 +29,7 @@ def pool(tensors: Sequence[Tensor]) -> Tensor:
 def side_by_side(stacks: Sequence[MadeStack]) -> MadeStack:
     """Stacks of one shape as one that maps [S, n, D] given [S, n, C]; their weights become views of its weights."""
     together = copy.deepcopy(stacks[0])
+    together._inverter = None
     together.weights = nn.Parameter(pool([stack.weights for stack in stacks]))
     return together
 

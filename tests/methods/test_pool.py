@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from methods.gpril.ascent import LikelihoodAscent
-from methods.gpril.flows import FlowShape
+from methods.gpril.flows import FlowShape, sample
 from methods.gpril.pool import PooledAscent, PooledPolicy, side_by_side
 from methods.policy import GaussianNetwork, PolicyShape
 from tests.methods.test_flows import SHAPES, random_flow
@@ -83,3 +83,18 @@ def test_policies_side_by_side_act_as_each_alone_and_are_changed_with_it() -> No
     for seed, network in enumerate(networks):
         torch.testing.assert_close((mean[seed], sigma[seed]), network(observations[seed]))
     assert sigma[1].max() < 0.031 < sigma[0].min()
+
+
+def test_steps_and_samples_never_look_at_values() -> None:
+    """Tensors without values say so; on a GPU such a look would make the host wait, and a CUDA graph impossible."""
+    shape = FlowShape(5, 3, (20, 20))
+    flows = [random_flow(shape, seed=seed).float().to("meta") for seed in range(SEEDS)]
+    x, context = (torch.empty(SEEDS, 40, size, device="meta") for size in (5, 3))
+    ascents = [LikelihoodAscent(flow, 0.01, 0.1, 1.0) for flow in flows]
+    assert ascents[0].step(x[0], context[0]).gradient_norm.is_meta
+    assert sample(flows[0], context[0], noise=x[0]).shape == (40, 5)
+    pooled = PooledAscent(ascents)
+    assert pooled.step(x, context, (0, 1, 2)).shape == (SEEDS,)
+    assert pooled.stack.inverse(x, context)[0].shape == x.shape
+    with pytest.raises(RuntimeError, match="meta"):
+        x.sum().item()

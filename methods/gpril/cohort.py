@@ -1,0 +1,108 @@
+"""GPRIL for several seeds at once: what a seed draws and collects is its own, what is computed is computed for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from methods.cohort import Ask
+from methods.gpril.algorithm import Gpril, Training, portions
+from methods.gpril.replay import Episode
+from methods.gpril.settings import Settings
+from methods.gpril.steps import Act, Steps, UpdateModels, UpdatePolicy
+from methods.interface import EnvGroup, FitContext
+from methods.policy import GaussianNetwork, GaussianPolicy
+
+if TYPE_CHECKING:
+    from envs.demonstrations import Demonstrations
+
+
+class GprilCohort:
+    """See `methods.cohort.Cohort`. Flows of libraries have no form for several seeds: these train one by one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._places: dict[int, int] = {}
+        self._trainings: list[Training] = []
+        self._steps: Steps | None = None
+
+    def fit(self, demonstrations: Demonstrations, context: FitContext, ask: Ask) -> GaussianPolicy:
+        method = Gpril(self.settings)
+        if self.settings.flow != "fast":
+            return method.fit(demonstrations, context)
+        method.check(demonstrations, context)
+        training = Member(self.settings, demonstrations, context, ask)
+        ask(training)
+        return training.run()
+
+    def serve(self, asked: Mapping[int, Any]) -> Mapping[int, Any]:
+        """First all join. Then those that are least far, and all who ask for the same, are answered."""
+        if self._steps is None:
+            self._places = {number: place for place, number in enumerate(asked)}
+            self._trainings = list(asked.values())
+            self._steps = Steps(self._trainings)
+            return dict.fromkeys(asked)
+        requests = {self._places[number]: request for number, request in asked.items()}
+        behind = min(requests, key=lambda place: (self._trainings[place].iterations, requests[place].rank))
+        alike = {place: one for place, one in requests.items() if one.kind == requests[behind].kind}
+        answers = self._steps.do(alike)
+        return {number: answers[place] for number, place in self._places.items() if place in answers}
+
+
+class Member(Training):
+    """A training that draws for itself and leaves what is computed to the cohort."""
+
+    def __init__(self, settings: Settings, demonstrations: Demonstrations, context: FitContext, ask: Ask) -> None:
+        super().__init__(settings, demonstrations, context)
+        self._ask = ask
+
+    def update_models(self, updates: int, learning: tuple[bool, bool] = (True, True)) -> None:
+        s = self.settings
+        for steps in portions(updates):
+            source, target = self.replay.draw(steps * s.batch_size, s.gamma, s.cross_episodes, self.replay_rng)
+            rows = torch.from_numpy(source), torch.from_numpy(self.models.shuffled(target))
+            self.models.note(*self._ask(UpdateModels(*rows, learning=learning)))
+
+    def update_policy(self, updates: int) -> None:
+        self.gradient_norms = []
+        bounds = [torch.from_numpy(bound)[None] for bound in self.replay.range()]
+        for steps in portions(updates):
+            count = steps * self.settings.batch_size
+            rows = torch.from_numpy(self.target_rng.integers(len(self.targets), size=count))
+            self._descend(steps, self.settings.beta_pi > 0.0, (rows, *bounds, *self.models.noise(count)))
+
+    def update_clone(self, updates: int) -> None:
+        for steps in portions(updates):
+            self._descend(steps, True, None)
+
+    def _descend(self, steps: int, with_pairs: bool, predecessors: tuple[Tensor, ...] | None) -> None:
+        pairs = None
+        if with_pairs and self.pairs is not None:
+            shape = (steps, self.settings.batch_size)
+            pairs = torch.from_numpy(self.pair_rng.integers(len(self.pairs[0]), size=shape))
+        rates = []
+        for _ in range(steps):
+            rates.append(self.learning_rate())
+            self.policy_steps += 1
+        self.gradient_norms += self._ask(UpdatePolicy(tuple(rates), pairs, predecessors))
+
+    def _collect(self, group: EnvGroup, network: GaussianNetwork, episodes: int) -> list[Episode]:
+        if network is self.network:  # a copy acts beside the training, in another thread
+            network = cast(GaussianNetwork, _Asking(network, self._ask))
+        return super()._collect(group, network, episodes)
+
+
+class _Asking:
+    """Acts as a policy's network, by asking."""
+
+    def __init__(self, network: GaussianNetwork, ask: Ask) -> None:
+        self.shape = network.shape
+        self.shift = torch.empty(0)  # observations stay on the host until those of all seeds are together
+        self._ask = ask
+
+    def __call__(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        mean, sigma = self._ask(Act(observations))
+        return mean, sigma
