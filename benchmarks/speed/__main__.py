@@ -13,13 +13,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.provenance import machine
-from benchmarks.speed import environments, flows, loop
+from benchmarks.speed import environments, flows, gail, loop
 from benchmarks.speed.timing import Comparison, chosen, gemm_rate
+
+WIDTH = 200
+"""Columns of text that the table takes where it is not shown on a terminal."""
 
 SUBJECTS: dict[str, Callable[[], Iterator[Comparison]]] = {
     "flows": flows.measure,
     "env": environments.measure,
     "loop": loop.measure,
+    "gail": gail.measure,
 }
 
 
@@ -50,7 +54,8 @@ def _show(found: list[Comparison]) -> None:
         ratio = f"{one.ratio:.2f} [{one.low:.2f}, {one.high:.2f}]"
         table.add_row(one.name, one.peer, f"{one.ours_ms:.2f}", f"{one.peer_ms:.2f}", ratio, one.note)
     console = Console(highlight=False)
-    console.print(table, width=max(console.width, 150), no_wrap=True, crop=False)
+    console.width = max(console.width, WIDTH)
+    console.print(table)
 
 
 if __name__ == "__main__":

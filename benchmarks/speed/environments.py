@@ -1,13 +1,15 @@
-"""How fast the tasks simulate: simulated seconds a second of one core, against another peg task where it is installed.
+"""How fast the tasks simulate: simulated seconds a second, against another peg task where it is installed.
 
-Control rates differ between suites, so simulated time is compared, not steps.
+Control rates differ between suites, so simulated time is compared, not steps. The peer's extra is `[peers]`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
+from time import perf_counter, process_time
 
 import gymnasium
 import numpy as np
@@ -16,55 +18,82 @@ from benchmarks.speed.timing import Comparison, compare
 from envs import TASKS
 from envs.demonstrations import load_task
 
-STEPS = 400
+MANY = 16
+"""Environments stepped together."""
+STEPS = 25
+"""Control steps of each of them in a measurement."""
 PEER = "MetaWorld/PegInsertSide-v3"
 PEER_RATE = 80.0
 """Control steps of the peer in a simulated second."""
 
 
-def measure() -> Iterator[Comparison]:
-    """Each task under demonstrated actions; without EnvPool the peer is real time itself, one second a second."""
-    theirs = _envpool() if find_spec("envpool") else None
+def measure(rounds: int = 9) -> Iterator[Comparison]:
+    """Each task under demonstrated actions: one environment, many on one thread and on two.
+
+    By the processor time of one core; threads by the wall clock, against one thread too. EnvPool has as many
+    environments and threads as ours, and is given no actions; without it, the peer is real time itself.
+    """
+    wall = f"wall-clock, {os.cpu_count()} cores"
     for name, task in TASKS.items():
-        ours, seconds = _task(task)
-        yield _compare(name, ours, seconds, theirs)
+        yield _against_peer(f"one environment, {name}", _one(task), 1, 1, rounds)
+        one, two = _many(task, 1), _many(task, 2)
+        yield _against_peer(f"{MANY} environments, {name}", one, MANY, 1, rounds)
+        threaded = f"{MANY} environments on two threads, {name}"
+        yield _against_peer(threaded, two, MANY, 2, rounds, perf_counter, f"second, {wall}")
+        yield compare(threaded, "the same on one", two, one, 3 * rounds, note=lambda _: wall, clock=perf_counter)
 
 
-def _compare(
-    name: str, ours: Callable[[], object], seconds: float, peer: Callable[[float], Callable[[], object]] | None
+def _against_peer(
+    name: str,
+    ours: Callable[[], object],
+    count: int,
+    threads: int,
+    rounds: int,
+    clock: Callable[[], float] = process_time,
+    unit: str = "second of one core",
 ) -> Comparison:
-    def rate(measured: float) -> str:
-        return f"{seconds / measured:.0f} simulated seconds a second of one core"
+    seconds = MANY * STEPS * 0.1
 
-    if peer:
-        return compare(f"simulated time, {name}", f"EnvPool {PEER}", ours, peer(seconds), note=rate)
-    done = compare(f"simulated time, {name}", "real time", ours, lambda: None, note=rate)
+    def rate(measured: float) -> str:
+        return f"{seconds / measured:.0f} simulated seconds a {unit}"
+
+    if find_spec("envpool"):
+        return compare(name, f"EnvPool {PEER}", ours, _envpool(count, threads, seconds), rounds, note=rate, clock=clock)
+    done = compare(name, "real time", ours, lambda: None, rounds, note=rate, clock=clock)
     times = 1e3 * seconds / done.ours_ms
     return replace(done, peer_ms=1e3 * seconds, ratio=times, low=times, high=times)
 
 
-def _task(task: str) -> tuple[Callable[[], None], float]:
+def _one(task: str) -> Callable[[], None]:
     env = gymnasium.make(task)
     _, actions = load_task(task).pairs()
 
     def run() -> None:
         env.reset(seed=0)
-        for action in actions[:STEPS]:
+        for action in actions[: MANY * STEPS]:
             _, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
                 env.reset()
 
-    return run, STEPS * env.unwrapped.dt  # type: ignore[attr-defined]
+    return run
 
 
-def _envpool() -> Callable[[float], Callable[[], object]]:
+def _many(task: str, threads: int) -> Callable[[], None]:
+    env = gymnasium.make_vec(task, MANY, vectorization_mode="custom", vector_kwargs={"threads": threads})
+    _, actions = load_task(task).pairs()
+
+    def run() -> None:
+        env.reset(seed=0)
+        for together in actions[: MANY * STEPS].reshape(MANY, STEPS, -1).swapaxes(0, 1):
+            env.step(together)
+
+    return run
+
+
+def _envpool(count: int, threads: int, seconds: float) -> Callable[[], object]:
     import envpool
 
-    env = envpool.make(PEER, env_type="gymnasium", num_envs=1, num_threads=1)
+    env = envpool.make(PEER, env_type="gymnasium", num_envs=count, num_threads=threads)
     env.reset()
-    still = np.zeros((1, *env.action_space.shape), np.float32)
-
-    def peer(seconds: float) -> Callable[[], object]:
-        return lambda: [env.step(still) for _ in range(round(seconds * PEER_RATE))]
-
-    return peer
+    still = np.zeros((count, *env.action_space.shape), np.float32)
+    return lambda: [env.step(still) for _ in range(round(seconds * PEER_RATE / count))]

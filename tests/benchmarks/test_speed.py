@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import loop
+from benchmarks.speed import environments, gail, loop
 from benchmarks.speed.timing import Comparison, compare, gemm_rate
+from envs.demonstrations import load_task
+from envs.sb3 import InsertionVecEnv
 
 
 def test_ratios_are_of_the_peer_to_ours() -> None:
@@ -42,3 +45,27 @@ def test_the_command_shows_and_writes_what_it_found(tmp_path: Path, monkeypatch:
     assert json.loads((tmp_path / "speed.json").read_text())["comparisons"][0]["ratio"] == 3.0
     unknown = CliRunner().invoke(command.main, ["--only", "warp"])
     assert unknown.exit_code == 2 and "thing" in unknown.output
+
+
+def test_environments_are_timed_alone_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "STEPS", 2)
+    found = list(environments.measure(rounds=1))
+    assert [one.name.rpartition(", ")[2] for one in found] == ["clip"] * 4 + ["peg"] * 4
+    assert all(one.ratio > 0.0 for one in found)
+    assert "simulated seconds a second of one core" in found[0].note and "wall-clock" in found[3].note
+
+
+def test_gail_and_the_stock_one_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = {"ours": 0, "theirs": 0}
+    for kind, name in ((InsertionVecEnv, "ours"), (DummyVecEnv, "theirs")):
+
+        def counting(self: Any, step_wait: Any = kind.step_wait, name: str = name) -> Any:
+            taken[name] += self.num_envs
+            return step_wait(self)
+
+        monkeypatch.setattr(kind, "step_wait", counting)
+    small = gail.Settings(processes=2, batch_size=8, actor_steps=2, discriminator_batch=8, critic_batch=8)
+    demonstrations = load_task("PegInsertion-v0").subset(episodes=2)
+    gail._ours(small, demonstrations, threads=2)
+    gail._stock(small, demonstrations, DummyVecEnv)
+    assert taken == {"ours": 32, "theirs": 32}

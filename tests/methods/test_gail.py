@@ -16,10 +16,15 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
-from imitation.algorithms.adversarial.gail import GAIL
+from imitation.algorithms.adversarial.gail import GAIL, RewardNetFromDiscriminatorLogit
 from stable_baselines3.common.distributions import kl_divergence
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from benchmarks.context import describe_task
+from envs.demonstrations import load_task
+from envs.insertion import make_env
+from envs.sb3 import InsertionVecEnv
 from methods.adversary import (
     DemonstratedBatches,
     Discriminator,
@@ -29,8 +34,9 @@ from methods.adversary import (
     TerminalRewards,
     ThriftyTRPO,
 )
+from methods.check_task import CheckContext
 from methods.gail import Gail, Settings
-from methods.interface import MethodError
+from methods.interface import Budget, MethodError
 from methods.policy import GaussianNetwork, PolicyShape, new_network
 from methods.sb3_policy import SharedPolicy, quiet_logger
 from tests.methods.worlds import success, tiny_context
@@ -76,7 +82,7 @@ def generator(terminal: Terminal, fisher_every: int = 1) -> ThriftyTRPO:
     network = GaussianNetwork(SHAPE, np.linspace(0.0, 20.0, 10)[:, None])
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    return ThriftyTRPO(
+    trpo = ThriftyTRPO(
         SharedPolicy,
         TerminalRewards(DummyVecEnv([Ending]), terminal, GAMMA),
         n_steps=6,
@@ -87,6 +93,8 @@ def generator(terminal: Terminal, fisher_every: int = 1) -> ThriftyTRPO:
         seed=0,
         device="cpu",
     )
+    trpo.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own makes a folder for each training
+    return trpo
 
 
 @pytest.mark.parametrize("terminal", ["always", "absorbing", "terminal"])
@@ -194,6 +202,16 @@ def test_the_discriminator_learns_and_pays_positive_rewards_for_what_is_demonstr
     np.testing.assert_allclose(like, np.log1p(np.exp(logits(trainer, columns[0]))), rtol=1e-4)  # -log(1 - D)
 
 
+def test_the_reward_is_the_librarys() -> None:
+    trainer = judge()
+    for batch in (samples(0, 1.0), samples(1, -1.0)):
+        columns = [batch[name] for name in ("obs", "acts", "next_obs", "dones")]
+        reward = trainer.venv_wrapped.reward_fn(*columns)
+        wanted = RewardNetFromDiscriminatorLogit(trainer._reward_net).predict(*columns)
+        assert reward.shape == (64,) and reward.dtype == np.float32
+        np.testing.assert_allclose(reward, wanted, rtol=1e-6)
+
+
 def test_without_regularisation_the_gradient_is_twice_the_librarys() -> None:
     mine, library = judge(), judge()
     library._reward_net.load_state_dict(mine._reward_net.state_dict())
@@ -288,6 +306,36 @@ def test_a_warm_start_is_kept_and_sigma_is_set(tmp_path: Path) -> None:
     assert next(r["policy_sigma"] for r in reports if "policy_sigma" in r) == pytest.approx(0.05, abs=0.005)
     verdicts = [r for r in reports if "discriminator_loss" in r]
     assert verdicts[-1]["discriminator_loss"] < verdicts[0]["discriminator_loss"]
+
+
+def test_a_training_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch, temporary = tmp_path / "scratch", tmp_path / "temporary"
+    for folder in (scratch, temporary):
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.chdir(temporary)
+    Gail(SMALL).fit(demonstrate(2, seed=1), tiny_context(scratch, updates=20, steps=512))
+    assert not list(temporary.iterdir())
+
+
+def test_environments_stepped_together_train_the_same_policy(tmp_path: Path) -> None:
+    """To the last bit, with the stock `DummyVecEnv` of single environments beside ours."""
+    demonstrations = load_task("PegInsertion-v0").subset(episodes=3)
+    task = describe_task(demonstrations.task, demonstrations)
+
+    class Together(CheckContext):
+        def make_vector_env(self, count: int) -> VecEnv:
+            return InsertionVecEnv(make_env("peg"), count)
+
+    class Apart(CheckContext):
+        def make_vector_env(self, count: int) -> VecEnv:
+            return DummyVecEnv([lambda: make_env("peg")] * count)
+
+    weights = []
+    for kind in (Together, Apart):
+        policy = Gail(replace(SMALL, batch_size=32)).fit(demonstrations, kind(Budget(256, 20), 0, tmp_path, task))
+        weights.append({name: tensor.numpy().tobytes() for name, tensor in policy.network.state_dict().items()})
+    assert weights[0] == weights[1]
 
 
 def fingerprint(seed: int, folder: Path) -> str:

@@ -1,0 +1,124 @@
+"""GAIL against the one that `imitation` and sb3-contrib give as they are, at the paper's sizes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import gymnasium
+import numpy as np
+from imitation.algorithms.adversarial.gail import GAIL
+from imitation.rewards.reward_nets import BasicRewardNet
+from sb3_contrib import TRPO
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+from torch import nn
+
+from benchmarks.context import describe_task
+from benchmarks.speed.timing import Comparison, compare
+from envs import TASKS
+from envs.demonstrations import Demonstrations, load_task
+from envs.insertion import make_env
+from envs.sb3 import InsertionVecEnv
+from methods.adversary import DemonstratedBatches
+from methods.check_task import CheckContext
+from methods.gail import Gail, Settings
+from methods.interface import Budget
+from methods.policy import HIDDEN
+from methods.sb3_policy import quiet_logger
+
+PAPER = Settings()
+"""16 environments, 256 steps in each, three iterations of TRPO to an update of the discriminator."""
+
+
+def measure(settings: Settings = PAPER, rounds: int = 3) -> Iterator[Comparison]:
+    """Both tasks: a round of GAIL, from nothing to an updated discriminator, on ten demonstrations.
+
+    The peer has the same environments, demonstrations, batches, numbers of updates and sizes of networks. It differs
+    where ours is meant to: it steps single environments, its Fisher products go over all steps, and its sigma does not
+    depend on the state. First in one process by processor time; then on all cores by the wall clock, where the peer
+    has a process for each environment, and ours threads.
+    """
+    steps = settings.processes * settings.batch_size
+    cores = os.cpu_count() or 1
+    for name, task in TASKS.items():
+        demonstrations = load_task(task).subset(episodes=10)
+        what = f"GAIL, {settings.actor_steps} iterations of {steps} steps, {name}"
+        yield compare(
+            what,
+            "imitation and sb3-contrib, DummyVecEnv",
+            partial(_ours, settings, demonstrations, threads=1),
+            partial(_stock, settings, demonstrations, DummyVecEnv),
+            rounds,
+        )
+        yield compare(
+            what,
+            "imitation and sb3-contrib, SubprocVecEnv",
+            partial(_ours, settings, demonstrations, threads=cores),
+            partial(_stock, settings, demonstrations, SubprocVecEnv),
+            rounds,
+            note=lambda _: f"wall-clock, {cores} cores",
+            clock=perf_counter,
+        )
+
+
+class _Context(CheckContext):
+    """Steps environments together, as a trial does, on some threads."""
+
+    threads = 1
+
+    def make_vector_env(self, count: int) -> VecEnv:
+        return InsertionVecEnv(make_env(self.task.id), count, self.threads)
+
+
+def _ours(settings: Settings, demonstrations: Demonstrations, threads: int) -> None:
+    task = describe_task(demonstrations.task, demonstrations)
+    steps = settings.actor_steps * settings.processes * settings.batch_size
+    with TemporaryDirectory() as scratch:
+        context = _Context(Budget(steps, 0), 0, Path(scratch), task)
+        context.threads = threads
+        Gail(settings).fit(demonstrations, context)
+
+
+def _stock(
+    settings: Settings, demonstrations: Demonstrations, vectorise: Callable[[list[Callable[[], gymnasium.Env]]], VecEnv]
+) -> None:
+    s, steps = settings, settings.processes * settings.batch_size
+    venv = vectorise([partial(gymnasium.make, demonstrations.task)] * s.processes)
+    actions, rng = venv.action_space.shape[0], np.random.default_rng(0)  # type: ignore[index]
+    batches: Any = DemonstratedBatches(demonstrations, actions, s.use_actions, s.discriminator_batch, rng)
+    generator = TRPO(
+        "MlpPolicy",
+        venv,
+        learning_rate=s.critic_learning_rate,
+        n_steps=s.batch_size,
+        batch_size=s.critic_batch,
+        gamma=s.gamma,
+        gae_lambda=s.gae_lambda,
+        cg_max_steps=s.cg_steps,
+        n_critic_updates=s.critic_passes,
+        target_kl=s.kl,
+        policy_kwargs={"net_arch": {"pi": [*HIDDEN], "vf": [*s.critic_hidden]}, "activation_fn": nn.Tanh},
+        seed=0,
+        device="cpu",
+    )
+    with TemporaryDirectory() as scratch:
+        trainer = GAIL(
+            demonstrations=batches,
+            demo_batch_size=s.discriminator_batch,
+            venv=venv,
+            gen_algo=generator,
+            reward_net=BasicRewardNet(venv.observation_space, venv.action_space, hid_sizes=s.discriminator_hidden),
+            disc_opt_kwargs={"lr": s.discriminator_learning_rate},
+            log_dir=scratch,
+            custom_logger=quiet_logger(Path(scratch)),
+            allow_variable_horizon=True,
+        )
+        for _ in range(s.actor_steps):
+            trainer.train_gen(steps)
+        trainer.train_disc()
+    venv.close()
