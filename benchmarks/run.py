@@ -17,6 +17,7 @@ from rich.console import Console
 from benchmarks import experiments, profiles
 from benchmarks.engine import Engine, Workplace
 from benchmarks.errors import InputError, RunError
+from benchmarks.filesystem import network_warning
 from benchmarks.local import LocalWorkplace
 from benchmarks.overview import listing, show_plan
 from benchmarks.progress import Estimator, new_view
@@ -146,7 +147,7 @@ def _workplace(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Workplac
 def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace, options: Mapping[str, Any]) -> None:
     for digest, files in found.files.items():
         store.save_code(digest, files)
-    for doubt in doubts(found):
+    for doubt in filter(None, [network_warning(store.root), *doubts(found)]):
         click.echo(f"note: {doubt}", err=True)
     done = len(found.trials) - len(found.to_do)
     if not found.to_do:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -12,16 +13,18 @@ from pathlib import Path
 from tests.benchmarks.conftest import Bench
 
 
-def start(bench: Bench, *more: str) -> subprocess.Popen[str]:
-    """The runner as from a terminal: a shell that starts the tests in the background has them ignore Ctrl-C."""
+def start(bench: Bench, *more: str, largest_file: int = resource.RLIM_INFINITY) -> subprocess.Popen[str]:
+    """The runner as from a terminal: a shell that starts the tests in the background has them ignore Ctrl-C.
+
+    `largest_file` in bytes: the system lets it and its workers write no more into any file.
+    """
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+
     command = [sys.executable, "-m", "tests.benchmarks.without_report", *bench.arguments, *more]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=prepare)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:

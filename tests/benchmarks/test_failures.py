@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from benchmarks.records import read_record
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.processes import start, wait_for, workers_of
+from tests.reliability.kills import two_launchers
 
 TROUBLES = {
     "raise": ("failed", "RuntimeError: something broke inside the method"),
@@ -141,6 +145,52 @@ def test_two_runs_share_the_work(bench: Bench) -> None:
     assert [run.returncode for run in runs] == [0, 0], said
     assert sorted(bench.starts()) == [0, 1, 2, 3]
     assert all(re.search(r"\[(\d)/\1\]", lines) for lines in said), "both end when all is done"
+
+
+def test_two_launchers_at_once_do_no_trial_twice(bench: Bench, inline: None) -> None:
+    two_launchers(bench, rounds=3)
+
+
+def test_a_record_that_cannot_be_written_stops_the_run_and_spares_the_others(bench: Bench) -> None:
+    """The system's limit on the size of a file stands for a full disk: writing fails half-way."""
+    assert bench.run("--seeds=1").code == 0
+    (whole,) = bench.records()
+    runner = start(bench, "--seeds=3", "--jobs=1", largest_file=2000)
+    last = runner.communicate(timeout=120)[1].splitlines()[-1]
+    assert runner.returncode == 1
+    place = re.escape(str(bench.results / "records"))
+    assert re.fullmatch(rf"error: cannot write {place}/\w+\.json: File too large \([\d,]+ MiB free\); .* whole", last)
+    assert bench.records() == [whole] and len(list((bench.results / "records").iterdir())) == 1
+    assert bench.run("--seeds=3").code == 0 and len(bench.records()) == 3
+
+
+@pytest.mark.parametrize(("place", "code"), [("records", 1), (".", 1), ("locks", 2)])
+def test_a_folder_that_becomes_read_only_is_named(bench: Bench, inline: None, place: str, code: int) -> None:
+    bench.run("--seeds=1")
+    before = bench.records()
+    with read_only(bench.results / place):
+        outcome = bench.run("--seeds=2")
+    assert outcome.code == code
+    assert re.fullmatch(r"error: cannot write /.* \([\d,]+ MiB free\); .*", outcome.err.splitlines()[-1])
+    assert str(bench.results / place) in outcome.err and "Traceback" not in outcome.err
+    assert bench.records() == before
+    assert bench.run("--seeds=2").code == 0
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Nothing can be added to the folder; for root, whom permissions do not stop, it is made immutable."""
+    if os.geteuid():
+        folder.chmod(0o500)
+    elif subprocess.run(["chattr", "+i", folder], capture_output=True).returncode:
+        pytest.skip("root may write anywhere on this file system")
+    try:
+        yield
+    finally:
+        if os.geteuid():
+            folder.chmod(0o700)
+        else:
+            subprocess.run(["chattr", "-i", folder], check=True)
 
 
 def test_a_run_stops_when_source_files_change(bench: Bench, inline: None) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from benchmarks.errors import InputError, RunError
 from benchmarks.records import Plan, Record, read_record
 from benchmarks.store import Store
 from tests.benchmarks import examples
+from tests.reliability.kills import kill_while_saving
 
 
 @pytest.fixture
@@ -99,36 +97,7 @@ def test_the_temporary_files_of_a_living_run_are_left_alone(store: Store) -> Non
 
 
 def test_killed_at_any_moment_of_writing_no_record_is_lost_or_damaged(tmp_path: Path) -> None:
-    """The writer says what it has saved; all of that must be there, and nothing that is not whole."""
-    script = (
-        "import sys\nfrom pathlib import Path\nfrom benchmarks.store import Store\n"
-        "from tests.benchmarks import examples\n"
-        "store = Store(Path(sys.argv[1]))\nstore.open()\n"
-        "record = examples.record(0, seconds=1.0)\n"
-        "for seed in range(int(sys.argv[2]), 10**9):\n"
-        "    trial = record.trial.model_copy(update={'seed': seed})\n"
-        "    store.save(record.model_copy(update={'trial': trial}))\n"
-        "    print(trial.id, flush=True)\n"
-    )
-    rng = random.Random(0)
-    saved: set[str] = set()
-    for start in range(0, 80_000, 10_000):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path), str(start)],
-            stdout=subprocess.PIPE, text=True, env=with_source(),
-        )  # fmt: skip
-        assert writer.stdout is not None
-        saved.add(writer.stdout.readline().strip())
-        time.sleep(rng.uniform(0.0, 0.05))
-        writer.send_signal(signal.SIGKILL)
-        saved |= set(writer.communicate()[0].split("\n")[:-1])
-    store = Store(tmp_path)
-    store.open()
-    there = {path.stem for path in (tmp_path / "records").iterdir()}
-    records, damaged = store.read(there)
-    assert not damaged and len(records) == len(there) >= len(saved) >= 8
-    assert saved <= there
-    store.close()
+    kill_while_saving(tmp_path, kills=20)
 
 
 def test_a_lock_is_held_by_one_and_dies_with_its_owner(store: Store) -> None:

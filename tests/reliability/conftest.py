@@ -1,0 +1,3 @@
+from tests.benchmarks.conftest import bench, demonstration_file, inline
+
+__all__ = ["bench", "demonstration_file", "inline"]
