@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from analysis.formats import WORDS
@@ -68,6 +69,7 @@ def _provenance(results: Results) -> dict[str, list[str]]:
         "Library versions": frame["versions"],
         "Machines": frame["machine"],
         "Threads a trial": frame["threads"].astype(str),
+        "Interruptions": frame.apply(_interruptions, axis=1),
     }
     summary = {}
     for name, column in columns.items():
@@ -76,3 +78,13 @@ def _provenance(results: Results) -> dict[str, list[str]]:
             str(value) if len(counts) == 1 else f"{value} ({count} records)" for value, count in counts.items()
         ]
     return summary | {"Started (UTC)": [f"{frame['started'].min()} to {frame['started'].max()}"]}
+
+
+def _interruptions(made_by: pd.Series) -> str:
+    """How a trial came to its end, in words."""
+    if made_by["starts"] == 1:
+        return "none"
+    resumed = f"{made_by['resumed']} from a snapshot"
+    anew = made_by["starts"] - 1 - made_by["resumed"]
+    reason = f" ({made_by['unsaved']})" if made_by["unsaved"] else ""
+    return f"started {made_by['starts']} times, {resumed}" + (f", {anew} anew{reason}" if anew else "")

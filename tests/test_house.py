@@ -72,11 +72,16 @@ def test_the_readme_shows_the_committed_table() -> None:
     assert table in (ROOT / "README.md").read_text(), "copy results/quick/tables/main.md into the README"
 
 
-def test_the_method_in_the_readme_keeps_the_contract(tmp_path: Path) -> None:
-    shown = re.search(r"```python\n# mine\.py\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert shown, "the README shows how to add a method"
+@pytest.mark.parametrize("resumable", [False, True])
+def test_the_method_in_the_readme_keeps_the_contract(tmp_path: Path, resumable: bool) -> None:
+    readme = (ROOT / "README.md").read_text()
+    shown = re.search(r"```python\n# mine\.py\n(.*?)```", readme, re.S)
+    loop = re.search(r"```python\n(        done = 0\n.*?)```", readme, re.S)
+    assert shown and loop, "the README shows how to add a method, and how it goes on where it was interrupted"
     assert len(shown[1].splitlines()) < 40
-    (tmp_path / "mine.py").write_text(shown[1])
+    before, _, rest = shown[1].partition("        for update")
+    after = rest.partition("context.checkpoint(policy, update / updates, update)\n")[2]
+    (tmp_path / "mine.py").write_text(before + loop[1] + after if resumable else shown[1])
     check = [sys.executable, "-m", "methods.check", f"{tmp_path / 'mine.py'}:Mine"]
     done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

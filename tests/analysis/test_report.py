@@ -140,6 +140,7 @@ def test_page_is_self_contained_and_escaped(reported: Path) -> None:
     assert "script" not in page.tags and "link" not in page.tags
     assert "ValueError: 50 % of a_b & <c>\nsecond line" in words  # the whole message of the failed trial
     assert "torch 2.13.0" in words and "1234abc" in words and "bc on PegInsertion-v0: 000000000000" in words
+    assert "started 3 times, 1 from a snapshot, 1 anew (it forgets)" in words and "none (18 records)" in words
     assert 'name="viewport"' in content
 
 
