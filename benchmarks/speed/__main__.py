@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -29,7 +30,7 @@ SUBJECTS: dict[str, Callable[[], Iterator[Comparison]]] = {
 
 @click.command(help="Time the suite against its peers, in turn, in one run. Processor time of one core; medians.")
 @click.option("--only", default=",".join(SUBJECTS), show_default=True, help="Some of these, comma-separated.")
-@click.option("--json", "file", type=click.Path(path_type=Path), help="Also write what was found to a file.")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Where to write this too, with a .md beside it.")
 def main(only: str, file: Path | None) -> None:
     subjects = [name.strip() for name in only.split(",") if name.strip()]
     for name in subjects:
@@ -45,7 +46,18 @@ def main(only: str, file: Path | None) -> None:
     if file:
         peak = gemm_rate() / 1e9
         document = {"machine": machine(), "gemm_gflops": peak, "comparisons": [asdict(one) for one in found]}
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(document, indent=1) + "\n")
+        file.with_suffix(".md").write_text(markdown(document))
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """The table of a run, from what stands in its JSON file."""
+    lines = ["| what | peer | times faster [quartiles] | |", "|---|---|---:|---|"]
+    for one in document["comparisons"]:
+        ratio = f"{one['ratio']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+        lines.append(f"| {one['name']} | {one['peer']} | {ratio} | {one['note']} |")
+    return "\n".join(lines) + "\n"
 
 
 def _show(found: list[Comparison]) -> None:

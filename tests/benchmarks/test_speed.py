@@ -40,9 +40,10 @@ def test_the_loop_runs_with_any_flow_and_beside_its_roll_outs(change: dict[str, 
 def test_the_command_shows_and_writes_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Comparison("a thing", "a peer", 1.0, 3.0, 3.0, 2.9, 3.1, "noted")
     monkeypatch.setattr(command, "SUBJECTS", {"thing": lambda: iter([one])})
-    done = CliRunner().invoke(command.main, ["--only", "thing", "--json", str(tmp_path / "speed.json")])
+    done = CliRunner().invoke(command.main, ["--only", "thing", "--json", str(tmp_path / "new/speed.json")])
     assert done.exit_code == 0 and "a peer" in done.output
-    assert json.loads((tmp_path / "speed.json").read_text())["comparisons"][0]["ratio"] == 3.0
+    assert json.loads((tmp_path / "new/speed.json").read_text())["comparisons"][0]["ratio"] == 3.0
+    assert "| a thing | a peer | 3.00 [2.90, 3.10] | noted |" in (tmp_path / "new/speed.md").read_text()
     unknown = CliRunner().invoke(command.main, ["--only", "warp"])
     assert unknown.exit_code == 2 and "thing" in unknown.output
 
