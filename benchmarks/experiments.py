@@ -57,16 +57,20 @@ LEADS: dict[str, dict[str, dict[str, Any]]] = {
         "shuffled targets": {"control": "shuffled"},
         "self-imitation": {"control": "self"},
         "absolute states": {"displacement": False},
+        "actions not scaled": {"scale_actions": False},
         "no compression": {"compress": 0.0},
         "samples not clipped": {"clip_samples": False},
         "pairs across episodes": {"cross_episodes": True},
         "20 episodes, 3 an iteration": {"initial_episodes": 20, "episodes_per_iteration": 3},
+        "20 episodes an iteration": {"episodes_per_iteration": 20},
         "replay of 5000 steps": {"replay_size": 5_000},
         "no L2": {"model_l2": 0.0},
         "L2 0.01": {"model_l2": 1e-2},
         "early stopping": {"model_patience": 3},
+        "early stopping, no L2": {"model_patience": 3, "model_l2": 0.0},
+        "gamma 0.5": {"gamma": 0.5},
         "gamma 0.9": {"gamma": 0.9},
-        "exploring tenth": {"exploration": 0.1, "exploration_share": 0.1},
+        "exploring third": {"exploration": 0.2, "exploration_share": 0.3},
         "overlapping roll-outs": {"overlap": True},
         "residual B^a": {"residual_actions": True},
         "no warm start": {"warm_start": 0},
@@ -75,6 +79,7 @@ LEADS: dict[str, dict[str, dict[str, Any]]] = {
         "beta_d 0.5": {"beta_d": 0.5},
         "beta_d 2": {"beta_d": 2.0},
         "N_B equal to N_pi": {"model_updates": 64},
+        "N_B four times N_pi": {"model_updates": 256},
         "constant policy rate": {"policy_decay": False},
     },
     "gail": {
@@ -110,8 +115,11 @@ def _leads(method: str) -> Experiment:
     return Experiment(f"{method}-leads", summary, (Variant(method, method), *changed))
 
 
-NO_ACTIONS: dict[str, Any] = {"beta_pi": 0.0, "warm_start": 0, "exploration": 0.2}
-"""GPRIL without demonstrated actions: nothing to clone, so roll-outs need a reason to leave their starts."""
+NO_ACTIONS: dict[str, Any] = {"beta_pi": 0.0, "warm_start": 0}
+"""GPRIL without demonstrated actions: there is nothing to clone."""
+
+EXPLORING: dict[str, Any] = NO_ACTIONS | {"exploration": 0.2, "exploration_share": 0.5}
+"""The same, but every other roll-out leaves the policy's path, which nothing leads to the demonstrations at first."""
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -135,8 +143,16 @@ EXPERIMENTS: dict[str, Experiment] = {
                 Variant("bc", "bc"),
                 Variant("gpril", "gpril"),
                 Variant("gpril, states alone", "gpril", NO_ACTIONS, states_alone=True),
+                Variant("gpril, states alone, exploring", "gpril", EXPLORING, states_alone=True),
                 Variant("gpril, every tenth state", "gpril", NO_ACTIONS, every=10, states_alone=True),
-                Variant("gpril, final states only", "gpril", NO_ACTIONS, final_only=True, states_alone=True),
+                Variant("gpril, final states", "gpril", NO_ACTIONS, final_only=True),
+                Variant("gpril, final states, exploring", "gpril", EXPLORING, final_only=True),
+                Variant(
+                    "gpril, final states, shuffled targets",
+                    "gpril",
+                    EXPLORING | {"control": "shuffled"},
+                    final_only=True,
+                ),
             ),
             demonstrations=(25,),
         ),
