@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import cycle, islice
 from time import perf_counter, process_time
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -18,20 +20,20 @@ from benchmarks.speed.timing import Comparison, compare
 from envs import TASKS
 from envs.demonstrations import load_task
 
-MANY = 16
+MANY = 64
 """Environments stepped together."""
-STEPS = 25
-"""Control steps of each of them in a measurement."""
+SECONDS = 64.0
+"""Simulated in a measurement, summed over the environments."""
 PEER = "MetaWorld/PegInsertSide-v3"
 PEER_RATE = 80.0
 """Control steps of the peer in a simulated second."""
 
 
 def measure(rounds: int = 9) -> Iterator[Comparison]:
-    """Each task under demonstrated actions: one environment, many on one thread and on two.
+    """Each task under demonstrated actions, starting anew where episodes end: one environment, many, on two threads.
 
     By the processor time of one core; threads by the wall clock, against one thread too. EnvPool has as many
-    environments and threads as ours, and is given no actions; without it, the peer is real time itself.
+    environments and threads as ours, and rests; without it, the peer is real time itself.
     """
     wall = f"wall-clock, {os.cpu_count()} cores"
     for name, task in TASKS.items():
@@ -52,25 +54,24 @@ def _against_peer(
     clock: Callable[[], float] = process_time,
     unit: str = "second of one core",
 ) -> Comparison:
-    seconds = MANY * STEPS * 0.1
-
     def rate(measured: float) -> str:
-        return f"{seconds / measured:.0f} simulated seconds a {unit}"
+        return f"{SECONDS / measured:.0f} simulated seconds a {unit}"
 
     if find_spec("envpool"):
-        return compare(name, f"EnvPool {PEER}", ours, _envpool(count, threads, seconds), rounds, note=rate, clock=clock)
+        return compare(name, f"EnvPool {PEER}", ours, _envpool(count, threads), rounds, note=rate, clock=clock)
     done = compare(name, "real time", ours, lambda: None, rounds, note=rate, clock=clock)
-    times = 1e3 * seconds / done.ours_ms
-    return replace(done, peer_ms=1e3 * seconds, ratio=times, low=times, high=times)
+    times = 1e3 * SECONDS / done.ours_ms
+    return replace(done, peer_ms=1e3 * SECONDS, ratio=times, low=times, high=times)
 
 
 def _one(task: str) -> Callable[[], None]:
     env = gymnasium.make(task)
+    env.reset(seed=0)
     _, actions = load_task(task).pairs()
+    endless = cycle(actions)
 
     def run() -> None:
-        env.reset(seed=0)
-        for action in actions[: MANY * STEPS]:
+        for action in islice(endless, _steps(env)):
             _, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
                 env.reset()
@@ -78,22 +79,24 @@ def _one(task: str) -> Callable[[], None]:
     return run
 
 
-def _many(task: str, threads: int) -> Callable[[], None]:
-    env = gymnasium.make_vec(task, MANY, vectorization_mode="custom", vector_kwargs={"threads": threads})
+def _many(task: str, threads: int) -> Callable[[], object]:
+    env: Any = gymnasium.make_vec(task, MANY, vectorization_mode="custom", vector_kwargs={"threads": threads})
+    env.reset(seed=0)
     _, actions = load_task(task).pairs()
-
-    def run() -> None:
-        env.reset(seed=0)
-        for together in actions[: MANY * STEPS].reshape(MANY, STEPS, -1).swapaxes(0, 1):
-            env.step(together)
-
-    return run
+    each = len(actions) // MANY
+    endless = cycle(actions[: MANY * each].reshape(MANY, each, -1).swapaxes(0, 1))
+    steps = _steps(env.vector.environments[0]) // MANY
+    return lambda: [env.step(together) for together in islice(endless, steps)]
 
 
-def _envpool(count: int, threads: int, seconds: float) -> Callable[[], object]:
+def _steps(env: gymnasium.Env) -> int:
+    return round(SECONDS / env.unwrapped.dt)  # type: ignore[attr-defined]
+
+
+def _envpool(count: int, threads: int) -> Callable[[], object]:
     import envpool
 
     env = envpool.make(PEER, env_type="gymnasium", num_envs=count, num_threads=threads)
     env.reset()
-    still = np.zeros((count, *env.action_space.shape), np.float32)
-    return lambda: [env.step(still) for _ in range(round(seconds * PEER_RATE / count))]
+    rest = np.zeros((count, *env.action_space.shape), np.float32)
+    return lambda: [env.step(rest) for _ in range(round(SECONDS * PEER_RATE / count))]
