@@ -23,6 +23,7 @@ from benchmarks.overview import listing, show_plan
 from benchmarks.progress import Estimator, new_view
 from benchmarks.records import Plan, Trial
 from benchmarks.resume import Survey, doubts, refuse_drift, refuse_mixture, survey
+from benchmarks.snapshots import STATE
 from benchmarks.store import Store
 from benchmarks.trials import Request, parse_changes, plan, short_task
 
@@ -164,6 +165,9 @@ def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace
         if done:
             view.note(f"{done} of {len(found.trials)} trials are in {store.root} already")
         view.note(f"{len(longest_first)} trials to do with {jobs} jobs, {view.time_left()}")
+        begun = [trial for trial in longest_first if (store.snapshots(trial.id) / STATE).exists()]
+        if begun and options["save_every"]:
+            view.note(f"{len(begun)} of them are in the middle of their training, and go on from there")
         engine = Engine(store, view, workplace, options["timeout"], options["save_every"])
         engine.run(longest_first, found.codes, found.states)
 

@@ -66,6 +66,7 @@ def test_a_killed_runner_goes_on(bench: Bench, expected: dict[str, Any], monkeyp
     said = start(bench, *slow).communicate(timeout=60)[1]
     (record,) = bench.records()
     assert outcome(record) == expected, said
+    assert "1 of them are in the middle of their training" in said
     assert record.provenance.starts == 2 and record.provenance.resumed == 1
     assert not list(snapshots.iterdir())
 
