@@ -154,7 +154,10 @@ def _join(address: str, share: Share, jobs: int | None, folder: str) -> None:
     try:
         ray.init(**options, runtime_env={"working_dir": folder}, log_to_driver=False, logging_level=logging.ERROR)
     except (RuntimeError, ValueError, OSError, RayError) as error:
-        raise InputError(f"--ray-address {address}: {_first_line(error)}") from None
+        raise InputError(
+            f"--ray-address {address}: {_first_line(error)}; this machine must be one of the cluster's, with the same "
+            "Ray and, where the cluster asks for it, RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
+        ) from None
 
 
 def _require_answer(address: str) -> None:

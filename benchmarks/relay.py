@@ -6,9 +6,13 @@ Nothing here knows the cluster's library, so that the node's side of a trial is 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +23,9 @@ from benchmarks.messages import Order, is_record
 Folder = dict[str, bytes]
 """The files of a folder, by their relative paths."""
 Kind = Literal["policy", "snapshots"]
+PREFIX = "gpril-benchmarks-"
+YOUNG_SECONDS = 60.0
+"""A folder so young may be about to be locked."""
 WAKE_SECONDS = 0.5
 
 
@@ -36,8 +43,8 @@ def relay(order: Order, snapshots: Folder) -> Iterator[bytes | tuple[Kind, Folde
     Raises:
         WorkerDied: as a workplace does.
     """
-    with tempfile.TemporaryDirectory(prefix="gpril-benchmarks-") as name, asyncio.Runner() as runner:
-        scratch, kept = Path(name, "scratch"), Path(name, "snapshots")
+    with _own_folder() as folder, asyncio.Runner() as runner:
+        scratch, kept = folder / "scratch", folder / "snapshots"
         scratch.mkdir()
         write_folder(snapshots, kept)
         mine = order.model_copy(update={"scratch": scratch, "snapshots": order.snapshots and kept})
@@ -73,6 +80,29 @@ def write_folder(content: Folder, folder: Path) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.write_bytes(data)
         os.replace(temporary, path)
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A temporary folder, locked while it is used; removes those of dead processes, whose locks died with them."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # it is in use, of another user, or just gone
+            if time.time() - left.stat().st_mtime > YOUNG_SECONDS:
+                with _locked(left):
+                    shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name, _locked(Path(name)):
+        yield Path(name)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; raises OSError where another process does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _stamps(folder: Path) -> dict[Path, int]:

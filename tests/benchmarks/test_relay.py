@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from benchmarks.errors import WorkerDied
 from benchmarks.messages import BEGUN, Order
 from benchmarks.records import Trial, read_record
-from benchmarks.relay import read_folder, relay, write_folder
+from benchmarks.relay import PREFIX, read_folder, relay, write_folder
 from benchmarks.shipment import pack
 from tests.benchmarks import examples
 from tests.benchmarks.conftest import Bench
@@ -51,6 +54,24 @@ def test_a_relay_sends_snapshots_and_goes_on_from_those_it_is_given(bench: Bench
     record = read_record(line, "the relay's")
     assert (record.provenance.starts, record.provenance.resumed) == (2, 1)
     assert record.final == here.final and record.diagnostics == here.diagnostics
+
+
+def test_folders_of_killed_relays_are_swept(
+    bench: Bench, inline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run("--seeds=1")
+    (here,) = bench.records()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead, young, used, other = (tmp_path / f"{name}" for name in (f"{PREFIX}1", f"{PREFIX}2", f"{PREFIX}3", "other-4"))
+    for folder in (dead, young, used, other):
+        (folder / "snapshots").mkdir(parents=True)
+        os.utime(folder, (0, time.time() if folder == young else 0))
+    descriptor = os.open(used, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    list(relay(Order(trial=here.trial, code_digest=here.provenance.code_digest, scratch=Path("/nowhere")), {}))
+    os.close(descriptor)
+    assert {young, used, other} < set(tmp_path.iterdir()) and not dead.exists()
+    assert len(list(tmp_path.glob(f"{PREFIX}*"))) == 2, "nor is its own left"
 
 
 def test_a_folder_survives_the_journey(tmp_path: Path) -> None:
