@@ -22,6 +22,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 class LocalWorkplace:
     """This machine; see `benchmarks.engine.Workplace`."""
 
+    command = (sys.executable, "-m", "benchmarks.worker")
+    """What a trial's process runs."""
+
     def __init__(self, jobs: int) -> None:
         """`jobs`: how many trials may be at work at once."""
         self._jobs = jobs
@@ -31,7 +34,7 @@ class LocalWorkplace:
 
     async def work(self, order: Order) -> AsyncGenerator[bytes, None]:
         worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.worker"),
+            *self.command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

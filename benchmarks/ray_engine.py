@@ -24,6 +24,7 @@ import click
 
 from benchmarks import provenance
 from benchmarks.errors import InputError, RunError, WorkerDied, cannot_write
+from benchmarks.local import LocalWorkplace
 from benchmarks.messages import Order, is_record
 from benchmarks.records import Trial, read_record
 from benchmarks.relay import Folder, read_folder, relay, write_folder
@@ -74,9 +75,15 @@ class Share:
 class RayWorkplace:
     """A cluster this process is connected to; see `benchmarks.engine.Workplace`."""
 
-    def __init__(self, share: Share, jobs: int | None) -> None:
-        """`jobs`: how many trials may be at work or wait for a node at once; None is as many as the nodes can do."""
-        self._share, self._jobs = share, jobs
+    def __init__(self, share: Share, jobs: int | None, node: LocalWorkplace | None = None) -> None:
+        """Use the cluster.
+
+        Args:
+            share: what each trial asks for.
+            jobs: how many trials may be at work or wait for a node at once; None is as many as the nodes can do.
+            node: how a node does a trial, if not as a machine does it alone.
+        """
+        self._share, self._jobs, self._node = share, jobs, node or LocalWorkplace(jobs=1)
         # Spread, so that the nodes are used evenly: Ray would fill one before the next.
         self._task: Any = ray.remote(relay).options(
             num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, scheduling_strategy="SPREAD"
@@ -96,7 +103,7 @@ class RayWorkplace:
 
     async def work(self, order: Order) -> AsyncGenerator[bytes, None]:
         places = {"policy": order.scratch / "policy", "snapshots": order.snapshots or order.scratch / "snapshots"}
-        items: ray.ObjectRefGenerator = self._task.remote(order, read_folder(places["snapshots"]))
+        items: ray.ObjectRefGenerator = self._task.remote(order, read_folder(places["snapshots"]), self._node)
         try:
             async for reference in items:
                 item = await reference

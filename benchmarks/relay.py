@@ -29,12 +29,13 @@ YOUNG_SECONDS = 60.0
 WAKE_SECONDS = 0.5
 
 
-def relay(order: Order, snapshots: Folder) -> Iterator[bytes | tuple[Kind, Folder]]:
+def relay(order: Order, snapshots: Folder, workplace: LocalWorkplace) -> Iterator[bytes | tuple[Kind, Folder]]:
     """Do a trial on this machine, in folders of its own instead of the order's.
 
     Args:
         order: what a workplace is asked.
         snapshots: what the order's folder for snapshots holds.
+        workplace: of this machine.
 
     Yields:
         what a workplace yields; files for the order's folder for snapshots when they changed; and just before the
@@ -48,7 +49,7 @@ def relay(order: Order, snapshots: Folder) -> Iterator[bytes | tuple[Kind, Folde
         scratch.mkdir()
         write_folder(snapshots, kept)
         mine = order.model_copy(update={"scratch": scratch, "snapshots": order.snapshots and kept})
-        lines, death, seen = LocalWorkplace(jobs=1).work(mine), None, _stamps(kept)
+        lines, death, seen = workplace.work(mine), None, _stamps(kept)
         while True:
             try:
                 line = runner.run(_next(lines))

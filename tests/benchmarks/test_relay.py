@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import WorkerDied
+from benchmarks.local import LocalWorkplace
 from benchmarks.messages import BEGUN, Order
 from benchmarks.records import Trial, read_record
 from benchmarks.relay import PREFIX, read_folder, relay, write_folder
@@ -19,12 +20,14 @@ from tests.benchmarks import examples
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.fakes import PATIENT
 
+PLACE = LocalWorkplace(jobs=1)
+
 
 def test_a_relay_says_what_the_worker_says_and_sends_the_policy_before_the_record(bench: Bench, inline: None) -> None:
     bench.run("--seeds=1")
     (here,) = bench.records()
     order = Order(trial=here.trial, code_digest=here.provenance.code_digest, scratch=Path("/nowhere"))
-    begun, *_, (kind, policy), line = relay(order, {})
+    begun, *_, (kind, policy), line = relay(order, {}, PLACE)
     assert begun == BEGUN and kind == "policy" and isinstance(line, bytes)
     assert policy == read_folder(bench.results / "policies" / here.trial.id) and "weights.json" in policy
     assert read_record(line, "the relay's").final == here.final
@@ -45,11 +48,11 @@ def test_a_relay_sends_snapshots_and_goes_on_from_those_it_is_given(bench: Bench
     )
     sent: dict[str, bytes] = {}
     with pytest.raises(WorkerDied, match="SIGKILL"):
-        for item in relay(order, sent):
+        for item in relay(order, sent, PLACE):
             if isinstance(item, tuple):
                 sent |= item[1]
     assert sorted(sent) == ["starts.log", "state.npz"] and sent["starts.log"] == b"began\n"
-    *_, line = relay(order, sent)
+    *_, line = relay(order, sent, PLACE)
     assert isinstance(line, bytes)
     record = read_record(line, "the relay's")
     assert (record.provenance.starts, record.provenance.resumed) == (2, 1)
@@ -68,7 +71,7 @@ def test_folders_of_killed_relays_are_swept(
         os.utime(folder, (0, time.time() if folder == young else 0))
     descriptor = os.open(used, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    list(relay(Order(trial=here.trial, code_digest=here.provenance.code_digest, scratch=Path("/nowhere")), {}))
+    list(relay(Order(trial=here.trial, code_digest=here.provenance.code_digest, scratch=Path("/nowhere")), {}, PLACE))
     os.close(descriptor)
     assert {young, used, other} < set(tmp_path.iterdir()) and not dead.exists()
     assert len(list(tmp_path.glob(f"{PREFIX}*"))) == 2, "nor is its own left"

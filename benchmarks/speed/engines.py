@@ -1,0 +1,106 @@
+"""What an engine costs: trials that only wait, done by processes of this machine and on Ray, one and two at once.
+
+`python -m benchmarks.speed.engines` prints seconds a trial beyond its waiting (claiming, a process that imports little,
+its record on the disk) and trials an hour. Waiting takes no processor, so the figures tell about scheduling even on a
+machine with other work, whose load is printed too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import provenance
+from benchmarks.engine import Engine, Workplace
+from benchmarks.local import LocalWorkplace
+from benchmarks.records import BudgetChoice, DemonstrationChoice, Evaluation, Record, Trial
+from benchmarks.store import Store
+from benchmarks.trials import SHIPPED
+from methods import registry
+
+METHOD, TASK = "bc", "ClipInsertion-v0"
+
+
+class Waiting(LocalWorkplace):
+    """Processes that wait."""
+
+    command = (sys.executable, "-m", "benchmarks.speed.waiting")
+
+
+class _Silent:
+    """A view for nobody."""
+
+    def started(self, trial: Trial) -> None: ...
+
+    def progressed(self, trial: Trial, share: float) -> None: ...
+
+    def finished(self, record: Record) -> None: ...
+
+    def note(self, message: str) -> None:
+        click.echo(message, err=True)
+
+
+@click.command(help="Time the engines on trials that only wait.")
+@click.option("--seconds", default=2.0, show_default=True, help="How long a trial waits.")
+@click.option("--trials", default=10, show_default=True, help="Trials of each measurement.")
+@click.option("--rounds", default=3, show_default=True, help="Measurements of each kind; medians are shown.")
+def main(seconds: float, trials: int, rounds: int) -> None:
+    from benchmarks.ray_engine import LOCAL, RayWorkplace, Share, connect  # here, because Ray is an extra
+
+    plan, share = [_trial(seed, seconds) for seed in range(trials)], Share(cpus=1.0, gpus=0.0)
+    engines: dict[str, Callable[[int], Workplace]] = {
+        "local": Waiting,
+        "ray": lambda jobs: RayWorkplace(share, jobs, Waiting(jobs=1)),
+    }
+    taken: dict[tuple[str, int], list[float]] = {(name, jobs): [] for name in engines for jobs in (1, 2)}
+    with connect(LOCAL, share, 2, plan):
+        _time(engines["ray"](2), plan[:2])  # Ray starts processes when they are needed first
+        for _ in range(rounds):
+            for name, jobs in taken:
+                taken[name, jobs].append(_time(engines[name](jobs), plan) / trials)
+    table = Table("engine", "at once", "s a trial beyond waiting", "trials an hour", "times one at once", box=None)
+    each = {kind: median(times) for kind, times in taken.items()}
+    for (name, jobs), time in each.items():
+        gain = each[name, 1] / time
+        table.add_row(name, str(jobs), f"{time * jobs - seconds:.2f}", f"{3600 / time:.0f}", f"{gain:.2f}")
+    Console(highlight=False).print(table)
+    click.echo(f"{trials} trials of {seconds:g} s, {rounds} rounds; load of the machine {os.getloadavg()[0]:.1f}")
+
+
+def _trial(seed: int, seconds: float) -> Trial:
+    return Trial(
+        method=METHOD,
+        settings={"seconds": seconds},
+        task=TASK,
+        demonstrations=DemonstrationChoice(source=SHIPPED, digest="", episodes=1),
+        seed=seed,
+        budget=BudgetChoice(environment_steps=0, policy_updates=0),
+        evaluation=Evaluation(rollouts=1),
+    )
+
+
+def _time(workplace: Workplace, trials: list[Trial]) -> float:
+    """Seconds that all trials take, in an empty results folder."""
+    code = provenance.digest(provenance.source_files(registry.resolve(METHOD), TASK))
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        store.open()
+        engine = Engine(store, _Silent(), workplace, timeout=None, save_every=0.0)
+        before = perf_counter()
+        engine.run(trials, {trial.id: code for trial in trials}, {trial.id: "" for trial in trials})
+        seconds = perf_counter() - before
+        store.close()
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
