@@ -22,7 +22,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 class LocalWorkplace:
     """This machine; see `benchmarks.engine.Workplace`."""
 
-    command = (sys.executable, "-m", "benchmarks.worker")
+    module = "benchmarks.worker"
     """What a trial's process runs."""
 
     def __init__(self, jobs: int) -> None:
@@ -34,7 +34,7 @@ class LocalWorkplace:
 
     async def work(self, order: Order) -> AsyncGenerator[bytes, None]:
         worker = await asyncio.create_subprocess_exec(
-            *self.command,
+            *(sys.executable, "-m", self.module),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

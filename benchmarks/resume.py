@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -12,7 +12,7 @@ import envs
 from benchmarks import provenance
 from benchmarks.errors import InputError
 from benchmarks.profiles import Profile
-from benchmarks.records import PlanRow, Summary, Trial
+from benchmarks.records import PlanRow, Provenance, Summary, Trial
 from benchmarks.store import Store
 from benchmarks.trials import Planned
 from methods import registry
@@ -152,13 +152,12 @@ def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) 
     return frozenset(dropped)
 
 
-def doubts(found: Survey) -> list[str]:
-    """Lines about kept records that are fair to compare in success but perhaps not in time or bit by bit."""
-    kept = [record.provenance for i, record in found.records.items() if i not in found.states]
+def doubts(made_by: Collection[Provenance]) -> list[str]:
+    """Lines about records that are fair to compare in success but perhaps not in time or bit by bit."""
     here = provenance.versions()
-    other = dict.fromkeys(difference for made_by in kept for difference in _differences(made_by.versions, here))
+    other = dict.fromkeys(difference for each in made_by for difference in _differences(each.versions, here))
     lines = [f"records here were made with other versions: {_some(list(other))}"] if other else []
-    if any(made_by.machine != provenance.machine() for made_by in kept):
+    if any(each.machine != provenance.machine() for each in made_by):
         lines.append("records here were made on another machine: compare success, not seconds")
     return lines
 

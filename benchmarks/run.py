@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from benchmarks.filesystem import network_warning
 from benchmarks.local import LocalWorkplace
 from benchmarks.overview import listing, show_plan
 from benchmarks.progress import Estimator, new_view
-from benchmarks.records import Plan, Trial
+from benchmarks.records import Plan, Summary, Trial
 from benchmarks.resume import Survey, doubts, refuse_drift, refuse_mixture, survey
 from benchmarks.snapshots import STATE
 from benchmarks.store import Store
@@ -148,8 +148,9 @@ def _workplace(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Workplac
 def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace, options: Mapping[str, Any]) -> None:
     for digest, files in found.files.items():
         store.save_code(digest, files)
-    for doubt in filter(None, [network_warning(store.root), *doubts(found)]):
-        click.echo(f"note: {doubt}", err=True)
+    if warning := network_warning(store.root):
+        click.echo(f"note: {warning}", err=True)
+    _note_doubts(record for i, record in found.records.items() if i not in found.states)
     done = len(found.trials) - len(found.to_do)
     if not found.to_do:
         click.echo(f"all {done} trials are in {store.root} already; --results NEW_FOLDER runs them anew", err=True)
@@ -172,6 +173,11 @@ def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace
         engine.run(longest_first, found.codes, found.states)
 
 
+def _note_doubts(records: Iterable[Summary]) -> None:
+    for doubt in doubts([record.provenance for record in records]):
+        click.echo(f"note: {doubt}", err=True)
+
+
 def _cores() -> int:
     """Cores this process may use; all of them where the system does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -185,7 +191,9 @@ def _report(store: Store, found: Survey) -> int:
         click.echo(write_report(store.root))
     except ResultsError as error:
         raise RunError(str(error)) from None
-    records = found.records | store.summaries(found.states)[0]
+    new = store.summaries(found.states)[0]
+    _note_doubts(new.values())  # a cluster's nodes may have other libraries
+    records = found.records | new
     bad = sum(record.status != "ok" for record in records.values())
     if bad:
         click.echo(f"{bad} of {len(found.trials)} trials did not end well; --retry-failed repeats them", err=True)

@@ -8,7 +8,6 @@ machine with other work, whose load is printed too.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +32,7 @@ METHOD, TASK = "bc", "ClipInsertion-v0"
 class Waiting(LocalWorkplace):
     """Processes that wait."""
 
-    command = (sys.executable, "-m", "benchmarks.speed.waiting")
+    module = "benchmarks.speed.waiting"
 
 
 class _Silent:

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import provenance, shipment
 from benchmarks.records import Trial, read_record
+from benchmarks.relay import PREFIX
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.fakes import PATIENT
 from tests.benchmarks.processes import start, wait_for, workers_of
@@ -57,7 +58,7 @@ class Machines:
 
     def left(self) -> list[Path]:
         """Trials' folders on the nodes."""
-        return list(self.folder.glob("gpril-benchmarks-*"))
+        return list(self.folder.glob(f"{PREFIX}*"))
 
     def clean(self) -> None:
         """What is killed cleans up nothing itself."""
@@ -69,17 +70,24 @@ class Machines:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Machines]:
-    """Two nodes. Their processes inherit TMPDIR and BENCH; the path is short since those of sockets must be."""
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", folder)
-        patch.setenv("BENCH", folder)
+def folder() -> Iterator[Path]:
+    """Where Ray and all trials write. Its path is short since those of sockets must be."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", name)
+        patch.setenv("BENCH", name)
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")
-        made = Machines(Path(folder))
-        made.add()
-        made.add()
-        yield made
-        made.shutdown()
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # Ray keeps its token in the user's home
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[Machines]:
+    """Two nodes."""
+    made = Machines(folder)
+    made.add()
+    made.add()
+    yield made
+    made.shutdown()
 
 
 @pytest.fixture
@@ -281,8 +289,8 @@ def test_a_cluster_that_is_gone_ends_the_run_in_words(on_ray: Bench, cluster: Ma
     cluster.clean()
 
 
-def test_a_cluster_of_this_machine_is_started_and_ended(bench: Bench) -> None:
+def test_a_cluster_of_this_machine_is_started_and_ended(bench: Bench, folder: Path) -> None:
     outcome = bench.run("--engine=ray", "--jobs=2", "--gpus-per-trial=0")
     assert outcome.code == 0 and "2 trials to do with 2 jobs" in outcome.err, outcome.err
     assert [record.status for record in bench.records()] == ["ok", "ok"]
-    assert not ray.is_initialized()
+    assert not ray.is_initialized() and not list(folder.glob(f"{PREFIX}*"))

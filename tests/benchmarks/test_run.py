@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import provenance
+from benchmarks import provenance, worker
+from benchmarks.local import LocalWorkplace
+from benchmarks.messages import BEGUN, Order
 from benchmarks.records import Plan, PlanRow, Record, load_plan
 from envs.demonstrations import load_task, save
 from tests.benchmarks import fakes
@@ -259,6 +262,22 @@ def test_trials_never_run_leave_the_plan(bench: Bench, inline: None, monkeypatch
     assert len(load_plan(plan).rows) == 9
     bench.run("--seeds=1")
     assert len(load_plan(plan).rows) == 1
+
+
+def test_records_of_other_libraries_and_machines_are_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once when they are made, as on a cluster, and once when others are added."""
+
+    async def elsewhere(place: LocalWorkplace, order: Order) -> AsyncGenerator[bytes, None]:
+        yield BEGUN
+        made = worker.perform(order, lambda event: None)
+        there = {"versions": made.provenance.versions | {"numpy": "0.1"}, "machine": {"processor": "abacus"}}
+        yield made.model_copy(update={"provenance": made.provenance.model_copy(update=there)}).to_bytes()
+
+    monkeypatch.setattr(LocalWorkplace, "work", elsewhere)
+    for seeds in ("--seeds=1", "--seeds=2"):
+        said = bench.run(seeds).err
+        assert "numpy was '0.1', now" in said and "another machine: compare success, not seconds" in said
+    assert said.count("note: ") == 4
 
 
 def test_results_go_to_a_folder_named_after_the_profile(
