@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 from benchmarks import provenance, shipment
 from benchmarks.records import Trial, read_record
 from benchmarks.relay import PREFIX
+from tests.benchmarks import processes
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.fakes import PATIENT
-from tests.benchmarks.processes import start, wait_for, workers_of
+from tests.benchmarks.processes import start, workers_of
 from tests.benchmarks.test_interruptions import ALWAYS, outcome
 from tests.benchmarks.test_run import results_of
 
@@ -26,6 +28,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -c co
 from ray.cluster_utils import Cluster  # noqa: E402
 
 pytestmark = pytest.mark.ray
+wait_for = partial(processes.wait_for, seconds=180.0)  # Ray itself starts many processes
 STORE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
@@ -93,6 +96,7 @@ def cluster(folder: Path) -> Iterator[Machines]:
 @pytest.fixture
 def on_ray(bench: Bench, cluster: Machines) -> Iterator[Bench]:
     """The bench with its trials on the cluster, where nothing may be left behind."""
+    cluster.clean()
     where = ("--engine=ray", f"--ray-address={cluster.address}")
     yield Bench(bench.folder, (*bench.arguments, *where), bench._run)
     assert not cluster.left()
