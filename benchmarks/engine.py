@@ -75,7 +75,13 @@ class Engine:
     """Runs trials at a workplace and keeps their records in a store."""
 
     def __init__(
-        self, store: Store, view: View, workplace: Workplace, timeout: float | None, save_every: float
+        self,
+        store: Store,
+        view: View,
+        workplace: Workplace,
+        timeout: float | None,
+        save_every: float,
+        together: bool = False,
     ) -> None:
         """Make an engine.
 
@@ -85,9 +91,10 @@ class Engine:
             workplace: where trials are done.
             timeout: seconds after which a trial is ended and recorded as timed out; None is never.
             save_every: seconds between two snapshots of a trial; 0 takes none.
+            together: whether the workplace trains seeds together where methods can.
         """
         self._store, self._view, self._workplace = store, view, workplace
-        self._timeout, self._save_every = timeout, save_every
+        self._timeout, self._save_every, self._together = timeout, save_every, together
         self._waiting: list[Trial] = []
 
     def run(self, trials: Sequence[Trial], codes: Mapping[str, str], states: Mapping[str, str]) -> None:
@@ -158,7 +165,7 @@ class Engine:
     def _require_same_code(self, trial: Trial) -> None:
         """Stop before trials of one run are made by different code; each of them would have to be repeated."""
         digest = self._codes[trial.id]
-        files = provenance.source_files(registry.resolve(trial.method), trial.task)
+        files = provenance.source_files(registry.resolve(trial.method), trial.task, self._together)
         if provenance.digest(files) != digest:
             names = provenance.changed_files(self._store.code(digest), files)
             raise RunError(
@@ -174,6 +181,7 @@ class Engine:
         order = Order(
             trial=trial,
             code_digest=self._codes[trial.id],
+            together=self._together,
             scratch=scratch.resolve(),
             snapshots=snapshots,
             save_every=self._save_every,

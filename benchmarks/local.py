@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from benchmarks import provenance
 from benchmarks.errors import WorkerDied
@@ -33,31 +34,42 @@ class LocalWorkplace:
         return self._jobs
 
     async def work(self, order: Order) -> AsyncGenerator[bytes, None]:
-        worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", self.module),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,  # so that Ctrl-C reaches the runner alone, and a worker's own children end with it
-            limit=LONGEST_EVENT,
-        )
-        assert worker.stdin and worker.stdout and worker.stderr
-        last_words = asyncio.create_task(_tail(worker.stderr))
-        try:
-            yield BEGUN
-            with contextlib.suppress(ConnectionError):  # it died at once, which its exit status tells better
-                worker.stdin.write(order.model_dump_json().encode() + b"\n")
-                await worker.stdin.drain()
-            async for line in worker.stdout:
+        async with aclosing(lines_of(self.module, order.model_dump_json().encode())) as lines:
+            async for line in lines:
                 yield line
-            code = await worker.wait()
-        finally:
-            _kill(worker)
-            await worker.wait()
-            words = await last_words
-        if code:
-            raise WorkerDied("\n".join([f"the process {_cause(code)} without a result", *words.splitlines()]))
+
+
+async def lines_of(module: str, orders: bytes) -> AsyncGenerator[bytes, None]:
+    """A process that is told what to do, and the lines it says after BEGUN; it ends when the generator is closed.
+
+    Raises:
+        WorkerDied: it did not end well.
+    """
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=_environment(),
+        start_new_session=True,  # so that Ctrl-C reaches the runner alone, and a worker's own children end with it
+        limit=LONGEST_EVENT,
+    )
+    assert worker.stdin and worker.stdout and worker.stderr
+    last_words = asyncio.create_task(_tail(worker.stderr))
+    try:
+        yield BEGUN
+        with contextlib.suppress(ConnectionError):  # it died at once, which its exit status tells better
+            worker.stdin.write(orders + b"\n")
+            await worker.stdin.drain()
+        async for line in worker.stdout:
+            yield line
+        code = await worker.wait()
+    finally:
+        _kill(worker)
+        await worker.wait()
+        words = await last_words
+    if code:
+        raise WorkerDied("\n".join([f"the process {_cause(code)} without a result", *words.splitlines()]))
 
 
 def _environment() -> dict[str, str]:

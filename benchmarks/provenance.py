@@ -65,13 +65,13 @@ def source_files(method: type[Method], task: str, together: bool = False) -> dic
     """Path and sha256 of every source file that a trial of this method on this task depends on.
 
     These are the runner's own modules, the shipped tasks' models, and whatever the modules of method and task import
-    from `envs`, `methods` and their own top-level packages. Libraries are recorded by their versions instead. Trials
-    that train `together` depend on the files for that as well.
+    from `envs`, `methods` and their own top-level packages. Libraries are recorded by their versions instead. Where
+    seeds train `together`, by methods that can, these depend on the files for that as well.
     """
     task_module = _task_module(task)
     modules = [method.__module__, task_module]
     found = {name: _file(name) for name in RUNNER}
-    if together:
+    if together and method.cohort:
         modules.append(method.cohort.partition(":")[0])
         found |= {name: _file(name) for name in RUNNER_TOGETHER}
     found |= _imported(modules, packages(method, task))

@@ -1,7 +1,6 @@
 """What is written about a trial: the schema of records and plans, and nothing else.
 
-Records are JSON. Reading one validates every field (unknown fields, wrong types and non-finite numbers are refused)
-and its digest, so a record that loads is whole.
+Records are JSON. Reading one validates its digest and every field, strictly, so a record that loads is whole.
 """
 
 from __future__ import annotations
@@ -153,13 +152,13 @@ class Provenance(_Model):
     Attributes:
         code_digest: sha256 over the source files the trial depends on.
         versions: of Python and the libraries that can change a number.
-        machine: processor, cores, system.
-        threads: threads the trial was allowed.
+        machine, threads: processor, cores and system; how many threads the trial was allowed.
         commit: git commit with "+" where the tree had changes; empty outside a checkout.
         started: UTC, ISO 8601.
         starts: processes that worked on the trial; more than one where it was interrupted.
         resumed: how many of them went on from a snapshot instead of the trial's beginning.
         unsaved: why no snapshot could be kept, so that an interruption means to begin anew; empty where one could.
+        together: trials that trained as one in its process, in the seconds of training that each of them states.
     """
 
     code_digest: Digest
@@ -171,6 +170,7 @@ class Provenance(_Model):
     starts: Annotated[int, Field(ge=1)] = 1
     resumed: Count = 0
     unsaved: str = ""
+    together: Annotated[int, Field(ge=1)] = 1
 
 
 class Diagnostics(_Model):

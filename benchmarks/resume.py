@@ -65,8 +65,8 @@ class Survey:
         return [row.model_copy(update={"other_code": row.trial in self.drifted}) for row in rows]
 
 
-def survey(store: Store, planned: list[Planned], retry_failed: bool) -> Survey:
-    """Look at what a folder holds of a plan; changes nothing."""
+def survey(store: Store, planned: list[Planned], retry_failed: bool, together: bool = False) -> Survey:
+    """Look at what a folder holds of a plan; changes nothing. `together`: whether seeds are to train together."""
     trials = {item.row.trial: item.trial for item in planned}
     records, damaged = store.summaries(trials)
     neighbours = _neighbours(store, planned)
@@ -77,7 +77,7 @@ def survey(store: Store, planned: list[Planned], retry_failed: bool) -> Survey:
     files: dict[str, dict[str, str]] = {}
     for kind in dict.fromkeys(map(_kind, everything.values())):
         if kind in safe:  # what a record names must not be imported
-            found = provenance.source_files(registry.resolve(kind[0]), kind[1])
+            found = provenance.source_files(registry.resolve(kind[0]), kind[1], together)
             codes[kind] = provenance.digest(found)
             files[codes[kind]] = found
     kept = {i for i, record in records.items() if record.status == "ok" or not retry_failed}

@@ -25,6 +25,7 @@ from benchmarks.records import Plan, Summary, Trial
 from benchmarks.resume import Survey, doubts, refuse_drift, refuse_mixture, survey
 from benchmarks.snapshots import STATE
 from benchmarks.store import Store
+from benchmarks.together import TogetherWorkplace
 from benchmarks.trials import Request, parse_changes, plan, short_task
 
 INTERRUPTED = 130
@@ -69,6 +70,11 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
     help="Seconds between two snapshots of a trial, from which it goes on where it was killed; 0 takes none.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--batch-seeds/--no-batch-seeds",
+    default=None,
+    help="Train the seeds of a trial as one network, where the method can.  [default: with --device cuda]",
+)
 @click.option("--retry-failed", is_flag=True, help="Repeat trials that failed, diverged or timed out.")
 @click.option(
     "--accept-drift",
@@ -83,9 +89,10 @@ def command(context: click.Context, **options: Any) -> int:
         click.echo(listing())
         return 0
     _refuse_ray_options(context)
+    options["batch_seeds"] = _batch_seeds(options)
     request = _request(options)
     store = Store(options["results"] or Path("results") / request.profile.name)
-    found = survey(store, plan(request), options["retry_failed"])
+    found = survey(store, plan(request), options["retry_failed"], options["batch_seeds"])
     dropped = refuse_mixture(store, request.profile, found, options["accept_drift"])
     if not options["accept_drift"]:
         refuse_drift(store, found)
@@ -131,11 +138,19 @@ def _refuse_ray_options(context: click.Context) -> None:
             raise InputError(f"--{name.replace('_', '-')} means nothing to the local engine; add --engine ray")
 
 
+def _batch_seeds(options: Mapping[str, Any]) -> bool:
+    if options["batch_seeds"] and options["engine"] == "ray":
+        raise InputError("--batch-seeds: seeds train together in a process of this machine; use --engine local")
+    given, default = options["batch_seeds"], options["device"] == "cuda" and options["engine"] == "local"
+    return default if given is None else given
+
+
 @contextmanager
 def _workplace(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Workplace]:
     """Where trials are done. No cluster is asked for where there are none."""
     if options["engine"] == "local" or not to_do:
-        yield LocalWorkplace(options["jobs"] or _cores())
+        jobs = options["jobs"] or _cores()
+        yield TogetherWorkplace(jobs, to_do) if options["batch_seeds"] else LocalWorkplace(jobs)
         return
     from benchmarks import ray_engine  # here, because Ray is an extra
 
@@ -169,7 +184,7 @@ def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace
         begun = [trial for trial in longest_first if (store.snapshots(trial.id) / STATE).exists()]
         if begun and options["save_every"]:
             view.note(f"{len(begun)} of them are in the middle of their training, and go on from there")
-        engine = Engine(store, view, workplace, options["timeout"], options["save_every"])
+        engine = Engine(store, view, workplace, options["timeout"], options["save_every"], options["batch_seeds"])
         engine.run(longest_first, found.codes, found.states)
 
 
