@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -60,34 +60,41 @@ class Member(Training):
         self._ask = ask
 
     def update_models(self, updates: int, learning: tuple[bool, bool] = (True, True)) -> None:
-        s = self.settings
         for steps in portions(updates):
-            source, target = self.replay.draw(steps * s.batch_size, s.gamma, s.cross_episodes, self.replay_rng)
-            rows = torch.from_numpy(source), torch.from_numpy(self.models.shuffled(target))
-            self.models.note(*self._ask(UpdateModels(*rows, learning=learning)))
+            self.models.note(*self._ask(self.draw_for_models(steps, learning)))
 
     def update_policy(self, updates: int) -> None:
-        self.gradient_norms = []
         bounds = [torch.from_numpy(bound)[None] for bound in self.replay.range()]
+        self.gradient_norms = []
         for steps in portions(updates):
-            count = steps * self.settings.batch_size
-            rows = torch.from_numpy(self.target_rng.integers(len(self.targets), size=count))
-            self._descend(steps, self.settings.beta_pi > 0.0, (rows, *bounds, *self.models.noise(count)))
+            self.gradient_norms += self._ask(self.draw_for_policy(steps, bounds))
 
     def update_clone(self, updates: int) -> None:
         for steps in portions(updates):
-            self._descend(steps, True, None)
+            self._ask(self.draw_for_policy(steps))
 
-    def _descend(self, steps: int, with_pairs: bool, predecessors: tuple[Tensor, ...] | None) -> None:
-        pairs = None
-        if with_pairs and self.pairs is not None:
-            shape = (steps, self.settings.batch_size)
-            pairs = torch.from_numpy(self.pair_rng.integers(len(self.pairs[0]), size=shape))
+    def draw_for_models(self, steps: int, learning: tuple[bool, bool] = (True, True)) -> UpdateModels:
+        """What the seed contributes to so many steps of B^s and B^a."""
+        s = self.settings
+        source, target = self.replay.draw(steps * s.batch_size, s.gamma, s.cross_episodes, self.replay_rng)
+        return UpdateModels(torch.from_numpy(source), torch.from_numpy(self.models.shuffled(target)), learning)
+
+    def draw_for_policy(self, steps: int, bounds: Sequence[Tensor] = ()) -> UpdatePolicy:
+        """What the seed contributes to so many steps of the policy, which count as done.
+
+        `bounds` are those of observations that samples keep to; without them it clones.
+        """
+        size, pairs, predecessors = self.settings.batch_size, None, None
+        if bounds:
+            rows = torch.from_numpy(self.target_rng.integers(len(self.targets), size=steps * size))
+            predecessors = (rows, *bounds, *self.models.noise(steps * size))
+        if self.pairs is not None and (self.settings.beta_pi > 0.0 or not bounds):
+            pairs = torch.from_numpy(self.pair_rng.integers(len(self.pairs[0]), size=(steps, size)))
         rates = []
         for _ in range(steps):
             rates.append(self.learning_rate())
             self.policy_steps += 1
-        self.gradient_norms += self._ask(UpdatePolicy(tuple(rates), pairs, predecessors))
+        return UpdatePolicy(tuple(rates), pairs, predecessors)
 
     def _collect(self, group: EnvGroup, network: GaussianNetwork, episodes: int) -> list[Episode]:
         if network is self.network:  # a copy acts beside the training, in another thread
