@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+LONGEST = 1000
+"""Most letters of an error's line."""
+
 
 class InputError(ValueError):
     """The user asked for something that cannot be done. The command line prints it and exits with 2."""
@@ -33,6 +36,12 @@ def cannot_write(path: Path, error: OSError) -> RunError:
 def cannot_read(path: Path, error: OSError) -> InputError:
     """An error for a file that is there but cannot be read."""
     return InputError(f"cannot read {path} ({error.strerror}); choose another folder with --results")
+
+
+def one_line(message: str) -> str:
+    """A message as a line of a terminal, whatever the file or value it quotes may hold."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in message).split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

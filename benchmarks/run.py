@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks import experiments, profiles
 from benchmarks.engine import Engine, Workplace
-from benchmarks.errors import InputError, RunError
+from benchmarks.errors import InputError, RunError, one_line
 from benchmarks.filesystem import network_warning
 from benchmarks.local import LocalWorkplace
 from benchmarks.overview import listing, show_plan
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
         message = f"stopped; what is finished is kept. To go on: python -m benchmarks.run {shlex.join(given)}"
         click.echo(f"\n{message}", err=True)
         return INTERRUPTED
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(f"error: {one_line(message)}", err=True)
     return code
 
 

@@ -150,6 +150,12 @@ def test_bad_input_is_one_clear_line(bench: Bench, case: str) -> None:
     assert not outcome.out and not bench.results.exists()
 
 
+def test_an_error_is_one_line_of_a_terminal_whatever_it_quotes(bench: Bench) -> None:
+    outcome = bench.run("--methods=\x1b[2J\nbc" + "x" * 5000)
+    assert outcome.code == 2 and outcome.err.count("\n") == 1 and len(outcome.err) < 1100
+    assert outcome.err[:-1].isprintable()
+
+
 def test_a_task_of_ones_own_needs_demonstrations(bench: Bench) -> None:
     own = [argument for argument in bench.arguments if not argument.startswith("--demonstrations")]
     outcome = bench._run(own)
