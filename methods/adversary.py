@@ -1,5 +1,5 @@
-"""The parts of GAIL that `imitation` and sb3-contrib leave open: what is judged, how the judge is regularised, what the
-end of an episode is worth, and what a step of TRPO costs.
+"""The parts of GAIL that `imitation` and sb3-contrib leave open: what is judged, how the judge is regularised, and
+what the end of an episode is worth.
 
 "The cited implementation" is the one the paper compares with, openai/baselines' `gail`.
 """
@@ -18,8 +18,6 @@ from imitation.data.rollout import TrajectoryAccumulator
 from imitation.rewards.reward_nets import RewardNet
 from imitation.rewards.reward_wrapper import RewardVecEnvWrapper
 from imitation.util.networks import build_mlp
-from sb3_contrib import TRPO
-from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +25,7 @@ from torch.nn import functional as F
 from envs.demonstrations import Demonstrations
 from methods.interface import MethodError, State
 from methods.policy import GaussianNetwork
-from methods.sb3_policy import SharedPolicy
+from methods.trpo import ThriftyTRPO
 
 Terminal = Literal["always", "absorbing", "terminal"]
 
@@ -238,32 +236,3 @@ class TerminalRewards(VecEnvWrapper):
             elif self.terminal == "absorbing":
                 rewards[i] /= 1.0 - self.gamma
         return observations, rewards, dones, infos
-
-
-class ThriftyTRPO(TRPO):
-    """sb3-contrib's TRPO with the Fisher products on every n-th state only, as in the cited implementation (n = 5).
-
-    All gradients come from one backward pass each, where the library takes one for each parameter.
-    """
-
-    policy: SharedPolicy
-
-    def __init__(self, *args: Any, fisher_every: int, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fisher_every = fisher_every
-
-    def _compute_actor_grad(
-        self, kl_div: Tensor, policy_objective: Tensor
-    ) -> tuple[list[nn.Parameter], Tensor, Tensor, list[tuple[int, ...]]]:
-        parameters = list(self.policy.network.parameters())
-        objective = torch.autograd.grad(policy_objective, parameters)
-        states = torch.as_tensor(self.rollout_buffer.observations[:: self.fisher_every], device=self.device)
-        with torch.no_grad():
-            before = self.policy.get_distribution(states)
-        divergence = kl_divergence(self.policy.get_distribution(states), before).mean()
-        divergences = torch.autograd.grad(divergence, parameters, create_graph=True)
-        return parameters, _flat(objective), _flat(divergences), [tuple(part.shape) for part in parameters]
-
-
-def _flat(parts: tuple[Tensor, ...]) -> Tensor:
-    return torch.cat([part.reshape(-1) for part in parts])

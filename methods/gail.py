@@ -19,13 +19,13 @@ from methods.adversary import (
     RegularisedGail,
     Terminal,
     TerminalRewards,
-    ThriftyTRPO,
 )
 from methods.bc import CHECKPOINT_EVERY, Pairs, clone
 from methods.interface import Diverged, FitContext, Method, MethodError, State
 from methods.policy import GaussianPolicy, new_network
 from methods.registry import register
 from methods.sb3_policy import SharedPolicy, quiet_logger
+from methods.trpo import ThriftyTRPO
 
 LIBRARY_SCALARS = {"kl": "kl_divergence_loss", "critic_loss": "value_loss"}
 """What is reported from sb3-contrib's diagnostics of an iteration, by our name."""

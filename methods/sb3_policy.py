@@ -47,8 +47,11 @@ class SharedPolicy(ActorCriticPolicy):
 
     `parameters()` holds the critic as well, and some libraries regularise or step all of it: leave the critic out where
     only the actor is trained. `optimizer` steps the critic alone, since TRPO moves the actor itself; TRPO tells the two
-    apart by the word "value" in their parameters' names.
+    apart by the word "value" in their parameters' names. `late_values` leaves the critic out of roll-outs, where it is
+    asked afterwards.
     """
+
+    late_values = False
 
     def __init__(
         self,
@@ -82,7 +85,8 @@ class SharedPolicy(ActorCriticPolicy):
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         mean, sigma = self.network(obs)
         actions = mean if deterministic else torch.normal(mean, sigma)
-        return actions, self.predict_values(obs), gaussian_log_prob(actions, mean, sigma)
+        values = obs.new_zeros(len(obs), 1) if self.late_values else self.predict_values(obs)
+        return actions, values, gaussian_log_prob(actions, mean, sigma)
 
     def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         distribution = self.get_distribution(obs)
