@@ -119,7 +119,7 @@ NO_ACTIONS: dict[str, Any] = {"beta_pi": 0.0, "warm_start": 0}
 """GPRIL without demonstrated actions: there is nothing to clone."""
 
 EXPLORING: dict[str, Any] = NO_ACTIONS | {"exploration": 0.2, "exploration_share": 0.5}
-"""The same, but every other roll-out leaves the policy's path, which nothing leads to the demonstrations at first."""
+"""The same, but every other roll-out leaves the policy's path, which at first nothing leads to the demonstrations."""
 
 
 EXPERIMENTS: dict[str, Experiment] = {

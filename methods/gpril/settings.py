@@ -48,7 +48,7 @@ class Settings:
         compress: compress normalised observations logarithmically beyond this many standard deviations; 0 is off.
         clip_samples: keep sampled states within the range of the replay buffer.
         exploration: standard deviation, in the environment's units, of a bias added to the actions of roll-outs; 0 is
-            off. Without demonstrated actions the policy by itself (sigma at most 0.1) hardly leaves its starts.
+            off. For where the policy by itself (sigma at most 0.1) hardly leaves its starts.
         exploration_share: share of the roll-outs that explore; the others act as the policy does.
         exploration_steps: mean number of steps before that bias is drawn anew.
         residual_actions: B^a models the action in units of the policy that took it, (a - mean(s)) / sigma(s).
