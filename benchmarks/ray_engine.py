@@ -25,9 +25,9 @@ import click
 from benchmarks import provenance
 from benchmarks.errors import InputError, RunError, WorkerDied, cannot_write
 from benchmarks.local import LocalWorkplace
-from benchmarks.messages import Order, is_record
-from benchmarks.records import Trial, read_record
-from benchmarks.relay import Folder, read_folder, relay, write_folder
+from benchmarks.messages import Order
+from benchmarks.records import Trial
+from benchmarks.relay import Folder, read_folder, relay, with_commit, write_folder
 from benchmarks.shipment import pack
 
 # Before Ray is imported: no report of its use to its makers, and no devices hidden from tasks that ask for none.
@@ -108,7 +108,7 @@ class RayWorkplace:
             async for reference in items:
                 item = await reference
                 if isinstance(item, bytes):
-                    yield _as_from_here(item)
+                    yield with_commit(item, provenance.commit())
                 else:
                     kind, content = item
                     _keep(content, places[kind])
@@ -218,15 +218,6 @@ def _keep(content: Folder, folder: Path) -> None:
         write_folder(content, folder)
     except OSError as error:
         raise cannot_write(Path(error.filename or folder), error) from None
-
-
-def _as_from_here(line: bytes) -> bytes:
-    """A record says which commit it was made from, which a node that was sent the files alone cannot know."""
-    if not is_record(line):
-        return line
-    record = read_record(line, "a worker's result")
-    made_by = record.provenance.model_copy(update={"commit": provenance.commit()})
-    return record.model_copy(update={"provenance": made_by}).to_bytes()
 
 
 def _explain(problem: Exception) -> Exception:

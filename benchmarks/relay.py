@@ -19,6 +19,7 @@ from typing import Literal
 from benchmarks.errors import WorkerDied
 from benchmarks.local import LocalWorkplace
 from benchmarks.messages import Order, is_record
+from benchmarks.records import RecordError, read_record
 
 Folder = dict[str, bytes]
 """The files of a folder, by their relative paths."""
@@ -81,6 +82,16 @@ def write_folder(content: Folder, folder: Path) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.write_bytes(data)
         os.replace(temporary, path)
+
+
+def with_commit(line: bytes, commit: str) -> bytes:
+    """A record says which commit made it, which a node that was sent the files alone cannot know; others stay."""
+    try:
+        record = read_record(line, "a node's line")
+    except RecordError:
+        return line  # it is an event, or was cut by the worker's death
+    made_by = record.provenance.model_copy(update={"commit": commit})
+    return record.model_copy(update={"provenance": made_by}).to_bytes()
 
 
 @contextmanager

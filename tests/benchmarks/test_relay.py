@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.errors import WorkerDied
 from benchmarks.local import LocalWorkplace
-from benchmarks.messages import BEGUN, Order
+from benchmarks.messages import BEGUN, NOTHING, Order, Progress
 from benchmarks.records import Trial, read_record
-from benchmarks.relay import PREFIX, read_folder, relay, write_folder
+from benchmarks.relay import PREFIX, read_folder, relay, with_commit, write_folder
 from benchmarks.shipment import pack
 from tests.benchmarks import examples
 from tests.benchmarks.conftest import Bench
@@ -57,6 +57,14 @@ def test_a_relay_sends_snapshots_and_goes_on_from_those_it_is_given(bench: Bench
     record = read_record(line, "the relay's")
     assert (record.provenance.starts, record.provenance.resumed) == (2, 1)
     assert record.final == here.final and record.diagnostics == here.diagnostics
+
+
+def test_a_record_gets_its_commit_and_other_lines_stay() -> None:
+    record = examples.record()
+    got = read_record(with_commit(record.to_bytes(), "abc"), "record")
+    assert got.provenance.commit == "abc" and got.final == record.final
+    for line in (record.to_bytes()[:-9], Progress(share=0.5, usage=NOTHING).model_dump_json().encode(), BEGUN):
+        assert with_commit(line, "abc") == line
 
 
 def test_folders_of_killed_relays_are_swept(
