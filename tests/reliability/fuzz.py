@@ -49,7 +49,10 @@ class Target:
 
 
 def fuzz(folder: Path, count: int) -> dict[str, Counter[str]]:
-    """Damage every kind of file in about `count` ways of each sort; returns how many ended how, by kind of file."""
+    """Damage every kind of file in about `count` ways of each sort; returns how many ended how, by kind of file.
+
+    A file of fewer than 10 * `count` bytes is cut at every one of them, a larger one at as many places.
+    """
     mark = folder / "canary"
     bystanders = folder / "bystanders"
     bystanders.mkdir()
@@ -150,7 +153,7 @@ def _snapshots(
 
 
 def _plain(content: bytes, rng: hostile.Rng, count: int) -> Iterator[tuple[bytes, bool]]:
-    for variant in (*hostile.cut_everywhere(content, count), *hostile.damaged(content, rng, count)):
+    for variant in (*hostile.cut_everywhere(content, 10 * count), *hostile.damaged(content, rng, count)):
         yield variant, False
 
 

@@ -19,3 +19,5 @@ def test_ten_thousand_damaged_files(tmp_path: Path) -> None:
     total = sum(sum(tally.values()) for tally in ends.values())
     print(f"{total} files in all; nothing executed, nothing overwritten, no traceback")
     assert total >= 10_000
+    for path in (path for path in tmp_path.rglob("*") if path.suffix in (".npz", ".json")):
+        assert path.stat().st_size < 6000, f"{path.name} was not cut at every byte"
