@@ -66,7 +66,10 @@ def _steps(members: list[Member]) -> Callable[[], None]:
         for _ in range(MODEL_PORTIONS):
             steps.do({place: member.draw_for_models(PORTION) for place, member in enumerate(members)})
         bounds = [[torch.from_numpy(bound)[None] for bound in member.replay.range()] for member in members]
-        steps.do({place: member.draw_for_policy(PORTION, bounds[place]) for place, member in enumerate(members)})
+        answers = steps.do(
+            {place: member.draw_for_policy(PORTION, bounds[place]) for place, member in enumerate(members)}
+        )
+        answers[0].of()  # waits for all that was computed
 
     run()
     return run

@@ -12,7 +12,7 @@ from methods.cohort import Ask
 from methods.gpril.algorithm import Gpril, Training, portions
 from methods.gpril.replay import Episode
 from methods.gpril.settings import Settings
-from methods.gpril.steps import Act, Steps, UpdateModels, UpdatePolicy
+from methods.gpril.steps import Act, Norms, Steps, UpdateModels, UpdatePolicy
 from methods.interface import EnvGroup, FitContext
 from methods.policy import GaussianNetwork, GaussianPolicy
 
@@ -60,14 +60,22 @@ class Member(Training):
         self._ask = ask
 
     def update_models(self, updates: int, learning: tuple[bool, bool] = (True, True)) -> None:
+        before: Norms | None = None
         for steps in portions(updates):
-            self.models.note(*self._ask(self.draw_for_models(steps, learning)))
+            norms = self._ask(self.draw_for_models(steps, learning))
+            self._note(before, learning)  # of the portion before, so that a GPU has work while the host draws
+            before = norms
+        self._note(before, learning)
+
+    def _note(self, norms: Norms | None, learning: tuple[bool, bool]) -> None:
+        if norms:
+            states, actions = (norms.of(model) if learning[model] else [] for model in (0, 1))
+            self.models.note(states, actions)
 
     def update_policy(self, updates: int) -> None:
         bounds = [torch.from_numpy(bound)[None] for bound in self.replay.range()]
-        self.gradient_norms = []
-        for steps in portions(updates):
-            self.gradient_norms += self._ask(self.draw_for_policy(steps, bounds))
+        norms = [self._ask(self.draw_for_policy(steps, bounds)) for steps in portions(updates)]
+        self.gradient_norms = [norm for portion in norms for norm in portion.of()]
 
     def update_clone(self, updates: int) -> None:
         for steps in portions(updates):

@@ -1,8 +1,13 @@
-"""Functions of tensors as CUDA graphs: one launch instead of hundreds; plain calls on the CPU."""
+"""What keeps a GPU busy: functions as CUDA graphs, one launch instead of hundreds, and results awaited only later.
+
+On the CPU these are plain calls and plain values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +37,24 @@ class Replayed:
         if recording is None:
             recording = self._recorded[shapes] = _Recording(self._function, inputs)
         return recording.replay(inputs)
+
+
+class Later:
+    """Numbers on their way to the host, while the device goes on with what it is given next."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor, self._arrived = tensor, None
+        if tensor.is_cuda:
+            self._tensor = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    @cached_property
+    def values(self) -> list[Any]:
+        """Nested lists; waits until they are there."""
+        if self._arrived:
+            self._arrived.synchronize()
+        return self._tensor.tolist()
 
 
 class _Recording:

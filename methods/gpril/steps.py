@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from nflows.distributions import StandardNormal
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from methods.gpril.adam import Adam, step_all
 from methods.gpril.algorithm import Training
-from methods.gpril.graph import Replayed, Tensors
+from methods.gpril.graph import Later, Replayed, Tensors
 from methods.gpril.made import MadeStack
 from methods.gpril.pool import PooledAscent, PooledPolicy
 from methods.gpril.replay import Columns, take
@@ -42,7 +42,7 @@ class Act:
 
 @dataclass(frozen=True)
 class UpdateModels:
-    """Steps of B^s and B^a where they are `learning`; answered by the norms of the gradients of either.
+    """Steps of B^s and B^a where they are `learning`; answered by the `Norms` of the gradients of either.
 
     Attributes:
         source, target: rows of the replay buffer, [steps * batch].
@@ -60,7 +60,7 @@ class UpdateModels:
 
 @dataclass(frozen=True)
 class UpdatePolicy:
-    """A step with each of these learning rates; answered by the norms of the gradients.
+    """A step with each of these learning rates; answered by the `Norms` of the gradients.
 
     Attributes:
         rates: [steps].
@@ -85,6 +85,17 @@ class UpdatePolicy:
 Request = Act | UpdateModels | UpdatePolicy
 """`rank` orders them within an iteration: cloning, roll-outs, updates of the models, of the policy. Requests of one
 `kind` can be done at once."""
+
+
+class Norms(NamedTuple):
+    """Norms of the gradients of several steps, known to the host when it asks for them."""
+
+    later: Later
+    place: int
+
+    def of(self, network: int = 0) -> list[float]:
+        """One a step."""
+        return self.later.values[network][self.place]  # type: ignore[no-any-return]
 
 
 class Steps:
@@ -122,7 +133,7 @@ class Steps:
         mean, sigma = (part.cpu() for part in self._function(self._pass)(batch))
         return {place: (mean[place], sigma[place]) for place in requests}
 
-    def _update_models(self, requests: Mapping[int, UpdateModels]) -> dict[int, tuple[list[float], list[float]]]:
+    def _update_models(self, requests: Mapping[int, UpdateModels]) -> dict[int, Norms]:
         self._refresh(requests)
         capacity = self._trainings[0].replay.size
         rows = self._together(
@@ -131,13 +142,10 @@ class Steps:
         moving = tuple(tuple(place for place, one in requests.items() if one.learning[model]) for model in (0, 1))
         step = self._function(self._step_models, moving)
         norms = [step(part)[0].clone() for part in rows.split(self._settings.batch_size, -1)]
-        states, actions = torch.stack(norms, -1).tolist()
-        return {
-            place: (states[place] if one.learning[0] else [], actions[place] if one.learning[1] else [])
-            for place, one in requests.items()
-        }
+        later = Later(torch.stack(norms, -1))
+        return {place: Norms(later, place) for place in requests}
 
-    def _update_policy(self, requests: Mapping[int, UpdatePolicy]) -> dict[int, list[float]]:
+    def _update_policy(self, requests: Mapping[int, UpdatePolicy]) -> dict[int, Norms]:
         self._refresh(requests)
         first = next(iter(requests.values()))
         inputs: list[Sequence[Tensor]] = [self._send(torch.tensor(first.rates)).unbind()]
@@ -153,8 +161,8 @@ class Steps:
         optimizers = tuple((place, self._trainings[place].optimizer) for place in requests)
         step = self._function(self._step_policy, kinds, optimizers)
         norms = [step(*parts)[0].clone() for parts in zip(*inputs, strict=True)]
-        found = torch.stack(norms, -1).tolist()
-        return {place: found[place] for place in requests}
+        later = Later(torch.stack(norms, -1)[None])
+        return {place: Norms(later, place) for place in requests}
 
     @torch.no_grad()
     def _pass(self, observations: Tensor) -> Tensors:
