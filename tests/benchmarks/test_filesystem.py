@@ -32,7 +32,7 @@ cut-line
         ("/mnt/my share/results", "cifs"),
         ("/mnt/far", "fuse.sshfs"),
         ("/mnt/covered/results", "lustre"),
-        ("/tmp/results", ""),
+        ("/srv/results", ""),
     ],
 )
 def test_network_file_systems_are_known_by_their_mounts(tmp_path: Path, folder: str, kind: str) -> None:

@@ -52,7 +52,7 @@ def hostile_archives(content: bytes, rng: Rng, count: int, mark: Path) -> Iterat
         yield _archive({**members, name: harm[i % len(harm)]}, rng)
     for strange in (
         "../../escape.npy",
-        "/tmp/escape.npy",
+        "/escape.npy",
         "..\\escape.npy",
         "\x1b[2J.npy",
         "a" * 5000 + ".npy",
