@@ -41,7 +41,7 @@ RUNNER = (
 """The runner's modules that can change the outcome of a trial."""
 RUNNER_TOGETHER = ("benchmarks.cohort_worker",)
 """And those that can change the outcome of trials that train together."""
-LISTS = ("methods.registry",)
+LISTS = ("envs", "methods.registry")
 """Modules that only know where others are; what they import is no dependency."""
 LIBRARIES = ("numpy", "torch", "mujoco", "gymnasium", "stable-baselines3", "sb3-contrib", "imitation", "nflows")
 

@@ -214,11 +214,13 @@ def load(path: str | os.PathLike[str]) -> Demonstrations:
 
 
 def load_task(task: str) -> Demonstrations:
-    """The 100 demonstrations that ship with a task, named as in `envs.TASKS` or by its Gymnasium id."""
-    names = {**{name: name for name in TASKS}, **{identity: name for name, identity in TASKS.items()}}
-    if task not in names:
-        raise DemonstrationError(f"no demonstrations ship with task {task!r}: there are some for {', '.join(names)}")
-    with resources.as_file(resources.files("envs") / "data" / f"{names[task]}.npz") as path:
+    """The demonstrations that ship with a task, named as in `envs.TASKS` or by its Gymnasium id."""
+    folder = resources.files("envs") / "data"
+    shipped = {name: folder / f"{name}.npz" for name in TASKS if (folder / f"{name}.npz").is_file()}
+    shipped |= {TASKS[name]: file for name, file in shipped.items()}
+    if task not in shipped:
+        raise DemonstrationError(f"no demonstrations ship with task {task!r}: there are some for {', '.join(shipped)}")
+    with resources.as_file(shipped[task]) as path:
         return load(Path(path))
 
 

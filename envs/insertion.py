@@ -6,7 +6,6 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from time import sleep
 from typing import Any, Self
 
 import gymnasium
@@ -14,6 +13,7 @@ import mujoco
 import numpy as np
 
 from envs import TASKS
+from envs.display import Display
 from envs.errors import ActionError, SimulationUnstable
 from envs.judge import TERMINAL, Judge, observation_range
 from envs.kinematics import TOOL_DOWN, product, rotation_about, site_jacobian, site_positions, solve_posture
@@ -57,12 +57,9 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         self.horizon = parameters.horizon
         self.dt = parameters.control_period
         self._view = (camera, width, height)
-        self._renderer: mujoco.Renderer | None = None
-        self._viewer: Any = None
+        self._display: Display | None = None
 
-        spec = load_scene(parameters)
-        self._add_parts(spec, add_hand(spec, parameters))
-        self.model = compile_scene(spec, parameters)
+        self.model = self._compile(visual=False)
         self._judge = Judge(parameters, self.model, self.is_held)
         self._tip, self._mouth, self._tilt = self._judge.tip, self._judge.mouth, self._judge.tilt
         self._pan = self.model.body("pan").mocapid[0]
@@ -74,6 +71,11 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         self.observation_range = observation_range(parameters, self.model)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (JOINTS,), np.float32)
 
+    def _compile(self, visual: bool) -> mujoco.MjModel:
+        spec = load_scene(self.parameters)
+        self._add_parts(spec, add_hand(spec, self.parameters))
+        return compile_scene(spec, self.parameters, visual)
+
     def _new_simulation(self) -> None:
         self.data = mujoco.MjData(self.model)
         self.view = view(self.data)
@@ -84,8 +86,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     def sibling(self) -> Self:
         """Another environment of the same compiled model, which has not begun an episode; it shows no pictures."""
         other = copy.copy(self)
-        other.render_mode = other._renderer = other._viewer = None
-        other._np_random = None
+        other.render_mode = other._display = other._np_random = None
         other._new_simulation()
         return other
 
@@ -98,6 +99,9 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     def is_held(self, readings: Readings) -> np.ndarray:
         """Whether the socket holds the part, once it is deep enough [n]."""
         return np.ones(len(readings.positions), bool)
+
+    def sense(self, observation: np.ndarray) -> None:
+        """Turns what is true [O] into what the sensors tell, in place; without faults of theirs it is the same."""
 
     # Gymnasium
 
@@ -135,9 +139,11 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         readings = read([self.view])
         self._steps, self._end_reason = 0, ""
         self._depth = float(self._judge.depths(readings)[0])
+        (observation,) = self._judge.observations(readings)
+        self.sense(observation)
         if self.render_mode == "human":
             self.render()
-        return self._judge.observations(readings)[0], self.info()
+        return observation, self.info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Holds the action for one control period. Raises ActionError and SimulationUnstable."""
@@ -170,31 +176,28 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
 
     def picture(self) -> np.ndarray:
         """What the camera sees [height, width, 3] uint8. Raises RuntimeError where no picture can be drawn."""
-        camera, width, height = self._view
-        if self._renderer is None:
-            self._renderer = _renderer(self.model, width, height)
-        self._renderer.update_scene(self.data, camera)
-        return self._renderer.render()
+        return self._shown().picture()
 
     def render(self) -> Any:
         """The camera's picture in the mode "rgb_array"; None in the mode "human", which shows a window."""
         if self.render_mode == "rgb_array":
             return self.picture()
         if self.render_mode == "human":
-            if self._viewer is None:
-                from mujoco import viewer  # needs a display
-
-                self._viewer = viewer.launch_passive(self.model, self.data, show_left_ui=False, show_right_ui=False)
-            self._viewer.sync()
-            sleep(self.dt)  # about real time
+            self._shown().window(self.dt)
         return None
 
     def close(self) -> None:
-        """Frees the renderer and closes the window."""
-        for shown in (self._renderer, self._viewer):
-            if shown is not None:
-                shown.close()
-        self._renderer = self._viewer = None
+        """Frees what pictures needed, and closes the window."""
+        if self._display is not None:
+            self._display.close()
+        self._display = None
+
+    def _shown(self) -> Display:
+        """What shows the simulation as it is now."""
+        if self._display is None:
+            self._display = Display(self._compile(visual=True), *self._view)
+        self._display.follow(self.model, self.data)
+        return self._display
 
     # What the scripted expert and tests look at
 
@@ -277,9 +280,11 @@ def conclude(environments: Sequence[InsertionEnv]) -> tuple[np.ndarray, list[str
         environment._steps += 1
     reasons = judge.reasons(readings, np.array([environment._steps for environment in environments]))
     depths = judge.depths(readings).tolist()
-    for environment, reason, depth in zip(environments, reasons, depths, strict=True):
+    observations = judge.observations(readings)
+    for environment, reason, depth, observation in zip(environments, reasons, depths, observations, strict=True):
         environment._end_reason, environment._depth = reason, depth
-    return judge.observations(readings), reasons
+        environment.sense(observation)
+    return observations, reasons
 
 
 def make_env(task: str, **options: Any) -> InsertionEnv:
@@ -288,12 +293,3 @@ def make_env(task: str, **options: Any) -> InsertionEnv:
     if not isinstance(env, InsertionEnv):
         raise ValueError(f"{task} is no insertion task: use one of {', '.join(TASKS)}")
     return env
-
-
-def _renderer(model: mujoco.MjModel, width: int, height: int) -> mujoco.Renderer:
-    try:
-        return mujoco.Renderer(model, height, width)
-    except Exception as error:  # each OpenGL library fails in its own way
-        raise RuntimeError(
-            f"cannot draw pictures ({error}): without a display, set MUJOCO_GL=egl or MUJOCO_GL=osmesa first"
-        ) from error

@@ -24,7 +24,6 @@ def test_a_trial_depends_on_its_method_its_task_and_what_they_import() -> None:
         "methods/policy.py",
         "methods/interface.py",
         "envs/clip.py",
-        "envs/__init__.py",
     }
     assert {"envs/insertion.py", "envs/vector.py", "envs/sb3.py", "envs/demonstrations.py"} <= bc
     assert any(name.startswith("envs/assets/") and name.endswith(".xml") for name in bc)
@@ -38,6 +37,14 @@ def test_other_methods_tasks_and_the_rest_of_the_runner_do_not_matter() -> None:
     gpril = files("gpril", "PegInsertion-v0")
     assert {"methods/gpril/algorithm.py", "methods/gpril/__init__.py", "methods/gpril/settings.py"} <= gpril
     assert "methods/gail.py" not in gpril
+
+
+def test_the_list_of_tasks_does_not_matter_but_what_is_in_its_package_does() -> None:
+    """Registering a task leaves the records of the others as they are."""
+    peg = files("gail", "PegInsertion-v0")
+    assert "envs/__init__.py" not in peg
+    assert {"envs/arrays.py", "envs/display.py", "envs/judge.py", "envs/peg.py", "envs/readings.py"} <= peg
+    assert not peg & {"envs/demonstrate.py", "envs/expert.py", "envs/pictures.py"}, "they make data, not trials"
 
 
 def test_imports_are_followed_through_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,13 +210,38 @@ def test_a_window_is_opened_once_follows_every_step_and_is_closed(monkeypatch):
     calls = []
     window = SimpleNamespace(sync=lambda: calls.append("sync"), close=lambda: calls.append("close"))
     monkeypatch.setattr("mujoco.viewer.launch_passive", lambda *_, **__: calls.append("open") or window)
-    monkeypatch.setattr("envs.insertion.sleep", lambda seconds: None)
+    monkeypatch.setattr("envs.display.sleep", lambda seconds: None)
     env = make("peg", render_mode="human")
     env.reset(seed=0)
     env.step(np.zeros(7))
     env.close()
     env.close()
     assert calls == ["open", "sync", "sync", "close"]
+
+
+@both
+def test_what_can_only_be_seen_changes_no_bit_of_the_physics(task):
+    env, whole = make(task), make(task)
+    whole.model = whole._compile(visual=True)
+    whole._new_simulation()
+    assert env.model.ngeom < whole.model.ngeom and env.model.nmat < whole.model.nmat
+    for seed in range(5):
+        assert np.array_equal(rollout(env, seed), rollout(whole, seed))
+        assert np.array_equal(env.get_state()["physics"], whole.get_state()["physics"])
+
+
+@both
+def test_what_is_shown_is_the_simulation_as_it_is_now(task):
+    env, unseen = make(task), make(task)
+    rollout(env, 3, steps=8), rollout(unseen, 3, steps=8)
+    shown = env._shown()
+    assert np.array_equal(shown._data.site_xpos, env.data.site_xpos)
+    assert np.array_equal(shown._data.mocap_quat, env.data.mocap_quat)
+    assert shown._model.cam("closeup").id >= 0 and shown._model.ngeom > env.model.ngeom
+    assert np.array_equal(env.get_state()["physics"], unseen.get_state()["physics"]), "looking changes nothing"
+    env.step(np.ones(7))
+    assert not np.array_equal(shown._data.qpos, env.data.qpos)
+    env.close()
 
 
 @both
