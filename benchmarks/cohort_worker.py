@@ -7,12 +7,9 @@ the place of a trial in that list; what follows is what the worker of this trial
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,9 +77,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever libraries print must not mix with the lines
     with open(0, "rb", buffering=0, closefd=False) as given:
         orders = TypeAdapter(list[Order]).validate_json(given.readline())
-    threading.Thread(target=worker._die_with_runner, daemon=True).start()
-    with suppress(OSError):  # only Linux has it
-        Path("/proc/self/oom_score_adj").write_text(worker.PREFERRED_VICTIM)
+    worker.depend_on_runner()
     torch.set_num_threads(provenance.THREADS)
     with os.fdopen(channel, "wb") as lines:
 

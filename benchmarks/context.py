@@ -181,6 +181,7 @@ class TrialContext(FitContext):
         state = self._snapshots.load()
         if state is None:
             return None
+        self._offers_snapshots = True
         for name, kept in state["series"].items():
             points = [(step, value) for step, value in kept["points"]]
             self._series[name] = _Series(points, kept["count"], kept["stride"])

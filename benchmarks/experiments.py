@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.errors import unknown
+from benchmarks.leads import LEADS
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Variant:
         label: how tables and figures call it.
         method: the method's name.
         settings: what it changes of the profile's settings.
+        budget: what it changes of the profile's budget.
         every: learn from each n-th demonstrated state (and the final one).
         final_only: learn from the final state of each demonstration alone.
         states_alone: learn without the demonstrated actions.
@@ -25,6 +27,7 @@ class Variant:
     label: str
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, int] = field(default_factory=dict)
     every: int = 1
     final_only: bool = False
     states_alone: bool = False
@@ -32,7 +35,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A grid: every variant on every task with every number of demonstrations, over the profile's seeds.
+    """A grid: every variant on every task with every number of demonstrations, over the seeds.
 
     Attributes:
         name: for `--experiment`.
@@ -40,6 +43,7 @@ class Experiment:
         variants: empty means each chosen method as it is.
         tasks: short names of `envs.TASKS`; `--tasks` narrows them, or replaces them where `variants` is empty.
         demonstrations: demonstrated episodes; empty means the profile's. `--demos` replaces them.
+        seeds: as many as the paper's figure has; for profiles with `figure_seeds`. None means the profile's.
     """
 
     name: str
@@ -47,65 +51,30 @@ class Experiment:
     variants: tuple[Variant, ...] = ()
     tasks: tuple[str, ...] = ("clip", "peg")
     demonstrations: tuple[int, ...] = ()
+    seeds: int | None = None
 
 
 DEFAULT = "compare"
 
+NO_ACTIONS: dict[str, Any] = {"beta_pi": 0.0, "warm_start": 0}
+"""GPRIL without demonstrated actions: there is nothing to clone (section 4.1: beta_pi = 0, beta_d = 1)."""
 
-LEADS: dict[str, dict[str, dict[str, Any]]] = {
-    "gpril": {
-        "shuffled targets": {"control": "shuffled"},
-        "self-imitation": {"control": "self"},
-        "absolute states": {"displacement": False},
-        "actions not scaled": {"scale_actions": False},
-        "no compression": {"compress": 0.0},
-        "samples not clipped": {"clip_samples": False},
-        "pairs across episodes": {"cross_episodes": True},
-        "20 episodes, 3 an iteration": {"initial_episodes": 20, "episodes_per_iteration": 3},
-        "20 episodes an iteration": {"episodes_per_iteration": 20},
-        "replay of 5000 steps": {"replay_size": 5_000},
-        "no L2": {"model_l2": 0.0},
-        "L2 0.01": {"model_l2": 1e-2},
-        "early stopping": {"model_patience": 3},
-        "early stopping, no L2": {"model_patience": 3, "model_l2": 0.0},
-        "gamma 0.5": {"gamma": 0.5},
-        "gamma 0.9": {"gamma": 0.9},
-        "exploring third": {"exploration": 0.2, "exploration_share": 0.3},
-        "overlapping roll-outs": {"overlap": True},
-        "residual B^a": {"residual_actions": True},
-        "no warm start": {"warm_start": 0},
-        "no burn-in": {"burn_in": 0},
-        "floor 0.03": {"sigma_floor": 0.03},
-        "beta_d 0.5": {"beta_d": 0.5},
-        "beta_d 2": {"beta_d": 2.0},
-        "N_B equal to N_pi": {"model_updates": 64},
-        "N_B four times N_pi": {"model_updates": 256},
-        "constant policy rate": {"policy_decay": False},
-    },
-    "gail": {
-        "always bootstrap": {"terminal": "always"},
-        "ends pay nothing": {"terminal": "terminal"},
-        "no warm start": {"warm_start": 0, "warm_start_sigma": 0.0},
-        "states alone": {"use_actions": False},
-        "no gradient penalty": {"gradient_penalty": 0.0},
-        "gradient penalty 10": {"gradient_penalty": 10.0},
-        "5 discriminator steps": {"discriminator_steps": 5},
-        "discriminator rate 1e-4": {"discriminator_learning_rate": 1e-4},
-        "entropy 1": {"entropy": 1.0},
-        "KL 0.01": {"kl": 0.01},
-        "gamma 0.97": {"gamma": 0.97},
-        "sigma as cloned": {"warm_start_sigma": 0.0},
-        "1024 steps": {"batch_size": 64},
-    },
-    "bc": {
-        **{f"L2 {l2:g}": {"l2": l2} for l2 in (0.0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)},
-        "constant rate": {"decay": False},
-        "rate 3e-4": {"learning_rate": 3e-4},
-        "rate 3e-3": {"learning_rate": 3e-3},
-        "batches of 64": {"batch_size": 64},
-    },
+EXPLORING: dict[str, Any] = NO_ACTIONS | {"exploration": 0.2, "exploration_share": 0.5}
+"""The same, but every other roll-out leaves the policy's path, which at first nothing leads to the demonstrations."""
+
+GAIL_NO_ACTIONS: dict[str, Any] = {"use_actions": False, "warm_start": 0, "warm_start_sigma": 0.0}
+"""GAIL without demonstrated actions: it judges states, and has to begin from nothing."""
+
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "states alone": {"states_alone": True},
+    "every tenth state": {"states_alone": True, "every": 10},
+    "final states": {"final_only": True},
 }
-"""Method -> name of a change -> the settings that differ from the profile's."""
+"""What the demonstrations of the paper's peg show (section 4.2)."""
+
+BASIC = tuple(Variant(method, method) for method in ("gpril", "gail", "bc"))
+GAIL_SCENARIOS = tuple(Variant(f"gail, {name}", "gail", GAIL_NO_ACTIONS, **shown) for name, shown in SCENARIOS.items())
+GPRIL_SCENARIOS = tuple(Variant(f"gpril, {name}", "gpril", EXPLORING, **shown) for name, shown in SCENARIOS.items())
 
 
 def _leads(method: str) -> Experiment:
@@ -115,11 +84,49 @@ def _leads(method: str) -> Experiment:
     return Experiment(f"{method}-leads", summary, (Variant(method, method), *changed))
 
 
-NO_ACTIONS: dict[str, Any] = {"beta_pi": 0.0, "warm_start": 0}
-"""GPRIL without demonstrated actions: there is nothing to clone."""
+def _actor(initial: int, each: int, budget: Mapping[str, int] | None = None) -> Variant:
+    """GPRIL whose actor is limited to so many episodes before the first iteration and in each one."""
+    settings = {"initial_episodes": initial, "episodes_per_iteration": each}
+    return Variant(f"gpril, {each} an iteration", "gpril", settings, budget or {})
 
-EXPLORING: dict[str, Any] = NO_ACTIONS | {"exploration": 0.2, "exploration_share": 0.5}
-"""The same, but every other roll-out leaves the policy's path, which at first nothing leads to the demonstrations."""
+
+def _gail(steps: int) -> Variant:
+    return Variant(f"gail, {steps // 1000} thousand steps", "gail", budget={"environment_steps": steps})
+
+
+FIGURES = (
+    Experiment("fig1b", "clip: success against demonstrations", BASIC, ("clip",), seeds=8),
+    Experiment(
+        "fig1c",
+        "clip: success against self-supervised episodes, GPRIL with its actor limited",
+        (
+            _actor(20, 1),
+            _actor(30, 3),
+            Variant("gpril", "gpril"),
+            _actor(60, 25, {"environment_steps": 500_000}),
+            *map(_gail, (40_000, 80_000)),
+            Variant("gail", "gail"),
+            _gail(500_000),
+        ),
+        ("clip",),
+        (10,),
+        8,
+    ),
+    Experiment(
+        "fig1d",
+        "clip: the same from states alone",
+        (GPRIL_SCENARIOS[0], GAIL_SCENARIOS[0], *BASIC),
+        ("clip",),
+        seeds=8,
+    ),
+    Experiment(
+        "fig2b", "peg: GAIL while it learns, three kinds of demonstrations", GAIL_SCENARIOS, ("peg",), (25,), 10
+    ),
+    Experiment("fig2c", "peg: GPRIL while it learns, the same", GPRIL_SCENARIOS, ("peg",), (25,), 5),
+    Experiment("fig2d", "peg: GPRIL against demonstrations, the same", GPRIL_SCENARIOS, ("peg",), seeds=5),
+    Experiment("fig2e", "peg: seconds to insertion, the same", (*GPRIL_SCENARIOS, *BASIC), ("peg",), (25,), 5),
+)
+"""The paper's evaluations, by figure."""
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -156,6 +163,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             ),
             demonstrations=(25,),
         ),
+        *FIGURES,
         *map(_leads, LEADS),
     )
 }

@@ -41,6 +41,7 @@ class Suite(_Model):
 
     Attributes:
         seeds: how many.
+        figure_seeds: experiments that stand for a figure of the paper have as many as that instead.
         demonstrations: numbers of demonstrated episodes.
         first_seed: seeds count from here.
         first_demonstration: episodes are taken from this one on; what comes before is kept from the methods.
@@ -48,6 +49,7 @@ class Suite(_Model):
 
     seeds: Positive
     demonstrations: Annotated[list[Positive], Field(min_length=1)]
+    figure_seeds: bool = False
     first_seed: Count = 0
     first_demonstration: Count = 0
 

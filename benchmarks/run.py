@@ -51,7 +51,9 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--tasks", callback=_names, help="clip, peg, or any Gymnasium id.  [default: clip,peg]")
 @click.option("--profile", default=profiles.DEFAULT, show_default=True, help="A name of --list, or a TOML file.")
 @click.option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names of --list, or all.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Seeds of each trial.  [default: the profile's]")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), help="Seeds of each trial.  [default: the experiment's or the profile's]"
+)
 @click.option("--demos", callback=_counts, help="Demonstrated episodes, as 5,10,25.  [default: the profile's]")
 @click.option("--demonstrations", type=click.Path(path_type=Path), help="A demonstration file of your own.")
 @click.option("--set", "changes", multiple=True, metavar="METHOD.SETTING=VALUE", help="Also budget.* and evaluation.*.")

@@ -22,8 +22,6 @@ from methods.interface import State
 from methods.snapshot import pack, unpack
 
 STATE, DAMAGED, STARTS = "state.npz", "damaged.npz", "starts.log"
-LARGEST = 2**36
-"""Bytes of a snapshot: large replay buffers fit."""
 
 
 class Snapshots:
@@ -100,5 +98,5 @@ def history(folder: Path | None) -> dict[str, int]:
 
 
 def _read(path: Path) -> State:
-    arrays = read_arrays(path, limit=LARGEST)
+    arrays = read_arrays(path, limit=path.stat().st_size)  # it is not compressed, so it cannot hold more
     return unpack(arrays.pop("json").tobytes().decode(), arrays)

@@ -34,7 +34,7 @@ class Request:
         experiments: the grids to run.
         methods: names, module:Attribute or file.py:Attribute; empty means the experiment's.
         tasks: short names or Gymnasium ids; empty means the experiment's.
-        seeds: how many, counted from the profile's first; None means the profile's.
+        seeds: how many, counted from the profile's first; None means the experiment's or the profile's.
         demonstrations: numbers of demonstrated episodes; empty means the experiment's or the profile's.
         file: demonstrations of one's own; None means the shipped ones.
         changes: values of --set by table ("gpril", "budget", ...) and key.
@@ -114,7 +114,8 @@ def short_task(task: str) -> str:
 def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
     numbers = request.demonstrations or experiment.demonstrations or tuple(request.profile.suite.demonstrations)
     suite = request.profile.suite
-    seeds = range(suite.first_seed, suite.first_seed + (request.seeds or suite.seeds))
+    own_seeds = experiment.seeds if suite.figure_seeds else None
+    seeds = range(suite.first_seed, suite.first_seed + (request.seeds or own_seeds or suite.seeds))
     variants = _variants(request, experiment)
     for task in _tasks(request, experiment):
         demonstrations = _demonstrations(task, request.file)
@@ -163,7 +164,7 @@ def _first_trial(request: Request, variant: Variant, task: str, digest: str) -> 
             states_alone=variant.states_alone,
         ),
         seed=profile.suite.first_seed,
-        budget=profile.budget_of(method.name, short, changes.get("budget", {})),
+        budget=profile.budget_of(method.name, short, {**variant.budget, **changes.get("budget", {})}),
         evaluation=profile.evaluation_with(changes.get("evaluation", {})),
         device=request.device,
     )

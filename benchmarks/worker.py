@@ -130,10 +130,17 @@ def _explain(problem: Exception) -> str:
     return "\n".join([summary, *lines[-TRACEBACK_LINES:]])
 
 
-def _die_with_runner() -> None:
-    while os.read(0, 1024):
-        pass
-    os._exit(1)
+def depend_on_runner() -> None:
+    """End this process with its runner, whose end closes standard input; and die first where memory is short."""
+
+    def wait() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+    with suppress(OSError):  # only Linux has it
+        Path("/proc/self/oom_score_adj").write_text(PREFERRED_VICTIM)
 
 
 def main() -> None:
@@ -142,9 +149,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever libraries print must not mix with the events
     with open(0, "rb", buffering=0, closefd=False) as orders:
         order = Order.model_validate_json(orders.readline())
-    threading.Thread(target=_die_with_runner, daemon=True).start()
-    with suppress(OSError):  # only Linux has it
-        Path("/proc/self/oom_score_adj").write_text(PREFERRED_VICTIM)
+    depend_on_runner()
     torch.set_num_threads(provenance.THREADS)
     with os.fdopen(channel, "wb") as events:
 

@@ -66,7 +66,7 @@ class Demonstrations:
         _check(self.observations.size > 0, "the data set is empty: at least one episode is needed")
         _check(
             isinstance(self.dt, int | float) and 0 < self.dt <= _LARGEST_NUMBER,
-            f"dt is {self.dt!r}: a positive number of seconds is needed",
+            f"dt is {self.dt!r:.40}: a positive number of seconds is needed",
         )
         _check(
             isinstance(self.task, str) and self.task.isprintable() and len(self.task) <= _LONGEST_NAME,

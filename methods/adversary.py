@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from envs.demonstrations import Demonstrations
 from methods.interface import MethodError, State
-from methods.policy import GaussianNetwork
+from methods.policy import GaussianNetwork, compress
 from methods.trpo import ThriftyTRPO
 
 Terminal = Literal["always", "absorbing", "terminal"]
@@ -35,7 +35,7 @@ class Discriminator(RewardNet):
 
     Where actions are not used it is the *next* state that is judged: only there do terminal states occur among the
     policy's own samples, without which demonstrations of final states could be told from them trivially.
-    Observations are normalised as the policy normalises them.
+    Observations are normalised as the policy normalises them, and compressed beyond `knee` deviations.
     """
 
     shift: Tensor
@@ -48,9 +48,11 @@ class Discriminator(RewardNet):
         network: GaussianNetwork,
         hidden: tuple[int, ...],
         use_actions: bool,
+        knee: float = 0.0,
     ) -> None:
         super().__init__(observation_space, action_space)
         self.use_actions = use_actions
+        self.knee = knee
         self.register_buffer("shift", network.shift.clone())
         self.register_buffer("scale", network.scale.clone())
         inputs = network.shape.observation_size + (network.shape.action_size if use_actions else 0)
@@ -59,7 +61,7 @@ class Discriminator(RewardNet):
     def features(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """What is judged, [n, O + A] or [n, O], with normalised observations."""
         observation = state if self.use_actions else next_state
-        normalised = (observation - self.shift) / self.scale
+        normalised = compress((observation - self.shift) / self.scale, self.knee)
         return torch.cat([normalised, action], 1) if self.use_actions else normalised
 
     def forward(self, state: Tensor, action: Tensor, next_state: Tensor, done: Tensor) -> Tensor:
@@ -214,20 +216,22 @@ class TerminalRewards(VecEnvWrapper):
     - "absorbing": the last reward is paid for ever, r / (1 - gamma); for failing too, where the discriminator errs.
     - "terminal": nothing more is paid.
 
-    Where an episode is cut off by the clock, all three add gamma V(s_T), as SB3 does.
+    Where an episode is cut off by the clock, all three add gamma V(s_T), as SB3 does. All rewards are multiplied by
+    `scale`.
     """
 
-    def __init__(self, venv: VecEnv, terminal: Terminal, gamma: float) -> None:
+    def __init__(self, venv: VecEnv, terminal: Terminal, gamma: float, scale: float = 1.0) -> None:
         super().__init__(venv)
         self.terminal = terminal
         self.gamma = gamma
+        self.scale = scale
 
     def reset(self) -> Any:
         return self.venv.reset()
 
     def step_wait(self) -> Any:
         observations, rewards, dones, infos = self.venv.step_wait()
-        rewards = np.array(rewards, dtype=np.float32)
+        rewards = self.scale * np.array(rewards, dtype=np.float32)
         for i in np.flatnonzero(dones):
             if infos[i].get("TimeLimit.truncated", False):
                 continue

@@ -62,6 +62,10 @@ class Settings:
 
     Departures from the paper, all off by default:
         gradient_penalty: see `Regularisation`.
+        compress: beyond so many of the demonstrations' deviations the discriminator sees the logarithm of an
+            observation, as GPRIL's models do; 0 is off.
+        scale_rewards: pay (1 - gamma) of each reward, so that values are of the order of one, as a critic's are that
+            has just begun. (The policy's step does not depend on the scale.)
         warm_start: updates of behavioural cloning before the first iteration, at most the budget's policy updates.
         warm_start_learning_rate, warm_start_l2, warm_start_decay: its settings, see `methods.bc.Settings`.
         warm_start_sigma: the policy's sigma after it, so that there is something to explore with; 0 keeps what it left.
@@ -89,6 +93,8 @@ class Settings:
     fisher_every: Annotated[int, Ge(1)] = 5
 
     gradient_penalty: Annotated[float, Ge(0.0)] = 0.0
+    compress: Annotated[float, Ge(0.0)] = 0.0
+    scale_rewards: bool = False
     warm_start: Annotated[int, Ge(0)] = 0
     warm_start_learning_rate: Annotated[float, Gt(0.0)] = 1e-3
     warm_start_l2: Annotated[float, Ge(0.0)] = 1e-4
@@ -241,7 +247,12 @@ class _Training:
             venv=venv,
             gen_algo=trpo,
             reward_net=Discriminator(
-                venv.observation_space, venv.action_space, self.network, s.discriminator_hidden, s.use_actions
+                venv.observation_space,
+                venv.action_space,
+                self.network,
+                s.discriminator_hidden,
+                s.use_actions,
+                s.compress,
             ),
             regularisation=Regularisation(s.entropy, s.gradient_penalty),
             disc_opt_kwargs={"lr": s.discriminator_learning_rate},
@@ -249,7 +260,9 @@ class _Training:
             custom_logger=quiet_logger(self.context.scratch),
             allow_variable_horizon=True,
         )
-        trpo.set_env(TerminalRewards(trainer.venv_train, s.terminal, s.gamma))
+        trpo.set_env(
+            TerminalRewards(trainer.venv_train, s.terminal, s.gamma, 1.0 - s.gamma if s.scale_rewards else 1.0)
+        )
         return trainer
 
     def _report(self, trainer: RegularisedGail, trpo: ThriftyTRPO) -> None:

@@ -74,6 +74,14 @@ class PolicyShape:
         return PolicyShape(task.observation_size, task.action_size, low, high)
 
 
+def compress(values: Tensor, knee: float) -> Tensor:
+    """Values of any shape; beyond +-`knee` they grow as a logarithm, with the same slope where it begins. 0 is off."""
+    if not knee:
+        return values
+    size = values.abs()
+    return torch.where(size <= knee, values, values.sign() * (knee + torch.log1p((size - knee).clamp(min=0.0))))
+
+
 class GaussianNetwork(nn.Module):
     """Observations in physical units [n, O] -> mean and sigma of the actions, each [n, A]."""
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from methods.gpril.flows import sample
 from methods.gpril.replay import Triples
 from methods.gpril.settings import Settings
-from methods.policy import GaussianNetwork
+from methods.policy import GaussianNetwork, compress
 
 SMALLEST_SPREAD = 1e-3
 """Smallest unit of a displacement or action; entries that never change, as a socket's pose, stay finite."""
@@ -92,12 +92,7 @@ class ModelSpace:
 
     def encode(self, observations: Tensor) -> Tensor:
         """Observations in the environment's units -> model space, [n, O] each."""
-        normal = (observations - self._shift) / self._scale
-        knee = self.settings.compress
-        if not knee:
-            return normal
-        size = normal.abs()
-        return torch.where(size <= knee, normal, normal.sign() * (knee + torch.log1p((size - knee).clamp(min=0.0))))
+        return compress((observations - self._shift) / self._scale, self.settings.compress)
 
     def decode(self, encoded: Tensor) -> Tensor:
         """The inverse of `encode`."""

@@ -98,6 +98,14 @@ def test_a_damaged_snapshot_is_put_aside(tmp_path: Path) -> None:
     assert harmless < 100
 
 
+def test_no_snapshot_takes_more_memory_than_its_file(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / STATE, array=np.zeros(2**24, np.uint8))
+    events: list[Event] = []
+    assert new_snapshots(tmp_path, events).load() is None
+    (note,) = events
+    assert isinstance(note, Note) and "MiB" in note.text and (tmp_path / DAMAGED).exists()
+
+
 def test_a_writer_that_is_killed_leaves_a_whole_snapshot(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     newest = 0

@@ -160,6 +160,7 @@ def test_seconds_are_summed_over_attempts_and_stand_still_while_saving(
     context = new_context(tmp_path, new_snapshots(tmp_path))
     now[0] += 7.0  # to build everything again
     assert context.resume() == {}
+    assert context.unsaved() == ""  # even where the trial now ends before it would offer the next one
     now[0] += 2.0
     assert context.usage().training_seconds == 3.0 + 2.0
 

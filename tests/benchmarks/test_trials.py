@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from benchmarks import experiments, profiles
+from benchmarks import experiments, leads, profiles
 from benchmarks.errors import InputError
 from benchmarks.experiments import Experiment, Variant
 from benchmarks.records import Trial
@@ -98,7 +98,7 @@ def test_leads_change_one_thing_at_a_time(method: str) -> None:
     assert base.row.label == method
     for item in others:
         changed = {key for key, value in item.trial.settings.items() if base.trial.settings[key] != value}
-        assert changed <= set(experiments.LEADS[method][item.row.label.removeprefix(f"{method}, ")])
+        assert changed <= set(leads.LEADS[method][item.row.label.removeprefix(f"{method}, ")])
 
 
 def test_demonstrations_are_taken_from_the_profiles_first_on() -> None:
@@ -114,6 +114,31 @@ def test_experiments_share_their_trials() -> None:
     shared = {item.row.trial for item in planned if item.row.experiment == "compare"}
     shared &= {item.row.trial for item in planned if item.row.experiment == "placebo"}
     assert len(shared) == 4, "gpril and bc on both tasks"
+
+
+def test_a_figure_has_the_papers_seeds_where_the_profile_says_so() -> None:
+    standard, quick = profiles.load("standard"), profiles.load("quick")
+    figure = experiments.EXPERIMENTS["fig1b"]
+    for profile, asked, seeds in ((standard, None, 8), (standard, 3, 3), (quick, None, 5)):
+        planned = plan(request(figure, profile=profile, seeds=asked, methods=("bc",), demonstrations=(10,)))
+        assert [item.trial.seed for item in planned] == list(range(seeds))
+
+
+def test_a_variant_may_have_a_budget_of_its_own() -> None:
+    figure = experiments.EXPERIMENTS["fig1c"]
+    planned = plan(request(figure, profile=profiles.load("standard"), seeds=1, methods=("gail",)))
+    steps = {item.row.label: item.trial.budget.environment_steps for item in planned}
+    assert steps["gail, 40 thousand steps"] == 40_000 and steps["gail"] == 160_000
+    changed = plan(request(figure, seeds=1, methods=("gail",), changes={"budget": {"environment_steps": 70_000}}))
+    assert {item.trial.budget.environment_steps for item in changed} == {70_000}
+
+
+def test_the_papers_figures_share_their_trials() -> None:
+    names = ("fig1b", "fig1c", "fig1d", "fig2c", "fig2d", "fig2e")
+    planned = plan(request(*(experiments.EXPERIMENTS[name] for name in names), profile=profiles.load("standard")))
+    trials = {name: {item.row.trial for item in planned if item.row.experiment == name} for name in names}
+    assert trials["fig1b"] < trials["fig1d"] and trials["fig2c"] < trials["fig2d"] and trials["fig2c"] < trials["fig2e"]
+    assert len(trials["fig1b"] & trials["fig1c"]) == 2 * 8, "GPRIL and GAIL as they are, with 10 demonstrations"
 
 
 def test_methods_and_tasks_narrow_an_experiment() -> None:

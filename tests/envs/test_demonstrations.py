@@ -114,6 +114,7 @@ def test_the_digest_covers_every_field_and_subsets_record_themselves():
         ({"time_step": np.zeros(15, np.int32)}, "time_step must rise"),
         ({"dt": 0.0}, "dt is 0.0"),
         ({"dt": float("nan")}, "dt is nan"),
+        ({"dt": "1" * 10_000}, r"dt is '1{39}: a positive"),
     ],
 )
 def test_inconsistent_data_is_refused(changes, message):

@@ -29,7 +29,7 @@ from methods.adversary import (
 from methods.check_task import CheckContext
 from methods.gail import Gail, Settings
 from methods.interface import Budget, MethodError
-from methods.policy import new_network
+from methods.policy import GaussianNetwork, PolicyShape, new_network
 from methods.sb3_policy import SharedPolicy, quiet_logger
 from methods.trpo import ThriftyTRPO
 from tests.methods.worlds import success, tiny_context
@@ -97,6 +97,18 @@ def test_the_discriminator_learns_and_pays_positive_rewards_for_what_is_demonstr
     )
     assert like.min() > unlike.max() and unlike.min() > 0.0
     np.testing.assert_allclose(like, np.log1p(np.exp(logits(trainer, columns[0]))), rtol=1e-4)  # -log(1 - D)
+
+
+def test_extreme_values_are_compressed_for_the_discriminator_alone() -> None:
+    venv = judge().venv
+    network = GaussianNetwork(PolicyShape(3, 2, (-1.0,) * 2, (1.0,) * 2), np.array([[-1.0] * 3, [1.0] * 3]))
+    plain, compressed = (
+        Discriminator(venv.observation_space, venv.action_space, network, (4,), False, knee) for knee in (0.0, 2.0)
+    )
+    states = torch.tensor([[0.5, -2.0, 100.0]])
+    assert plain.features(states, torch.zeros(1, 2), states).tolist() == states.tolist()
+    seen = compressed.features(states, torch.zeros(1, 2), states)[0]
+    np.testing.assert_allclose(seen, [0.5, -2.0, 2.0 + np.log1p(98.0)], rtol=1e-6)
 
 
 def test_the_reward_is_the_librarys() -> None:

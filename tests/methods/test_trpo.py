@@ -49,14 +49,14 @@ class Ending(gymnasium.Env[np.ndarray, np.ndarray]):
         return np.array([10.0 * self.episode + self.time], np.float32)
 
 
-def generator(terminal: Terminal, fisher_every: int = 1) -> ThriftyTRPO:
+def generator(terminal: Terminal, fisher_every: int = 1, scale: float = 1.0) -> ThriftyTRPO:
     torch.manual_seed(0)
     network = GaussianNetwork(SHAPE, np.linspace(0.0, 20.0, 10)[:, None])
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     trpo = ThriftyTRPO(
         SharedPolicy,
-        TerminalRewards(DummyVecEnv([Ending]), terminal, GAMMA),
+        TerminalRewards(DummyVecEnv([Ending]), terminal, GAMMA, scale),
         n_steps=6,
         batch_size=6,
         gamma=GAMMA,
@@ -86,6 +86,13 @@ def test_the_end_of_an_episode_is_worth_what_the_setting_says(
         states = torch.as_tensor(trpo.rollout_buffer.observations[:, 0])
         np.testing.assert_allclose(values, trpo.policy.predict_values(states)[:, 0], rtol=1e-5)
     assert advantages[2] == pytest.approx(end - values[2], rel=1e-5)  # nothing leaks in from the next episode
+
+
+def test_rewards_can_be_scaled_to_the_size_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    trpo = generator("absorbing", scale=1.0 - GAMMA)
+    monkeypatch.setattr(trpo, "train", lambda: None)
+    trpo.learn(6)
+    np.testing.assert_allclose(trpo.rollout_buffer.rewards[:3, 0], [2.0 * (1.0 - GAMMA)] * 2 + [2.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("every", [1, 3])

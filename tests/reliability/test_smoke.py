@@ -21,7 +21,7 @@ pytestmark = pytest.mark.reliability
 
 CLOCK = {
     *("training_seconds", "evaluation_seconds", "peak_memory_mib", "started"),
-    *("starts", "resumed", "unsaved"),
+    *("starts", "resumed"),
 }
 """What the clock and interruptions decide, in records."""
 TIMED = {"tables/costs.csv", "tables/costs.md", "tables/costs.tex"}
