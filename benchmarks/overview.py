@@ -18,6 +18,9 @@ from benchmarks.trials import Planned, short_task
 from methods import registry
 from methods.interface import MethodError
 
+WIDTH = 140
+"""Columns of what is printed into a file or another program."""
+
 
 def listing() -> str:
     """All methods, tasks, experiments and profiles, one line each."""
@@ -57,6 +60,8 @@ def show_plan(found: Survey, estimator: Estimator, jobs: int, console: Console) 
         done, waiting = statuses.count("ok"), sum(i in found.states for i in ids)
         counts = (len(ids), done, len(statuses) - done, waiting)
         table.add_row(*place, *map(str, counts), f"{duration(estimator.seconds(items[0].trial))}")
+    if not console.is_terminal:
+        console.width = WIDTH
     console.print(table)
     total = sum(estimator.seconds(trial) for trial in found.to_do) / jobs
     source = "a rough guess of the profile" if estimator.guessing else "from the records here"
