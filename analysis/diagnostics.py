@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from analysis.canvas import COLUMN, COST_NAMES, GREY, LEVEL, PERCENT, SUCCESS, short
 from analysis.load import MODES
-from analysis.plots import COLUMN, COST_NAMES, GREY, LEVEL, PERCENT, SUCCESS, short
 from analysis.tables import MODE_NAMES
 from benchmarks.records import Record
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from io import BytesIO
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from analysis.canvas import Line, Style
 from analysis.load import Results
-from analysis.plots import PLOTS, Line, Style
+from analysis.plots import PLOTS
 from analysis.series import Series
 from analysis.tables import PIPELINE_CHECK
 
@@ -30,32 +31,49 @@ LOOK = {
 KNOWN_METHODS = ("gpril", "gail", "bc")
 MARKERS = "osD^vP*X<>"
 LINES: tuple[Line, ...] = ("-", "--", "-.", ":")
+SHADES = ((0.0, 1.0), (0.5, 1.0), (0.5, 0.0), (0.3, 1.0), (0.25, 0.0), (0.7, 1.0))
+"""How far the colours of a method's labels are from its own, and towards what: 1 is white, 0 is black."""
 
 
-def styles(results: Results) -> dict[str, Style]:
-    """The style of each label, in the order of the plan and the same in every figure.
+def styles(results: Results, experiment: str) -> dict[str, Style]:
+    """The style of each label of an experiment, in the order of the plan.
 
-    A method keeps its colour: its further labels are paler, with another marker and another line.
+    A method has its colour in every figure, and the label that is its name the plain one. Its further labels are of
+    another shade, with another marker and another line.
     """
     palette = sns.color_palette("colorblind")
-    pairs = results.scores[["label", "method"]].drop_duplicates().sort_values(["label", "method"])
+    pairs = results.scores[["label", "method", "experiment"]].drop_duplicates().sort_values(["label", "method"])
     methods = list(dict.fromkeys([*KNOWN_METHODS, *pairs["method"]]))
-    drawn = dict.fromkeys(methods, 0)
+    plain = set(pairs["label"].str.lower()) & set(methods)
+    drawn = {method: int(method in plain) for method in methods}
     chosen: dict[str, Style] = {}
-    for label, method in zip(pairs["label"], pairs["method"], strict=True):
+    for label, method in pairs.loc[pairs["experiment"] == experiment, ["label", "method"]].to_numpy():
         if label in chosen:  # one label for several methods: the first one's style
             continue
-        place, variant = methods.index(method), drawn[method]
-        drawn[method] += 1
-        paleness = 0.7 * (1 - 0.5**variant)
-        red, green, blue = (part + paleness * (1 - part) for part in palette[place % len(palette)])
+        place, variant = methods.index(method), 0
+        if label.lower() != method:
+            variant, drawn[method] = drawn[method], drawn[method] + 1
+        shade, goal = SHADES[variant % len(SHADES)]
+        red, green, blue = (part + shade * (goal - part) for part in palette[place % len(palette)])
         marker = MARKERS[(place + 3 * variant) % len(MARKERS)]
         chosen[label] = Style((red, green, blue), marker, LINES[variant % len(LINES)])
     return chosen
 
 
-def draw(series: Series, look: dict[str, Style], profile: str) -> dict[str, bytes]:
-    """File name -> content: one figure as PNG and as PDF.
+class Drawing(NamedTuple):
+    """One figure.
+
+    Attributes:
+        files: name -> content, as PNG and as PDF.
+        places: where its points lie and what they say; see `canvas.Picture.places`.
+    """
+
+    files: dict[str, bytes]
+    places: list[dict[str, Any]]
+
+
+def draw(series: Series, look: dict[str, Style], profile: str) -> Drawing:
+    """One figure as files.
 
     Args:
         series: what to draw.
@@ -63,12 +81,12 @@ def draw(series: Series, look: dict[str, Style], profile: str) -> dict[str, byte
         profile: of the run; the figures of "smoke" say that they mean nothing.
     """
     with house_look():
-        figure = PLOTS[series.kind](series, look)
+        figure = PLOTS[series.view.kind](series, look)
         if profile == "smoke":
             figure.suptitle(PIPELINE_CHECK, color="firebrick", fontsize="large", fontweight="bold")
         files = {f"{series.name}.png": encode(figure, "png")}
         figure.set_layout_engine("none")  # it has been laid out, which takes as long as drawing
-        return files | {f"{series.name}.pdf": encode(figure, "pdf")}
+        return Drawing(files | {f"{series.name}.pdf": encode(figure, "pdf")}, figure.places())
 
 
 def house_look() -> AbstractContextManager[None]:

@@ -35,6 +35,14 @@ ROLLOUT_TYPES = {
     "seconds": "float64",
     "end": "str",
 }
+EXPERT_TYPES = {
+    "task": "str",
+    "digest": "str",
+    "success": "float64",
+    "median": "float64",
+    "q1": "float64",
+    "q3": "float64",
+}
 GROUP = ["experiment", "task", "demonstrations", "label"]
 OTHER_CODE = " [other code]"
 """What the label of a record ends with that was made by other code than the rest, and kept on demand."""
@@ -62,6 +70,8 @@ class Results:
             gradient_steps, training_seconds, and the success in each mode.
         rollouts: a row a final roll-out of a trial with status "ok": trial, mode, seed, success, seconds, end.
         missing: planned trials without a usable record: experiment, label, trial, task, demonstrations, seed.
+        expert: a row a set of demonstrations that a record learnt from: task, digest, success, and the quartiles of the
+            seconds to insertion (see `benchmarks.expert`); without rows where the folder does not say.
         provenance: a row a record: trial, method, task, code_digest, commit, started, threads, machine, versions.
         notices: lines for the reader about files and records that were left out or look wrong.
     """
@@ -71,6 +81,7 @@ class Results:
     curve: pd.DataFrame
     rollouts: pd.DataFrame
     missing: pd.DataFrame
+    expert: pd.DataFrame
     provenance: pd.DataFrame
     notices: tuple[str, ...]
 
@@ -113,10 +124,11 @@ def load(directory: Path) -> Results:
     rollouts["mode"] = pd.Categorical(rollouts["mode"], MODES, ordered=True)
     scores = _scores(trials, curve, rollouts)
     provenance = pd.DataFrame(columns.provenance)
+    expert = _expert(directory / "expert.csv", columns.demonstrations, notices)
     notices += _suspicions(scores, provenance)
     if labelled := trials["trial"][trials["label"].astype(str).str.endswith(OTHER_CODE)].nunique():
         notices.append(f"{labelled} records were made by other code than the rest, and are labelled so:{OTHER_CODE}")
-    return Results(plan.profile, scores, curve, rollouts, missing, provenance, tuple(notices))
+    return Results(plan.profile, scores, curve, rollouts, missing, expert, provenance, tuple(notices))
 
 
 class _Columns:
@@ -127,10 +139,12 @@ class _Columns:
         self.provenance: list[dict[str, Any]] = []
         self.curve: dict[str, list[Any]] = {name: [] for name in CURVE_TYPES}
         self.rollouts: dict[str, list[Any]] = {name: [] for name in ROLLOUT_TYPES}
+        self.demonstrations: set[tuple[str, str]] = set()
 
     def add(self, record: Record) -> None:
         trial = record.trial
         key = trial.id
+        self.demonstrations.add((trial.task, trial.demonstrations.digest))
         self.trials.append(
             {
                 "trial": key,
@@ -204,6 +218,20 @@ def records_of(directory: Path, planned: set[str], notices: list[str]) -> Iterat
     if strangers:
         shown = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
         notices.append(f"left out, since the plan does not name them: {len(strangers)} records ({shown})")
+
+
+def _expert(path: Path, learnt_from: set[tuple[str, str]], notices: list[str]) -> pd.DataFrame:
+    """The rows of `expert.csv` about demonstrations (task, digest) that a record learnt from."""
+    nothing = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in EXPERT_TYPES.items()})
+    try:
+        rows = pd.read_csv(path).astype(EXPERT_TYPES)[list(EXPERT_TYPES)]
+    except FileNotFoundError:
+        return nothing
+    except (OSError, ValueError, KeyError) as error:
+        notices.append(f"not used: {path}: {error}; `python -m benchmarks.expert {path.parent}` writes it anew")
+        return nothing
+    known = [key in learnt_from for key in zip(rows["task"], rows["digest"], strict=True)]
+    return rows[known].reset_index(drop=True)
 
 
 def _scores(trials: pd.DataFrame, curve: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:

@@ -10,14 +10,20 @@ from jinja2 import Environment, FileSystemLoader
 
 from analysis.formats import WORDS
 from analysis.load import MODES, Results
-from analysis.series import Kind, Series
+from analysis.series import Series
 from analysis.tables import PIPELINE_CHECK, Table
+from analysis.views import Centre, Kind
 
-CAPTIONS: dict[Kind, str] = {
-    "success": "final success: medians and quartiles over seeds, and the single seeds",
-    "curves": "learning curves: medians and quartiles over seeds; dashed levels are methods that use none of this cost",
-    "profile": "performance profiles: the share of trials, over all numbers of demonstrations, above each success",
+READING: dict[Kind, str] = {
+    "success": "single seeds, and over them {centre}",
+    "seconds": "single seeds' medians, and median and quartiles of all successful roll-outs together",
+    "interactions": "medians and quartiles over seeds at the median of the episodes used; lines connect variants",
+    "curves": "{centre} over seeds; dashed levels are methods that use none of this cost",
+    "seeds": "every seed's learning curve; the thick one is the seed that ended best, chosen afterwards",
+    "profile": "the share of trials, over all numbers of demonstrations, above each success",
 }
+"""How each kind of figure is read."""
+CENTRES: dict[Centre, str] = {"median": "medians and quartiles", "mean": "means and 95 % intervals"}
 
 
 def render(results: Results, tables: list[Table], images: list[tuple[Series, bytes]]) -> bytes:
@@ -31,10 +37,7 @@ def render(results: Results, tables: list[Table], images: list[tuple[Series, byt
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    figures = [
-        {"image": b64encode(png).decode(), "caption": f"{series.experiment}, {CAPTIONS[series.kind]}."}
-        for series, png in images
-    ]
+    figures = [{"image": b64encode(png).decode(), "caption": _caption(series)} for series, png in images]
     trials = results.scores[results.scores["mode"] == MODES[0]]
     failed = trials[trials["status"] != "ok"]
     counts = [
@@ -57,6 +60,11 @@ def render(results: Results, tables: list[Table], images: list[tuple[Series, byt
         )
         .encode()
     )
+
+
+def _caption(series: Series) -> str:
+    view = series.view
+    return f"{series.experiment}, {view.title}: {READING[view.kind].format(centre=CENTRES[view.centre])}."
 
 
 def _provenance(results: Results) -> dict[str, list[str]]:

@@ -45,12 +45,11 @@ def _write(directory: Path) -> str:
         (directory / folder).mkdir(exist_ok=True)
     tables, series = all_tables(results), list(all_series(results))
     files = _checked_files(tables, series)
-    look = styles(results)
     images = []
     for one in series:
-        drawn = draw(one, look, results.profile)
-        files |= {f"figures/{name}": content for name, content in drawn.items()}
-        images.append((one, drawn[f"{one.name}.png"]))
+        drawn = draw(one, styles(results, one.experiment), results.profile)
+        files |= {f"figures/{name}": content for name, content in drawn.files.items()}
+        images.append((one, drawn.files[f"{one.name}.png"]))
     files["report.html"] = render(results, tables, images)
     for name, content in files.items():
         (directory / name).write_bytes(content)

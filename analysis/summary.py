@@ -153,6 +153,12 @@ def grouped_quartiles(frame: pd.DataFrame, by: list[str], column: str) -> pd.Dat
     return quantiles.reindex(columns=levels).set_axis(list(Quartiles._fields), axis=1)
 
 
+def grouped_means(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
+    """`mean`, `low` and `high` of a column in each group: `statistics.mean_interval`; indexed by group."""
+    means = frame.groupby(by, observed=True)[column].agg(list).map(mean_interval)
+    return pd.DataFrame(means.tolist(), index=means.index, columns=["mean", "low", "high"])
+
+
 def _groups(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     for key, group in frame.groupby(by, observed=True):
         yield dict(zip(by, key, strict=True)), group

@@ -14,9 +14,9 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from benchmarks import experiments, profiles
+from benchmarks import experiments, expert, profiles
 from benchmarks.engine import Engine, Workplace
-from benchmarks.errors import InputError, RunError, one_line
+from benchmarks.errors import InputError, RunError, cannot_write, one_line
 from benchmarks.filesystem import network_warning
 from benchmarks.local import LocalWorkplace
 from benchmarks.overview import listing, show_plan
@@ -205,9 +205,13 @@ def _report(store: Store, found: Survey) -> int:
     from analysis.report import ResultsError, write_report  # here, because pandas takes a while to import
 
     try:
+        for problem in expert.write(store.root, found.trials.values()):
+            click.echo(f"note: left out of {expert.FILE}: {problem}", err=True)
         click.echo(write_report(store.root))
     except ResultsError as error:
         raise RunError(str(error)) from None
+    except OSError as error:
+        raise cannot_write(store.root, error) from None
     new = store.summaries(found.states)[0]
     _note_doubts(new.values())  # a cluster's nodes may have other libraries
     records = found.records | new

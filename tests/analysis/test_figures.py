@@ -70,8 +70,8 @@ def test_profile_by_hand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["success", "curves-episodes", "performance-profile"])
 def test_files_are_pictures_with_content_and_reproducible(results: Results, kind: str) -> None:
-    series, look = series_of(results)[f"comparison-{kind}"], styles(results)
-    files = draw(series, look, "quick")
+    series, look = series_of(results)[f"comparison-{kind}"], styles(results, "comparison")
+    files = draw(series, look, "quick").files
     assert list(files) == [f"{series.name}.png", f"{series.name}.pdf"]
     image = Image.open(BytesIO(files[f"{series.name}.png"]))
     assert image.width >= 1000 and "Software" not in image.info
@@ -81,12 +81,15 @@ def test_files_are_pictures_with_content_and_reproducible(results: Results, kind
         assert (distance <= 2).sum() > 100
     pdf = files[f"{series.name}.pdf"]
     assert pdf.startswith(b"%PDF") and len(pdf) > 5_000 and b"CreationDate" not in pdf
-    assert draw(series, look, "quick") == files
+    assert draw(series, look, "quick").files == files
 
 
 def test_smoke_figures_carry_their_warning(results: Results) -> None:
     series = series_of(results)["comparison-success"]
-    plain, marked = (draw(series, styles(results), profile)["comparison-success.png"] for profile in ("quick", "smoke"))
+    plain, marked = (
+        draw(series, styles(results, "comparison"), profile).files["comparison-success.png"]
+        for profile in ("quick", "smoke")
+    )
 
     def reddish(png: bytes) -> int:
         red, green, blue = np.asarray(Image.open(BytesIO(png)).convert("RGB"), dtype=int).reshape(-1, 3).T
@@ -97,21 +100,21 @@ def test_smoke_figures_carry_their_warning(results: Results) -> None:
 
 def test_axes_are_named_with_units_and_modes(results: Results) -> None:
     for series in series_of(results).values():
-        figure = PLOTS[series.kind](series, styles(results))
+        figure = PLOTS[series.view.kind](series, styles(results, "comparison"))
         names = {axes.get_xlabel() for axes in figure.axes} | {axes.get_ylabel() for axes in figure.axes}
         assert any("%" in name for name in names)
         words = " ".join(
             [axes.get_title() for axes in figure.axes] + [t.get_text() for t in figure.legends[0].get_texts()]
         )
         assert "sampled" in words and "mean action" in words
-    figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results))
+    figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results, "comparison"))
     assert figure.axes[0].get_xscale() == "log"
     assert "BC (final; no environment episodes)" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_several_numbers_of_demonstrations_become_an_axis(tmp_path: Path) -> None:
     results = load(comparison(("peg",), (5, 25), seeds=2).write(tmp_path))
-    figure = PLOTS["success"](series_of(results)["comparison-success"], styles(results))
+    figure = PLOTS["success"](series_of(results)["comparison-success"], styles(results, "comparison"))
     assert figure.axes[0].get_xlabel() == "Demonstrations (episodes)"
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["5", "25"]
     assert len(figure.axes) == 2  # one task: its two modes side by side
@@ -126,20 +129,31 @@ def test_costs_that_start_at_zero_get_a_symmetric_logarithm(tmp_path: Path) -> N
         record.model_copy(update={"curve": [start, make_record("gpril", usage=(5, 9, 1.0)).curve[-1], *record.curve]}),
     )
     results = load(folder.write(tmp_path))
-    figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results))
+    figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results, "comparison"))
     assert figure.axes[0].get_xscale() == "symlog"
 
 
 def test_a_method_keeps_its_style(tmp_path: Path) -> None:
     """Colour and marker belong to the method, whatever else is compared; variants differ from each other."""
     variants = {**LABELS, "GPRIL, states": ("gpril", 0.5, 10, 10, 1.0), "Mine": ("mine", 0.5, 10, 10, 1.0)}
-    many = styles(load(comparison(seeds=1, labels=variants).write(tmp_path / "many")))
-    few = styles(load(comparison(seeds=1, labels={"BC": LABELS["BC"]}).write(tmp_path / "few")))
+    many = styles(load(comparison(seeds=1, labels=variants).write(tmp_path / "many")), "comparison")
+    few = styles(load(comparison(seeds=1, labels={"BC": LABELS["BC"]}).write(tmp_path / "few")), "comparison")
     assert list(many) == list(variants)
     assert many["BC"] == few["BC"]
     looks = [(style.colour, style.marker) for style in many.values()]
     assert len(set(looks)) == len(looks)
     assert many["GPRIL"].line == "-" != many["GPRIL, states"].line
+
+
+def test_the_plain_colour_is_that_of_the_method_itself(tmp_path: Path) -> None:
+    """An experiment of variants alone leaves it to the experiment that shows the method as it is."""
+    folder = Folder()
+    for label, experiment in [("bc, L2 0.1", "variants"), ("bc, L2 0", "variants"), ("bc", "plain"), ("own", "own")]:
+        folder.add(label, make_record("own" if label == "own" else "bc", seed=len(folder.rows)), experiment)
+    results = load(folder.write(tmp_path))
+    plain, (first, second) = styles(results, "plain")["bc"], styles(results, "variants").values()
+    assert len({plain.colour, first.colour, second.colour}) == len({plain.marker, first.marker, second.marker}) == 3
+    assert plain.line == "-" and set(styles(results, "own")) == {"own"}
 
 
 def test_one_seed_without_curve_is_drawn(tmp_path: Path) -> None:
@@ -148,4 +162,4 @@ def test_one_seed_without_curve_is_drawn(tmp_path: Path) -> None:
     results = load(folder.write(tmp_path))
     assert list(series_of(results)) == ["comparison-success", "comparison-performance-profile"]
     for series in series_of(results).values():
-        assert len(draw(series, styles(results), "quick")[f"{series.name}.png"]) > 5_000
+        assert len(draw(series, styles(results, "comparison"), "quick").files[f"{series.name}.png"]) > 5_000

@@ -141,7 +141,7 @@ def test_records_of_other_code_have_a_label_of_their_own(tmp_path: Path) -> None
     for name in ("tables/main.csv", "tables/main.tex", "figures/comparison-success.csv", "report.html"):
         assert "BC [other code]" in (tmp_path / name).read_text().replace("{[}", "[")
     (drawn, *_) = all_series(results)
-    figure = PLOTS[drawn.kind](drawn, styles(results))
+    figure = PLOTS[drawn.view.kind](drawn, styles(results, "comparison"))
     assert any("BC [other code]" in [tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes)
 
 
