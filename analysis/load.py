@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from benchmarks.records import Mode, Plan, Record, RecordError, load_plan, load_record
+from benchmarks.records import CurvePoint, Mode, Plan, Record, RecordError, load_plan, load_record
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 CURVE_TYPES: dict[str, str] = {
@@ -168,11 +168,27 @@ class _Columns:
                 "versions": ", ".join(f"{name} {value}" for name, value in sorted(made_by.versions.items())),
             }
         )
-        _extend(self.curve, trial=[key] * len(record.curve), point=range(len(record.curve)))
-        _extend(self.curve, **_transposed(record.curve, CURVE_TYPES.keys() - {"trial", "point"}))
+        curve = _comparable(record)
+        _extend(self.curve, trial=[key] * len(curve), point=range(len(curve)))
+        _extend(self.curve, **_transposed(curve, CURVE_TYPES.keys() - {"trial", "point"}))
         for mode, rollouts in record.final.items() if record.status == "ok" else ():
             _extend(self.rollouts, trial=[key] * len(rollouts), mode=[mode] * len(rollouts))
             _extend(self.rollouts, **_transposed(rollouts, ROLLOUT_TYPES.keys() - {"trial", "mode"}))
+
+
+def _comparable(record: Record) -> list[CurvePoint]:
+    """The learning curve with a last point that is measured on the roll-outs of the others.
+
+    That point is the final evaluation, which counts more roll-outs; its first ones have the seeds of the others'.
+    """
+    first = record.trial.evaluation.curve_rollouts
+    if record.status != "ok" or not record.curve:
+        return record.curve
+    shares: dict[str, float] = {}
+    for mode, rollouts in record.final.items():
+        same = rollouts[:first] or rollouts
+        shares[mode] = sum(rollout.success for rollout in same) / len(same)
+    return [*record.curve[:-1], record.curve[-1].model_copy(update=shares)]
 
 
 def _transposed(rows: Sequence[Any], names: Iterable[str]) -> dict[str, Iterable[Any]]:
@@ -243,7 +259,7 @@ def _scores(trials: pd.DataFrame, curve: pd.DataFrame, rollouts: pd.DataFrame) -
     scores = scores.join(counts, on=key).join(best.set_index("mode", append=True), on=key)
     scores = scores.fillna({"rollouts": 0, "successes": 0}).astype({"rollouts": int, "successes": int})
     scores["success"] = scores["successes"] / scores["rollouts"].clip(lower=1)
-    scores["best"] = scores["best"].where(scores["status"] == "ok", 0.0)
+    scores["best"] = scores[["best", "success"]].max(axis=1, skipna=False).where(scores["status"] == "ok", 0.0)
     scores["mode"] = pd.Categorical(scores["mode"], MODES, ordered=True)
     return scores.sort_values([*GROUP, "seed", "trial", "mode"], ignore_index=True)
 

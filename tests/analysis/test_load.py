@@ -32,6 +32,23 @@ def test_one_row_a_trial_and_mode(tmp_path: Path) -> None:
     assert results.missing.empty and not results.notices
 
 
+def test_a_curve_ends_with_the_roll_outs_it_was_measured_on(tmp_path: Path) -> None:
+    """The final evaluation goes on to harder seeds here, which no earlier point of the curve has met."""
+    folder = Folder()
+    record = make_record(success={"sampled": 0.5, "mean": 0.5}, rollouts=20)
+    fewer = record.trial.evaluation.model_copy(update={"curve_rollouts": 5})
+    sorted_by_success = {
+        mode: [one.model_copy(update={"success": place < 10}) for place, one in enumerate(rollouts)]
+        for mode, rollouts in record.final.items()
+    }
+    trial = record.trial.model_copy(update={"evaluation": fewer})
+    folder.add("BC", record.model_copy(update={"trial": trial, "final": sorted_by_success}))
+    results = load(folder.write(tmp_path))
+    assert results.curve["sampled"].tolist()[-1] == 1.0
+    assert results.curve["sampled"].tolist()[:-1] == [point.sampled for point in record.curve[:-1]]
+    assert results.scores["success"].tolist() == [0.5, 0.5] and results.scores["best"].tolist() == [1.0, 1.0]
+
+
 def test_rows_follow_the_plan_not_the_alphabet(tmp_path: Path) -> None:
     folder = Folder()
     for label, method, task in [("Z", "z", "peg"), ("A", "a", "clip")]:
