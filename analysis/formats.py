@@ -9,7 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-WORDS = {"Experiment", "Task", "Method", "Better than", "Action", "Trial", "Status", "Error"}  # others hold numbers
+# Columns of words; others hold numbers.
+WORDS = {"Experiment", "Task", "Method", "Better than", "Action", "Trial", "Status", "Error"}
+WORDS |= {"The paper says", "Verdict", "Measured", "Records"}
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",

@@ -8,6 +8,7 @@ from shutil import disk_usage
 
 import click
 
+from analysis.claims import claims_table
 from analysis.figures import draw, styles
 from analysis.formats import csv, text
 from analysis.load import Results, ResultsError, load
@@ -43,7 +44,7 @@ def _write(directory: Path) -> str:
     results = _load(directory)
     for folder in OWNED:
         (directory / folder).mkdir(exist_ok=True)
-    tables, series = all_tables(results), list(all_series(results))
+    tables, series = _tables(results), list(all_series(results))
     files = _checked_files(tables, series)
     images = []
     for one in series:
@@ -68,7 +69,7 @@ def check_report(directory: Path) -> list[str]:
         ResultsError: there is nothing to compare with; see `load`.
     """
     results = _load(directory)
-    expected = _checked_files(all_tables(results), list(all_series(results)))
+    expected = _checked_files(_tables(results), list(all_series(results)))
     lines = []
     for name, content in expected.items():
         path = directory / name
@@ -104,6 +105,12 @@ def _load(directory: Path) -> Results:
     for notice in results.notices:
         print(notice, file=sys.stderr)
     return results
+
+
+def _tables(results: Results) -> list[Table]:
+    """The main table first; that of the claims where the plan holds an experiment of the paper."""
+    claims = claims_table(results)
+    return all_tables(results) + ([claims] if claims else [])
 
 
 def _checked_files(tables: list[Table], series: list[Series]) -> dict[str, bytes]:

@@ -10,17 +10,18 @@ inference, the law of succession, and statistical inference" (JASA 1927) for the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from math import nan, sqrt
+from math import isnan, nan, sqrt
 from statistics import NormalDist
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 FloatArray: TypeAlias = NDArray[np.float64]
+T = TypeVar("T")
 
 REPETITIONS = 2000
 SEED = 0
@@ -100,6 +101,70 @@ def interquartile_mean_interval(
     rng = np.random.default_rng(seed)
     resampled = [sample[rng.integers(len(sample), size=(repetitions, len(sample)))] for sample in samples]
     return Estimate(value, *_bounds(_trimmed_mean(np.concatenate(resampled, axis=1)), confidence))
+
+
+def interquartile_mean_difference(
+    strata_x: Sequence[ArrayLike],
+    strata_y: Sequence[ArrayLike],
+    confidence: float = 0.95,
+    repetitions: int = REPETITIONS,
+    seed: int = SEED,
+) -> Estimate:
+    """Inter-quartile mean of X less that of Y, each over all its strata, with a stratified bootstrap interval.
+
+    Args:
+        strata_x: the scores [n_k] of X in each stratum; each is resampled by itself, as are those of Y.
+        strata_y: the scores [m_k] of Y.
+        confidence: share of the bootstrap distribution between the bounds.
+        repetitions: bootstrap samples.
+        seed: of the resampling; equal arguments give equal bounds.
+
+    Raises:
+        ValueError: there is no stratum, an empty one, or a score that is not finite.
+    """
+    x, y = _strata(strata_x), _strata(strata_y)
+    value = float(_trimmed_mean(np.concatenate(x)) - _trimmed_mean(np.concatenate(y)))
+    if min(map(len, [*x, *y])) < 2:
+        return Estimate(value, nan, nan)
+    rng = np.random.default_rng(seed)
+    first, second = (
+        np.concatenate([part[rng.integers(len(part), size=(repetitions, len(part)))] for part in strata], axis=1)
+        for strata in (x, y)
+    )
+    return Estimate(value, *_bounds(_trimmed_mean(first) - _trimmed_mean(second), confidence))
+
+
+def bootstrap(
+    statistic: Callable[[Sequence[Sequence[T]]], float],
+    samples: Sequence[Sequence[T]],
+    confidence: float = 0.95,
+    repetitions: int = REPETITIONS // 2,
+    seed: int = SEED,
+) -> Estimate:
+    """Any statistic of several samples of trials, with a percentile interval from resampling the trials of each.
+
+    Args:
+        statistic: of the samples; where it is not defined it gives NaN, and that resample tells nothing.
+        samples: what each trial gave, in whatever form the statistic takes.
+        confidence: share of the bootstrap distribution between the bounds.
+        repetitions: bootstrap samples.
+        seed: of the resampling; equal arguments give equal bounds.
+
+    Raises:
+        ValueError: there is no sample, or an empty one.
+    """
+    if not samples or not min(map(len, samples)):
+        raise ValueError("a bootstrap needs at least one trial in each of its samples")
+    value = statistic(samples)
+    if min(map(len, samples)) < 2 or isnan(value):
+        return Estimate(value, nan, nan)
+    rng = np.random.default_rng(seed)
+    drawn = [
+        statistic([[sample[i] for i in rng.integers(len(sample), size=len(sample))] for sample in samples])
+        for _ in range(repetitions)
+    ]
+    defined = np.array([one for one in drawn if not isnan(one)])
+    return Estimate(value, *_bounds(defined, confidence)) if len(defined) else Estimate(value, nan, nan)
 
 
 def probability_of_improvement(

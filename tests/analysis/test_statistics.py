@@ -9,7 +9,9 @@ import pytest
 from scipy.stats import mannwhitneyu, t, trim_mean
 
 from analysis.statistics import (
+    bootstrap,
     interquartile_mean,
+    interquartile_mean_difference,
     interquartile_mean_interval,
     mean_interval,
     performance_profile,
@@ -140,3 +142,30 @@ def test_bad_counts_and_strata_are_refused() -> None:
         interquartile_mean_interval([])
     with pytest.raises(ValueError, match="X has 1 strata and Y has 2"):
         probability_of_improvement([[1.0]], [[1.0], [2.0]])
+
+
+def test_a_difference_of_interquartile_means_has_the_interval_of_both_sides() -> None:
+    """Two normal samples: the bounds lie as far apart as those of both sides together, and around the difference."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(3.0, 1.0, size=60), rng.normal(1.0, 1.0, size=60)
+    value, low, high = interquartile_mean_difference([x], [y])
+    assert value == pytest.approx(trim_mean(x, 0.25) - trim_mean(y, 0.25)) and low < value < high
+    widths = [interval.high - interval.low for interval in map(interquartile_mean_interval, ([x], [y]))]
+    assert high - low == pytest.approx(np.hypot(*widths), rel=0.1)
+    assert interquartile_mean_difference([[1.0, 1.0], [0.0, 0.0]], [[0.25, 0.25]]) == (0.25, 0.25, 0.25)
+    assert isnan(interquartile_mean_difference([[1.0, 2.0]], [[1.0]]).low)
+    with pytest.raises(ValueError, match="at least one stratum"):
+        interquartile_mean_difference([], [[1.0]])
+
+
+def test_bootstrap_of_any_statistic() -> None:
+    """Of a mean it agrees with the theory; what is not defined in a resample tells nothing."""
+    values = np.random.default_rng(0).normal(size=100)
+    value, low, high = bootstrap(lambda samples: float(np.mean(samples[0])), [list(values)])
+    assert value == pytest.approx(values.mean()) and high - low == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.1)
+    assert bootstrap(lambda samples: float(np.mean(samples[0])), [list(values)]) == (value, low, high)
+    assert isnan(bootstrap(lambda samples: 1.0, [[1], [1, 2]]).low)
+    sparse = bootstrap(lambda samples: 1.0 if 1 in samples[0] else float("nan"), [[1, 2, 3]])
+    assert sparse == (1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="at least one trial"):
+        bootstrap(lambda samples: 0.0, [[1], []])

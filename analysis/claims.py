@@ -1,0 +1,183 @@
+"""The paper's claims against our records: a row a claim, with what was measured, its interval and a verdict.
+
+A claim says where a number lies (see `analysis.measures`), for sampled actions after training. It *holds* where the
+whole 95 % bootstrap interval lies there, *does not hold* where none of it does, and is *undecided* where the interval
+is on both sides or unknown, as with a single seed, and where what is compared with hardly succeeds itself (in less than
+`LITTLE` of its roll-outs): it has nothing to lose. For differences of the success, "more" is above 0, "at least" is 0
+or above, "little" is a loss of at most `LITTLE`, a "drop" is a larger one, and "nothing" is a change of at most
+`LITTLE` either way. "Faster" is below 0 seconds, "orders of magnitude" are at least `ORDERS` times, and to "learn" is
+to succeed in more than `HALF` of the roll-outs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, isnan, nan, nextafter
+from typing import Literal
+
+import pandas as pd
+
+from analysis.load import MODES, Results
+from analysis.measures import Measure, Measured, difference, growth, interactions, reached, seconds
+from analysis.tables import NOTHING, PIPELINE_CHECK, Table
+
+Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
+Region = tuple[float, float]
+"""Both bounds belong to it."""
+
+LITTLE = 0.1
+HALF = 0.5
+ORDERS = 100.0
+
+MORE: Region = (nextafter(0.0, 1.0), inf)
+AT_LEAST: Region = (0.0, inf)
+LITTLE_LOSS: Region = (-LITTLE, inf)
+DROP: Region = (-inf, nextafter(-LITTLE, -inf))
+NOTHING_CHANGED: Region = (-LITTLE, LITTLE)
+FASTER: Region = (-inf, nextafter(0.0, -1.0))
+MANY_TIMES: Region = (ORDERS, inf)
+LEARNT: Region = (nextafter(HALF, 1.0), inf)
+
+UNITS: dict[Measure, tuple[str, float, str]] = {
+    difference: ("points", 100.0, "{:+.0f}"),
+    growth: ("points", 100.0, "{:+.0f}"),
+    seconds: ("s", 1.0, "{:+.1f}"),
+    interactions: ("times", 1.0, "{:.2g}"),
+    reached: ("%", 100.0, "{:.0f}"),
+}
+"""Measure -> its unit for people, how many of it one is, and how it is written."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the paper.
+
+    Attributes:
+        text: in words.
+        figure: of the paper.
+        measure: the number it is about.
+        region: where it lies if the claim holds.
+        compared: the labels, or methods, that the measure compares; empty where it takes all.
+        task: the only one whose trials are asked; empty means all.
+    """
+
+    text: str
+    figure: str
+    measure: Measure
+    region: Region
+    compared: tuple[str, ...] = ()
+    task: str = ""
+
+    def trials(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of `scores`, or of `missing`, that the claim is about."""
+        rows = frame[frame["experiment"] == f"fig{self.figure}"]
+        if self.compared and self.measure is not interactions:
+            rows = rows[rows["label"].isin(self.compared)]
+        return rows[rows["task"] == self.task] if self.task else rows
+
+
+ALL, TENTH, FINAL = "states alone", "every tenth state", "final states"
+CLAIMS = (
+    Claim("GPRIL succeeds at least as often as GAIL on the clip", "1b", difference, AT_LEAST, ("gpril", "gail")),
+    Claim("GPRIL succeeds more often than BC on the clip", "1b", difference, MORE, ("gpril", "bc")),
+    Claim("GAIL succeeds more often than BC on the clip", "1b", difference, MORE, ("gail", "bc")),
+    Claim("Success on the clip grows with demonstrations", "1b", growth, MORE),
+    Claim(
+        "GPRIL needs orders of magnitude fewer interactions than GAIL",
+        "1c",
+        interactions,
+        MANY_TIMES,
+        ("gpril", "gail"),
+    ),
+    *(
+        Claim(f"States alone cost {name} little", "1d", difference, LITTLE_LOSS, (f"{method}, {ALL}", method))
+        for method, name in (("gpril", "GPRIL"), ("gail", "GAIL"))
+    ),
+    Claim("Final states only: GPRIL loses little", "2c", difference, LITTLE_LOSS, (f"gpril, {FINAL}", f"gpril, {ALL}")),
+    Claim("Final states only: GAIL drops", "2b", difference, DROP, (f"gail, {FINAL}", f"gail, {ALL}")),
+    *(
+        Claim(
+            f"Every tenth state changes nothing for {name}",
+            figure,
+            difference,
+            NOTHING_CHANGED,
+            (f"{method}, {TENTH}", f"{method}, {ALL}"),
+        )
+        for method, name, figure in (("gpril", "GPRIL", "2d"), ("gail", "GAIL", "2b"))
+    ),
+    Claim("GPRIL's success on the peg grows with demonstrations", "2d", growth, MORE),
+    Claim("Final states only: GPRIL inserts faster", "2e", seconds, FASTER, (f"gpril, {FINAL}", f"gpril, {ALL}")),
+    *(
+        Claim(
+            f"GPRIL learns on the physical peg within 2000 episodes, socket {variant.lower()}",
+            "2f",
+            reached,
+            LEARNT,
+            task=f"PhysicalPegInsertion{variant}-v0",
+        )
+        for variant in ("Fixed", "Varying")
+    ),
+)
+
+
+def claims_table(results: Results) -> Table | None:
+    """Every claim with its verdict; None where the plan holds no experiment of the paper.
+
+    Data: claim, figure, `value` with bounds `low` and `high` (a share, seconds, or times), unit, verdict, what it was
+    measured from, and how many `trials` of those `planned` there are.
+    """
+    sampled = results.scores[results.scores["mode"] == MODES[0]]
+    data, shown = [], []
+    for claim in CLAIMS:
+        scores = claim.trials(sampled)
+        measured = claim.measure(claim.compared, scores, results)
+        value, low, high = measured.estimate if measured else (nan, nan, nan)
+        trials, planned = len(scores), len(scores) + len(claim.trials(results.missing))
+        row = {"claim": claim.text, "figure": claim.figure, "value": value, "low": low, "high": high}
+        row |= {"unit": UNITS[claim.measure][0].replace("points", "share").replace("%", "share")}
+        row |= {"verdict": verdict(claim.region, measured), "measured": measured.words if measured else ""}
+        data.append({**row, "trials": trials, "planned": planned})
+        shown.append(_shown(claim, measured, trials, planned))
+    frame = pd.DataFrame(data)
+    if not frame["planned"].any():
+        return None
+    title = "The paper's claims" + (f" ({PIPELINE_CHECK})" if results.profile == "smoke" else "")
+    note = (
+        "A claim holds where the whole 95 % bootstrap interval agrees, does not hold where none of it does, and is "
+        "undecided otherwise. Points: difference of the inter-quartile means of the success in % of roll-outs, "
+        f"sampled actions, after training; little and nothing are up to {100 * LITTLE:.0f} of them, a drop is more. "
+        "Times: GAIL's episodes over GPRIL's at the highest success that both reach; orders of magnitude are at least "
+        f"{ORDERS:.0f}. To learn is to succeed in more than {100 * HALF:.0f} % of roll-outs, inter-quartile mean over "
+        "seeds."
+    )
+    return Table("claims", title, note, frame, pd.DataFrame(shown))
+
+
+def verdict(region: Region, measured: Measured | None) -> Verdict:
+    """Whether the interval lies within a region, outside of it, or neither."""
+    if measured is None:
+        return "no records yet"
+    _, low, high = measured.estimate
+    nothing_to_lose = region in (LITTLE_LOSS, DROP, NOTHING_CHANGED) and measured.baseline < LITTLE
+    if isnan(low) or nothing_to_lose:
+        return "undecided"
+    if region[0] <= low and high <= region[1]:
+        return "holds"
+    return "does not hold" if high < region[0] or region[1] < low else "undecided"
+
+
+def _shown(claim: Claim, measured: Measured | None, trials: int, planned: int) -> dict[str, str]:
+    unit, worth, form = UNITS[claim.measure]
+    value, interval = NOTHING, NOTHING
+    if measured:
+        numbers = [form.format(worth * number) for number in measured.estimate]
+        value = f"{numbers[0]} {unit}"
+        interval = NOTHING if isnan(measured.estimate.low) else f"[{numbers[1]}, {numbers[2]}]"
+    return {
+        "The paper says": f"{claim.text} ({claim.figure})",
+        "Here": value,
+        "95 % interval": interval,
+        "Verdict": verdict(claim.region, measured),
+        "Measured": measured.words if measured else NOTHING,
+        "Records": f"fig{claim.figure}: {trials if trials == planned else f'{trials} of {planned}'} trials",
+    }

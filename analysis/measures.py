@@ -1,0 +1,149 @@
+"""The numbers behind the paper's claims, each from the scores of the trials it is about.
+
+All are over the seeds that have a record; a trial that failed counts as success 0. A measure takes the labels that it
+compares, the scores of their trials in one mode, and the results; without records it gives None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import nan
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import MODES, Results
+from analysis.statistics import (
+    Estimate,
+    bootstrap,
+    interquartile_mean,
+    interquartile_mean_difference,
+    interquartile_mean_interval,
+)
+
+EPISODES = 2000
+"""Within which the paper's arm learns (section 4.3)."""
+
+Curve: TypeAlias = list[tuple[float, float]]
+"""Episodes and success, from few to many episodes."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the records say.
+
+    Attributes:
+        estimate: the number and its 95 % interval.
+        words: what it is made of.
+        baseline: the success, in [0, 1], of what it is compared with.
+    """
+
+    estimate: Estimate
+    words: str
+    baseline: float = 1.0
+
+
+Measure: TypeAlias = Callable[[tuple[str, ...], pd.DataFrame, Results], Measured | None]
+
+
+def difference(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+    """Inter-quartile mean of the first label's success less the second one's, over the numbers of demonstrations that
+    both have."""
+    ours, theirs = (_cells(scores[scores["label"] == label], ["task", "demonstrations"]) for label in labels)
+    shared = [cell for cell in ours if cell in theirs]
+    return _compared([ours[cell] for cell in shared], [theirs[cell] for cell in shared], labels)
+
+
+def growth(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+    """Inter-quartile mean of the success with most demonstrations less that with fewest, over labels that have both."""
+    numbers = scores["demonstrations"].min(), scores["demonstrations"].max()
+    if not numbers[0] < numbers[1]:
+        return None
+    fewest, most = (_cells(scores[scores["demonstrations"] == number], ["label"]) for number in numbers)
+    shared = [label for label in most if label in fewest]
+    names = tuple(f"with {number} demonstrations" for number in reversed(numbers))
+    return _compared([most[label] for label in shared], [fewest[label] for label in shared], names)
+
+
+def seconds(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+    """Median seconds of the first label's successful roll-outs less those of the second one's."""
+    rollouts = results.rollouts[results.rollouts["success"]].merge(scores[["trial", "mode", "label"]])
+    samples = [
+        [trial.to_numpy() for _, trial in rollouts[rollouts["label"] == label].groupby("trial")["seconds"]]
+        for label in labels
+    ]
+    if not all(samples):
+        return None
+
+    def medians(sides: Sequence[Sequence[np.ndarray]]) -> list[float]:
+        return [float(np.median(np.concatenate(side))) for side in sides]
+
+    words = ", ".join(f"{label} {median:.1f} s" for label, median in zip(labels, medians(samples), strict=True))
+    return Measured(bootstrap(lambda sides: float(-np.diff(medians(sides))[0]), samples), words)
+
+
+def interactions(methods: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+    """How many times as many episodes the second method uses as the first at equal success.
+
+    That is the highest inter-quartile mean that both reach, each with the fewest episodes that reach it: on straight
+    lines through its budgets, over the logarithm of the episodes. A smallest budget that is enough counts as it is.
+    """
+    budgets = scores.groupby(["method", "label"], observed=True)
+    owners = [method for (method, _), _ in budgets]
+    samples = [[*zip(rows["episodes"].clip(lower=1), rows["success"], strict=True)] for _, rows in budgets]
+    if not set(methods) <= set(owners):
+        return None
+
+    def at_equal_success(sides: Sequence[Sequence[tuple[float, float]]]) -> tuple[float, list[float]]:
+        curves = [
+            _curve([side for side, owner in zip(sides, owners, strict=True) if owner == name]) for name in methods
+        ]
+        level = min(max(success for _, success in curve) for curve in curves)
+        return level, [_episodes(curve, level) for curve in curves]
+
+    def factor(sides: Sequence[Sequence[tuple[float, float]]]) -> float:
+        level, (ours, theirs) = at_equal_success(sides)
+        return theirs / ours if level > 0 else nan
+
+    level, used = at_equal_success(samples)
+    words = ", ".join(f"{name} {episodes:,.0f} episodes" for name, episodes in zip(methods, used, strict=True))
+    return Measured(bootstrap(factor, samples), f"at {100 * level:.0f} %: {words}", level)
+
+
+def reached(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+    """Inter-quartile mean of the success after `EPISODES`: the final one, or where training went on the last before."""
+    if scores.empty:
+        return None
+    within = results.curve[results.curve["episodes"] <= EPISODES].groupby("trial")[MODES[0]].last()
+    before = scores["trial"].map(within).fillna(0.0)
+    success = scores["success"].where(scores["episodes"] <= EPISODES, before).to_numpy()
+    return Measured(interquartile_mean_interval([success]), f"best seed {100 * success.max():.0f} %")
+
+
+def _cells(scores: pd.DataFrame, by: list[str]) -> dict[tuple[object, ...], np.ndarray]:
+    return {key: group["success"].to_numpy() for key, group in scores.groupby(by, observed=True)}
+
+
+def _compared(ours: list[np.ndarray], theirs: list[np.ndarray], names: Sequence[str]) -> Measured | None:
+    if not ours:
+        return None
+    means = [interquartile_mean(np.concatenate(side)) for side in (ours, theirs)]
+    words = ", ".join(f"{name} {100 * mean:.0f} %" for name, mean in zip(names, means, strict=True))
+    return Measured(interquartile_mean_difference(ours, theirs), words, means[1])
+
+
+def _curve(budgets: Sequence[Sequence[tuple[float, float]]]) -> Curve:
+    """Median episodes and inter-quartile mean of the success of each budget's trials."""
+    columns = [np.array(trials).T for trials in budgets]
+    return sorted((float(np.median(episodes)), interquartile_mean(success)) for episodes, success in columns)
+
+
+def _episodes(curve: Curve, level: float) -> float:
+    """The fewest episodes that reach a level which the curve does reach."""
+    if curve[0][1] >= level:
+        return curve[0][0]
+    (few, below), (many, above) = next(pair for pair in pairwise(curve) if pair[0][1] < level <= pair[1][1])
+    return float(few * (many / few) ** ((level - below) / (above - below)))
