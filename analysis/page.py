@@ -1,13 +1,21 @@
-"""The report as one self-contained web page of figures, tables, failed trials and provenance, without scripts."""
+"""The report as one self-contained web page: figures, claims, films, tables, failed trials and provenance.
+
+It loads nothing, which its Content-Security-Policy forbids as well; `report.js`, which it holds, shows values at the
+pointer and sorts tables.
+"""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
+from analysis.figures import Drawing
+from analysis.films import Film
 from analysis.formats import WORDS
 from analysis.load import MODES, Results
 from analysis.series import Series
@@ -26,18 +34,22 @@ READING: dict[Kind, str] = {
 CENTRES: dict[Centre, str] = {"median": "medians and quartiles", "mean": "means and 95 % intervals"}
 
 
-def render(results: Results, tables: list[Table], images: list[tuple[Series, bytes]]) -> bytes:
+def render(results: Results, tables: list[Table], drawings: list[tuple[Series, Drawing]], films: list[Film]) -> bytes:
     """The page, with everything it shows inside it.
 
     Args:
         results: the records' content.
         tables: in the order of the page; "trials" is left out, since the page shows only those that failed.
-        images: each figure's series and its PNG.
+        drawings: each figure's series and how it was drawn, those of an experiment together.
+        films: of single roll-outs.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    figures = [{"image": b64encode(png).decode(), "caption": _caption(series)} for series, png in images]
+    figures = []
+    for experiment, group in groupby(drawings, key=lambda drawn: drawn[0].experiment):
+        first, *others = (_figure(series, drawing) for series, drawing in group)
+        figures.append((experiment, first, others))
     trials = results.scores[results.scores["mode"] == MODES[0]]
     failed = trials[trials["status"] != "ok"]
     counts = [
@@ -53,7 +65,9 @@ def render(results: Results, tables: list[Table], images: list[tuple[Series, byt
             pipeline_check=PIPELINE_CHECK if results.profile == "smoke" else "",
             notices=results.notices,
             figures=figures,
-            tables=[table for table in tables if table.name != "trials"],
+            claims=next((table for table in tables if table.name == "claims"), None),
+            films=[_film(film) for film in films],
+            tables=[table for table in tables if table.name not in ("claims", "trials")],
             words=WORDS,
             failed=failed.to_dict(orient="records"),
             provenance=_provenance(results),
@@ -62,9 +76,20 @@ def render(results: Results, tables: list[Table], images: list[tuple[Series, byt
     )
 
 
-def _caption(series: Series) -> str:
-    view = series.view
-    return f"{series.experiment}, {view.title}: {READING[view.kind].format(centre=CENTRES[view.centre])}."
+def _figure(series: Series, drawing: Drawing) -> dict[str, Any]:
+    view, image = series.view, b64encode(drawing.files[f"{series.name}.png"]).decode()
+    caption = f"{series.experiment}, {view.title}: {READING[view.kind].format(centre=CENTRES[view.centre])}."
+    return {"image": image, "caption": caption, "places": drawing.places}
+
+
+def _film(film: Film) -> dict[str, Any]:
+    ended = "succeeds" if film.success else f"ends ({film.end})"
+    faster = f", shown {film.speed} times as fast" if film.speed > 1 else ""
+    caption = (
+        f"{film.policy} of {film.seeds} seeds ({100 * film.share:.0f} %), {film.demonstrations} demonstrations, "
+        f"seed {film.seed}: {ended} after {film.seconds:g} s{faster}"
+    )
+    return {"task": film.task, "label": film.label, "caption": caption, "image": b64encode(film.content).decode()}
 
 
 def _provenance(results: Results) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ import click
 
 from analysis.claims import claims_table
 from analysis.figures import draw, styles
+from analysis.films import films
 from analysis.formats import csv, text
 from analysis.load import Results, ResultsError, load
 from analysis.page import render
@@ -46,12 +47,12 @@ def _write(directory: Path) -> str:
         (directory / folder).mkdir(exist_ok=True)
     tables, series = _tables(results), list(all_series(results))
     files = _checked_files(tables, series)
-    images = []
+    drawings = []
     for one in series:
-        drawn = draw(one, styles(results, one.experiment), results.profile)
-        files |= {f"figures/{name}": content for name, content in drawn.files.items()}
-        images.append((one, drawn.files[f"{one.name}.png"]))
-    files["report.html"] = render(results, tables, images)
+        drawing = draw(one, styles(results, one.experiment), results.profile)
+        files |= {f"figures/{name}": content for name, content in drawing.files.items()}
+        drawings.append((one, drawing))
+    files["report.html"] = render(results, tables, drawings, films(directory))
     for name, content in files.items():
         (directory / name).write_bytes(content)
     for name in _present(directory) - set(files):

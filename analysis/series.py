@@ -52,7 +52,8 @@ def all_series(results: Results) -> Iterator[Series]:
         if not paper or (paper.kind, paper.centre) != ("success", "median"):
             views[f"{stem}-success"] = SUCCESS
         for cost in COSTS:
-            views[f"{stem}-curves-{cost.replace('_', '-')}"] = View("curves", "learning curves", cost)
+            name = cost.replace("_", "-")
+            views[f"{stem}-curves-{name}"] = View("curves", f"success against {cost.replace('_', ' ')}", cost)
         views[f"{stem}-performance-profile"] = PROFILE
         for name, view in views.items():
             if not (data := _data(view, scores, results)).empty:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -112,36 +111,6 @@ def test_an_unwritable_folder_exits_2(folder: Path) -> None:
     (folder / "tables").write_text("a file where the folder should be")
     result = run(folder)
     assert result.exit_code == 2 and f"cannot write {folder / 'tables'}" in result.stderr
-
-
-class Page(HTMLParser):
-    """Collects what a page loads and shows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sources: list[str] = []
-        self.tags: list[str] = []
-        self.words: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
-def test_page_is_self_contained_and_escaped(reported: Path) -> None:
-    page = Page()
-    content = (reported / "report.html").read_text()
-    page.feed(content)
-    words = " ".join(page.words)
-    assert len(page.sources) == 5 and all(source.startswith("data:image/png;base64,") for source in page.sources)
-    assert "script" not in page.tags and "link" not in page.tags
-    assert "ValueError: 50 % of a_b & <c>\nsecond line" in words  # the whole message of the failed trial
-    assert "torch 2.13.0" in words and "1234abc" in words and "bc on PegInsertion-v0: 000000000000" in words
-    assert "started 3 times, 1 from a snapshot, 1 anew (it forgets)" in words and "none (18 records)" in words
-    assert 'name="viewport"' in content
 
 
 def test_analysis_reads_nothing_of_ours_but_records() -> None:

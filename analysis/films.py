@@ -1,0 +1,51 @@
+"""The films of a results folder, which `python -m benchmarks.film` makes: `videos/films.csv` says what each shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER, LIST = "videos", "films.csv"
+
+
+@dataclass(frozen=True)
+class Film:
+    """One roll-out of a trial's policy.
+
+    Attributes:
+        task, label, demonstrations, seed, trial: whose it is.
+        policy: "best" or "median" among the `seeds` trials of that label, by the `share` of their successful roll-outs.
+        success, end, seconds: how the roll-out ended.
+        speed: how many times as fast as it was it is shown.
+        content: the WebP file.
+    """
+
+    task: str
+    label: str
+    demonstrations: int
+    policy: str
+    seeds: int
+    seed: int
+    share: float
+    trial: str
+    success: bool
+    end: str
+    seconds: float
+    speed: int
+    content: bytes
+
+
+def films(directory: Path) -> list[Film]:
+    """The films of a results folder whose files are there, in the order of the list."""
+    folder = directory / FOLDER
+    if not (folder / LIST).is_file():
+        return []
+    rows = pd.read_csv(folder / LIST, dtype={"trial": "str"}).to_dict(orient="records")
+    names = [field.name for field in fields(Film) if field.name != "content"]
+    return [
+        Film(**{name: row[name] for name in names}, content=(folder / row["file"]).read_bytes())
+        for row in rows
+        if (folder / row["file"]).is_file()
+    ]

@@ -1,0 +1,217 @@
+"""Films of what was learnt: `python -m benchmarks.film DIR` plays roll-outs of DIR's policies again and films them.
+
+Of each label on each task, the best and the median policy are shown, by the share of their successful final roll-outs
+with sampled actions, at the number of demonstrations in the middle of those it was trained with. The film is of a
+roll-out of middling length, whether it succeeded or not, step by step as it was recorded. Films lie in DIR/videos,
+with `films.csv` to say what each shows.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from statistics import median_high
+from typing import Any
+
+import click
+import gymnasium
+import numpy as np
+from PIL import Image
+
+from benchmarks.evaluate import WIDTH
+from benchmarks.records import Mode, Plan, Record, RecordError, Rollout, load_plan, load_record
+from benchmarks.trials import short_task
+from envs import TASKS
+from methods.interface import MethodError
+from methods.policy import GaussianPolicy
+
+FOLDER, LIST = "videos", "films.csv"
+MODE: Mode = "sampled"
+OPTIONS: dict[str, Any] = {"camera": "closeup", "width": 240, "height": 180}
+"""Of our own tasks; pictures of others are made as wide."""
+INTERVAL = 0.2
+"""Seconds between two frames."""
+LONGEST = 12.0
+"""Seconds of a film; longer roll-outs are shown faster, by a whole number."""
+REST = 1000
+"""Milliseconds for which the last frame stays."""
+
+
+class FilmError(Exception):
+    """A roll-out cannot be filmed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """A roll-out to film.
+
+    Attributes:
+        label: of the trial in the plan.
+        policy: "best" or "median" of `seeds` trials.
+        seeds: how many there are.
+        record: of the trial.
+    """
+
+    label: str
+    policy: str
+    seeds: int
+    record: Record
+
+    @property
+    def rollout(self) -> Rollout:
+        """The one that is filmed: of middling length among the first of each batch, whose noise depends on nothing."""
+        firsts = self.record.final[MODE][::WIDTH]
+        return sorted(firsts, key=lambda rollout: rollout.seconds)[(len(firsts) - 1) // 2]
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        trial = self.record.trial
+        words = f"{short_task(trial.task)} {self.label} {trial.demonstrations.episodes} demos {self.policy}"
+        return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-") + ".webp"
+
+    @property
+    def speed(self) -> int:
+        """How many times as fast as it was the roll-out is shown."""
+        return max(1, ceil(self.rollout.seconds / LONGEST))
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What the list says about it."""
+        trial, rollout = self.record.trial, self.rollout
+        whose = {"task": trial.task, "label": self.label, "demonstrations": trial.demonstrations.episodes}
+        which = {"policy": self.policy, "seeds": self.seeds, "seed": trial.seed, "share": self.record.success(MODE)}
+        ended = {"success": rollout.success, "end": rollout.end, "seconds": rollout.seconds, "speed": self.speed}
+        played = {"trial": trial.id, "actions": MODE, "rollout_seed": rollout.seed}
+        return {"file": self.name, **whose, **which, **played, **ended}
+
+
+def takes(plan: Plan, records: Iterable[Record]) -> Iterator[Take]:
+    """What to film: of each task and label the best and the median policy; see the module's docstring."""
+    by_id = {record.trial.id: record for record in records if record.status == "ok"}
+    groups: dict[tuple[str, str], dict[str, Record]] = {}
+    for row in plan.rows:
+        if row.trial in by_id:
+            groups.setdefault((row.task, row.label), {})[row.trial] = by_id[row.trial]
+    for (_, label), found in groups.items():
+        middle = median_high(sorted({record.trial.demonstrations.episodes for record in found.values()}))
+        same = [record for record in found.values() if record.trial.demonstrations.episodes == middle]
+        ranked = sorted(same, key=lambda record: (-record.success(MODE), record.trial.seed))
+        yield Take(label, "best", len(ranked), ranked[0])
+        if len(ranked) > 1:
+            yield Take(label, "median", len(ranked), ranked[len(ranked) // 2])
+
+
+def film(take: Take, policy: GaussianPolicy) -> list[Image.Image]:
+    """The frames of a roll-out, `INTERVAL` seconds apart at the speed of the take.
+
+    Raises:
+        FilmError: it does not go as it was recorded, or the task does not tell the seconds of a step.
+    """
+    trial, rollout = take.record.trial, take.rollout
+    options = OPTIONS if trial.task in TASKS.values() else {}
+    env = gymnasium.make(trial.task, render_mode="rgb_array", disable_env_checker=True, **options)
+    if (dt := getattr(env.unwrapped, "dt", None)) is None:
+        raise FilmError(f"{trial.task} does not tell the seconds of a step, dt")
+    rng, stride = np.random.default_rng(rollout.seed), max(1, round(take.speed * INTERVAL / dt))
+    observation, _ = env.reset(seed=rollout.seed)
+    frames = [_frame(env)]
+    step, over = 0, False
+    info: dict[str, Any] = {}
+    while not over:
+        # As `benchmarks.evaluate` does: a batch of so many rows, since other numbers of rows round differently.
+        actions = policy.act(np.repeat(observation[None].astype(np.float32), WIDTH, axis=0), MODE == "mean", rng)
+        observation, _, terminated, truncated, info = env.step(actions[0])
+        step, over = step + 1, bool(terminated or truncated)
+        if over or step % stride == 0:
+            frames.append(_frame(env))
+    env.close()
+    if (bool(info["is_success"]), round(step * dt, 6)) != (rollout.success, rollout.seconds):
+        raise FilmError(
+            f"trial {trial.id}: the roll-out ends after {step * dt:g} s, the record says {rollout.seconds:g} s "
+            f"({rollout.end}); libraries, processor or code are not those it was made with"
+        )
+    return frames
+
+
+def shoot(directory: Path, experiments: frozenset[str]) -> Iterator[tuple[Take, Path | FilmError]]:
+    """Film what is wanted of a results folder, write the list, and say of each take where it is or why it is not.
+
+    Takes whose film is there already are left as they are; films of others are removed.
+
+    Args:
+        directory: the results folder.
+        experiments: whose trials are filmed; none means all.
+
+    Raises:
+        RecordError, OSError: there is no plan, or the folder cannot be written.
+    """
+    plan = load_plan(directory / "plan.json")
+    rows = [row for row in plan.rows if not experiments or row.experiment in experiments]
+    records = (_record(directory, trial) for trial in dict.fromkeys(row.trial for row in rows))
+    folder = directory / FOLDER
+    folder.mkdir(exist_ok=True)
+    earlier = {row["file"]: row for row in _listed(folder / LIST)}
+    listed = []
+    for take in takes(Plan(profile=plan.profile, rows=rows), (record for record in records if record)):
+        path = folder / take.name
+        if not (path.is_file() and earlier.get(take.name, {}).get("trial") == take.record.trial.id):
+            try:
+                frames = film(take, GaussianPolicy.load(directory / "policies" / take.record.trial.id))
+            except (MethodError, FilmError) as error:
+                path.unlink(missing_ok=True)
+                yield take, FilmError(str(error))
+                continue
+            pauses = [round(1000 * INTERVAL)] * (len(frames) - 1) + [REST]
+            frames[0].save(path, save_all=True, append_images=frames[1:], duration=pauses, loop=0, quality=60, method=4)
+        listed.append(take.row)
+        yield take, path
+    with (folder / LIST).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(listed[0]) if listed else ["file"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(listed)
+    for path in folder.glob("*.webp"):
+        if path.name not in {row["file"] for row in listed}:
+            path.unlink()
+
+
+def _record(directory: Path, trial: str) -> Record | None:
+    try:
+        return load_record(directory / "records" / f"{trial}.json")
+    except (RecordError, OSError):
+        return None
+
+
+def _listed(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _frame(env: gymnasium.Env[np.ndarray, np.ndarray]) -> Image.Image:
+    picture, width = Image.fromarray(np.asarray(env.render())), OPTIONS["width"]
+    return picture if picture.width == width else picture.resize((width, picture.height * width // picture.width))
+
+
+@click.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--experiment", default="", help="Only the trials of these, as fig1b,fig2e.  [default: all]")
+def main(directory: Path, experiment: str) -> None:
+    """Film the best and the median policy of each method on each task of DIRECTORY."""
+    wanted = frozenset(name.strip() for name in experiment.split(",") if name.strip())
+    try:
+        for take, outcome in shoot(directory, wanted):
+            click.echo(f"{take.name}: not filmed: {outcome}" if isinstance(outcome, FilmError) else outcome)
+    except (RecordError, OSError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

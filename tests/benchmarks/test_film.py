@@ -1,0 +1,113 @@
+"""Films: which roll-outs are chosen, that they go as they were recorded, and what is said where they do not."""
+
+from __future__ import annotations
+
+import os
+from math import ceil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from analysis.films import films
+from benchmarks import film as filming
+from benchmarks.context import describe_task
+from benchmarks.evaluate import WIDTH, Evaluator
+from benchmarks.film import Take, main, takes
+from benchmarks.records import Record, Rollout, load_plan
+from envs.demonstrations import load_task
+from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
+from tests.analysis.synthetic import Folder, make_record
+
+PEG = "PegInsertion-v0"
+
+
+def test_best_and_median_at_the_middle_number_of_demonstrations(tmp_path: Path) -> None:
+    folder = Folder()
+    for number in (5, 25, 50):
+        for seed, share in enumerate((0.2, 0.9, 0.5, 0.9)):
+            success = {"sampled": share, "mean": 1 - share}
+            folder.add("gpril, x", make_record("gpril", PEG, number, seed, success=success), f"fig{number}")  # type: ignore[arg-type]
+    folder.add("bc", make_record("bc", PEG))
+    folder.add("gail", make_record("gail", PEG, status="failed"))
+    chosen = list(takes(load_plan(folder.write(tmp_path) / "plan.json"), folder.records))
+    assert [(take.label, take.policy, take.seeds, take.record.trial.seed) for take in chosen] == [
+        ("gpril, x", "best", 4, 1),
+        ("gpril, x", "median", 4, 2),
+        ("bc", "best", 1, 0),
+    ]
+    assert chosen[1].name == "peg-gpril-x-25-demos-median.webp"
+
+
+def test_the_roll_out_is_the_first_of_a_batch_and_of_middling_length() -> None:
+    seconds = {0: 9.0, WIDTH: 50.0, 2 * WIDTH: 4.0, 3 * WIDTH: 5.0}
+    rollouts = [Rollout(seed=i, success=True, seconds=seconds.get(i, 1.0), end="success") for i in range(4 * WIDTH)]
+    record = make_record("bc", PEG).model_copy(update={"final": {"sampled": rollouts, "mean": []}})
+    assert Take("bc", "best", 1, record).rollout.seconds == 5.0
+
+
+draws = pytest.mark.skipif(
+    not {"MUJOCO_GL", "DISPLAY"} & set(os.environ),
+    reason="without a display, drawing needs MUJOCO_GL=egl, as tox sets it",
+)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> tuple[Record, GaussianPolicy]:
+    """A policy that knows nothing, and the record of its roll-outs."""
+    demonstrations = load_task(PEG)
+    task = describe_task(PEG, demonstrations)
+    torch.manual_seed(0)
+    policy = GaussianPolicy(GaussianNetwork(PolicyShape.of(task), demonstrations.observations))
+    evaluator = Evaluator(task)
+    final = {"sampled": evaluator.evaluate(policy, WIDTH + 1, 70, deterministic=False), "mean": []}
+    evaluator.close()
+    return make_record("bc", PEG).model_copy(update={"final": final}), policy
+
+
+@draws
+def test_films_go_as_recorded_and_are_listed(
+    recorded: tuple[Record, GaussianPolicy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filming, "LONGEST", 0.8)
+    record, policy = recorded
+    folder = Folder()
+    folder.add("bc", record)
+    folder.add("gail", make_record("gail", PEG))
+    directory = folder.write(tmp_path)
+    policy.save(directory / "policies" / record.trial.id)
+    result = CliRunner().invoke(main, [str(directory)])
+    assert result.exit_code == 0, result.output
+    first, second = result.stdout.splitlines()
+    assert first == str(directory / "videos/peg-bc-10-demos-best.webp") and second.startswith(
+        "peg-gail-10-demos-best.webp: not"
+    )
+    (listed,) = films(directory)
+    rollout = Take("bc", "best", 1, record).rollout
+    with Image.open(first) as film:  # from its start to its end, in 0.8 s or a little less
+        assert film.size == (240, 180) and 3 <= getattr(film, "n_frames", 0) <= 6
+    assert (listed.label, listed.success, listed.seconds) == ("bc", rollout.success, rollout.seconds)
+    assert listed.trial == record.trial.id and listed.speed == ceil(rollout.seconds / 0.8) > 1
+
+    before = Path(first).stat().st_mtime_ns
+    (directory / "videos/old.webp").write_bytes(b"of another record")
+    CliRunner().invoke(main, [str(directory)])
+    assert Path(first).stat().st_mtime_ns == before and not (directory / "videos/old.webp").exists()
+    CliRunner().invoke(main, [str(directory), "--experiment", "none"])
+    assert films(directory) == [] and not Path(first).exists()
+
+
+@draws
+def test_a_roll_out_that_goes_otherwise_is_no_film(recorded: tuple[Record, GaussianPolicy], tmp_path: Path) -> None:
+    record, policy = recorded
+    changed = [rollout.model_copy(update={"seconds": rollout.seconds + 1}) for rollout in record.final["sampled"]]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(filming.FilmError, match="the record says"):
+        patch.setattr(filming, "LONGEST", 0.5)
+        filming.film(Take("bc", "best", 1, record.model_copy(update={"final": {"sampled": changed}})), policy)
+
+
+def test_a_folder_without_a_plan_exits_2(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 2 and "plan.json" in result.stderr and "Traceback" not in result.output
