@@ -25,6 +25,7 @@ COST_NAMES: dict[Cost, str] = {
     "gradient_steps": "gradient steps",
     "training_seconds": "training time (s)",
 }
+WIDEST = 42  # letters of a panel's title
 PERCENT = (-4, 104)  # room for markers at 0 and 100
 LEVEL = (0, (6, 3))  # dashes
 EXPERT = (0, (1, 2))  # dots
@@ -97,7 +98,7 @@ def panels(
             names = [str(part["task"].iloc[0]), MODE_NAMES[part["mode"].iloc[0]]]
             if by_demonstrations:
                 names.insert(1, f"{part['demonstrations'].iloc[0]} demos")
-            axes.set(title=", ".join(names), ylabel=y if place == 0 else "")
+            axes.set(title=title(*names), ylabel=y if place == 0 else "")
             if y == SUCCESS:
                 axes.set_ylim(PERCENT)
             drawn.append((axes, part))
@@ -106,6 +107,12 @@ def panels(
         for axes in grid[len(parts) :, place]:
             axes.set_axis_off()
     return figure, drawn
+
+
+def title(task: str, *others: str) -> str:
+    """What a panel shows, in two lines where it would be wider than the panel."""
+    line = ", ".join([task, *others])
+    return line if len(line) <= WIDEST else f"{task}\n{', '.join(others)}"
 
 
 def scale(axes: Axes, x: np.ndarray) -> None:

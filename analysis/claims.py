@@ -170,7 +170,8 @@ def _shown(claim: Claim, measured: Measured | None, trials: int, planned: int) -
     unit, worth, form = UNITS[claim.measure]
     value, interval = NOTHING, NOTHING
     if measured:
-        numbers = [form.format(worth * number) for number in measured.estimate]
+        texts = [form.format(worth * number) for number in measured.estimate]
+        numbers = [text.replace("-", "+") if float(text) == 0 else text for text in texts]  # no "-0"
         value = f"{numbers[0]} {unit}"
         interval = NOTHING if isnan(measured.estimate.low) else f"[{numbers[1]}, {numbers[2]}]"
     return {

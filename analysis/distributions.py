@@ -27,6 +27,7 @@ from analysis.canvas import (
     panels,
     present,
     scale,
+    title,
     trial_handles,
 )
 from analysis.load import MODES
@@ -156,7 +157,7 @@ def _by_label(series: Series, styles: dict[str, Style]) -> Picture:
     distribution = Distribution.of(series, figure, horizontal=True)
     experts: list[Line2D] = []
     for axes, part in zip(grid, tasks, strict=True):
-        axes.set_title(f"{part['task'].iloc[0]}, {part['demonstrations'].iloc[0]} demos")
+        axes.set_title(title(str(part["task"].iloc[0]), f"{part['demonstrations'].iloc[0]} demos"))
         for (row, label), (side, mode) in product(enumerate(styles), enumerate(MODES)):
             trials = part[(part["label"] == label) & (part["mode"] == mode)]
             at = row + 0.4 * (side - 0.55)

@@ -31,8 +31,9 @@ LOOK = {
 KNOWN_METHODS = ("gpril", "gail", "bc")
 MARKERS = "osD^vP*X<>"
 LINES: tuple[Line, ...] = ("-", "--", "-.", ":")
-SHADES = ((0.0, 1.0), (0.5, 1.0), (0.5, 0.0), (0.3, 1.0), (0.25, 0.0), (0.7, 1.0))
-"""How far the colours of a method's labels are from its own, and towards what: 1 is white, 0 is black."""
+WHITE, BLACK, CRIMSON = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.8, 0.1, 0.4)
+SHADES = ((0.0, WHITE), (0.5, WHITE), (0.5, BLACK), (0.5, CRIMSON), (0.3, WHITE), (0.3, BLACK))
+"""How far the colours of a method's labels are from its own, and towards what."""
 
 
 def styles(results: Results, experiment: str) -> dict[str, Style]:
@@ -54,7 +55,8 @@ def styles(results: Results, experiment: str) -> dict[str, Style]:
         if label.lower() != method:
             variant, drawn[method] = drawn[method], drawn[method] + 1
         shade, goal = SHADES[variant % len(SHADES)]
-        red, green, blue = (part + shade * (goal - part) for part in palette[place % len(palette)])
+        own = palette[place % len(palette)]
+        red, green, blue = (part + shade * (other - part) for part, other in zip(own, goal, strict=True))
         marker = MARKERS[(place + 3 * variant) % len(MARKERS)]
         chosen[label] = Style((red, green, blue), marker, LINES[variant % len(LINES)])
     return chosen

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis import pages
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("analysis", "benchmarks", "envs", "methods")
 MAY_IMPORT = {
@@ -67,19 +69,11 @@ def test_registering_the_tasks_is_light() -> None:
     assert done.stdout.strip() == "False"
 
 
-SHOWN = {
-    "README.md": ("results/quick/tables/main.md", "results/standard/tables/claims.md"),
-    "results/README.md": ("results/standard/tables/claims.md",),
-}
-"""Page -> the tables that it shows, once they are there."""
-
-
-@pytest.mark.parametrize(("page", "table"), [(page, table) for page, tables in SHOWN.items() for table in tables])
-def test_pages_show_the_committed_tables(page: str, table: str) -> None:
-    if not (ROOT / table).exists():
-        pytest.skip(f"{table} is still to come")
-    shown = f"<!-- {table} -->\n{(ROOT / table).read_text().strip()}\n"
-    assert shown in (ROOT / page).read_text(), f"copy {table} into {page}, below the comment <!-- {table} -->"
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_pages_show_the_committed_tables(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert pages.shown(text) == [table for table in pages.PAGES[page] if (ROOT / table).exists()]
+    assert pages.updated(text, ROOT) == text, "python -m analysis.pages copies the tables into the pages"
 
 
 @pytest.mark.parametrize("resumable", [False, True])
