@@ -1,25 +1,27 @@
-"""The paper's claims against our records: a row a claim, with what was measured, its interval and a verdict.
+"""The paper's claims against our records: a row a claim, with what was measured, its intervals and a verdict.
 
-A claim says where a number lies (see `analysis.measures`), for sampled actions after training. It *holds* where the
-whole 95 % bootstrap interval lies there, *does not hold* where none of it does, and is *undecided* where the interval
-is on both sides or unknown, as with a single seed, and where what is compared with hardly succeeds itself (in less than
-`LITTLE` of its roll-outs): it has nothing to lose. For differences of the success, "more" is above 0, "at least" is 0
-or above, "little" is a loss of at most `LITTLE`, a "drop" is a larger one, and "nothing" is a change of at most
-`LITTLE` either way. "Faster" is below 0 seconds, "orders of magnitude" are at least `ORDERS` times, and to "learn" is
-to succeed in more than `HALF` of the roll-outs.
+A claim says where a number lies (see `analysis.measures`) after training. It *holds* where the whole 95 % bootstrap
+interval lies there, *does not hold* where none of it does, and is *undecided* where the interval is on both sides or
+unknown, as with a single seed, and where what is compared with hardly succeeds itself (in less than `LITTLE` of its
+roll-outs): it has nothing to lose. The verdict is that of sampled and of mean actions alike; where these disagree, the
+claim is undecided. For differences of the success, "more" is above 0, "at least" is 0 or above, "little" is a loss of
+at most `LITTLE`, a "drop" is a larger one, and "nothing" is a change of at most `LITTLE` either way. "Faster" is below
+0 seconds, "orders of magnitude" are at least `ORDERS` times, and to "learn" is to succeed in more than `HALF` of the
+roll-outs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, isnan, nan, nextafter
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from analysis.load import MODES, Results
 from analysis.measures import Measure, Measured, difference, growth, interactions, reached, seconds
-from analysis.tables import NOTHING, PIPELINE_CHECK, Table
+from analysis.statistics import Estimate
+from analysis.tables import MODE_NAMES, NOTHING, PIPELINE_CHECK, Table
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
 Region = tuple[float, float]
@@ -123,32 +125,43 @@ CLAIMS = (
 def claims_table(results: Results) -> Table | None:
     """Every claim with its verdict; None where the plan holds no experiment of the paper.
 
-    Data: claim, figure, `value` with bounds `low` and `high` (a share, seconds, or times), unit, verdict, what it was
-    measured from, and how many `trials` of those `planned` there are.
+    Data: claim, figure, unit, for each mode the `value` with bounds `low` and `high` (a share, seconds, or times) and
+    what it was `measured` from, verdict, and how many `trials` of those `planned` there are.
     """
-    sampled = results.scores[results.scores["mode"] == MODES[0]]
     data, shown = [], []
     for claim in CLAIMS:
-        scores = claim.trials(sampled)
-        measured = claim.measure(claim.compared, scores, results)
-        value, low, high = measured.estimate if measured else (nan, nan, nan)
-        trials, planned = len(scores), len(scores) + len(claim.trials(results.missing))
-        row = {"claim": claim.text, "figure": claim.figure, "value": value, "low": low, "high": high}
-        row |= {"unit": UNITS[claim.measure][0].replace("points", "share").replace("%", "share")}
-        row |= {"verdict": verdict(claim.region, measured), "measured": measured.words if measured else ""}
-        data.append({**row, "trials": trials, "planned": planned})
-        shown.append(_shown(claim, measured, trials, planned))
+        scores = claim.trials(results.scores)
+        measured = {mode: claim.measure(claim.compared, scores[scores["mode"] == mode], results) for mode in MODES}
+        verdicts = {verdict(claim.region, one) for one in measured.values()}
+        decided: Verdict = verdicts.pop() if len(verdicts) == 1 else "undecided"
+        trials = scores["trial"].nunique()
+        row: dict[str, Any] = {"claim": claim.text, "figure": claim.figure, "unit": UNITS[claim.measure][0]}
+        for mode, one in measured.items():
+            row |= {f"{mode}_{name}": number for name, number in zip(Estimate._fields, _numbers(one), strict=True)}
+            row[f"{mode}_measured"] = one.words if one else ""
+        planned = trials + len(claim.trials(results.missing))
+        data.append({**row, "verdict": decided, "trials": trials, "planned": planned})
+        first = measured[MODES[0]]
+        shown.append(
+            {
+                "The paper says": f"{claim.text} ({claim.figure})",
+                **{MODE_NAMES[mode].capitalize(): _written(claim, one) for mode, one in measured.items()},
+                "Verdict": decided,
+                "Measured": first.words if first else NOTHING,
+                "Records": f"fig{claim.figure}: {trials if trials == planned else f'{trials} of {planned}'} trials",
+            }
+        )
     frame = pd.DataFrame(data)
     if not frame["planned"].any():
         return None
     title = "The paper's claims" + (f" ({PIPELINE_CHECK})" if results.profile == "smoke" else "")
     note = (
-        "A claim holds where the whole 95 % bootstrap interval agrees, does not hold where none of it does, and is "
-        "undecided otherwise. Points: difference of the inter-quartile means of the success in % of roll-outs, "
-        f"sampled actions, after training; little and nothing are up to {100 * LITTLE:.0f} of them, a drop is more. "
-        "Times: GAIL's episodes over GPRIL's at the highest success that both reach; orders of magnitude are at least "
-        f"{ORDERS:.0f}. To learn is to succeed in more than {100 * HALF:.0f} % of roll-outs, inter-quartile mean over "
-        "seeds."
+        "A claim holds where the whole 95 % bootstrap interval agrees, does not hold where none of it does, both for "
+        "sampled and for mean actions, and is undecided otherwise. Points: difference of the inter-quartile means of "
+        f"the success in % of roll-outs after training; little and nothing are up to {100 * LITTLE:.0f} of them, a "
+        "drop is more. Times: GAIL's episodes over GPRIL's at the highest success that both reach; orders of magnitude "
+        f"are at least {ORDERS:.0f}. To learn is to succeed in more than {100 * HALF:.0f} % of roll-outs, "
+        "inter-quartile mean over seeds. Measured: what the number of sampled actions is made of."
     )
     return Table("claims", title, note, frame, pd.DataFrame(shown))
 
@@ -166,19 +179,16 @@ def verdict(region: Region, measured: Measured | None) -> Verdict:
     return "does not hold" if high < region[0] or region[1] < low else "undecided"
 
 
-def _shown(claim: Claim, measured: Measured | None, trials: int, planned: int) -> dict[str, str]:
+def _numbers(measured: Measured | None) -> Estimate:
+    return measured.estimate if measured else Estimate(nan, nan, nan)
+
+
+def _written(claim: Claim, measured: Measured | None) -> str:
+    """`+43 points [+34, +53]`."""
     unit, worth, form = UNITS[claim.measure]
-    value, interval = NOTHING, NOTHING
-    if measured:
-        texts = [form.format(worth * number) for number in measured.estimate]
-        numbers = [text.replace("-", "+") if float(text) == 0 else text for text in texts]  # no "-0"
-        value = f"{numbers[0]} {unit}"
-        interval = NOTHING if isnan(measured.estimate.low) else f"[{numbers[1]}, {numbers[2]}]"
-    return {
-        "The paper says": f"{claim.text} ({claim.figure})",
-        "Here": value,
-        "95 % interval": interval,
-        "Verdict": verdict(claim.region, measured),
-        "Measured": measured.words if measured else NOTHING,
-        "Records": f"fig{claim.figure}: {trials if trials == planned else f'{trials} of {planned}'} trials",
-    }
+    numbers = _numbers(measured)
+    if isnan(numbers.value):
+        return NOTHING
+    texts = [form.format(worth * number) for number in numbers]
+    value, low, high = (text.replace("-", "+") if float(text) == 0 else text for text in texts)  # no "-0"
+    return f"{value} {unit}" + ("" if isnan(numbers.low) else f" [{low}, {high}]")

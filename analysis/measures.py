@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from analysis.load import MODES, Results
+from analysis.load import Results
 from analysis.statistics import (
     Estimate,
     bootstrap,
@@ -117,7 +117,8 @@ def reached(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> 
     """Inter-quartile mean of the success after `EPISODES`: the final one, or where training went on the last before."""
     if scores.empty:
         return None
-    within = results.curve[results.curve["episodes"] <= EPISODES].groupby("trial")[MODES[0]].last()
+    mode = scores["mode"].iloc[0]
+    within = results.curve[results.curve["episodes"] <= EPISODES].groupby("trial")[mode].last()
     before = scores["trial"].map(within).fillna(0.0)
     success = scores["success"].where(scores["episodes"] <= EPISODES, before).to_numpy()
     return Measured(interquartile_mean_interval([success]), f"best seed {100 * success.max():.0f} %")

@@ -14,7 +14,7 @@ from analysis.measures import Measured
 from analysis.report import check_report, write_report
 from analysis.statistics import Estimate
 from benchmarks.experiments import EXPERIMENTS
-from benchmarks.records import Rollout
+from benchmarks.records import Mode, Rollout
 from tests.analysis.synthetic import Folder, comparison, make_record
 
 CLIP, PEG = "ClipInsertion-v0", "PegInsertion-v0"
@@ -38,7 +38,7 @@ class Paper:
     ) -> Paper:
         """A trial a share of success, on seeds 0, 1, ..."""
         for seed, share in enumerate(shares):
-            success = {"sampled": share, "mean": 0.0}
+            success = {"sampled": share, "mean": share}
             usage = (episodes, sum(map(ord, label)), 9.0)
             record = make_record(label.partition(",")[0], task, number, seed, success=success, usage=usage, points=4)  # type: ignore[arg-type]
             made = [Rollout(seed=i, success=i < 20 * share, seconds=seconds + seed, end="x") for i in range(20)]
@@ -100,12 +100,15 @@ def test_the_first_figure(tmp_path: Path) -> None:
     paper.folder.add("bc", make_record("bc", CLIP, 50, 7), "fig1b", missing=True)
     rows = paper.rows(tmp_path)
     row = rows.loc["GPRIL succeeds at least as often as GAIL on the clip"]
-    assert row[["value", "low", "high"]].tolist() == pytest.approx([0.4] * 3) and row["verdict"] == "holds"
-    assert row["measured"] == "gpril 85 %, gail 45 %" and (row["trials"], row["planned"]) == (8, 8)
+    assert (
+        row[["sampled_value", "sampled_low", "mean_high"]].tolist() == pytest.approx([0.4] * 3)
+        and row["verdict"] == "holds"
+    )
+    assert row["sampled_measured"] == "gpril 85 %, gail 45 %" and (row["trials"], row["planned"]) == (8, 8)
     assert rows.loc["GPRIL succeeds more often than BC on the clip", "planned"] == 9
     assert rows.loc["GAIL succeeds more often than BC on the clip", "verdict"] == "does not hold"
     grows = rows.loc["Success on the clip grows with demonstrations"]
-    assert grows["measured"] == "with 25 demonstrations 65 %, with 5 demonstrations 60 %"  # .5 [.5 .6 .6 .9] .9
+    assert grows["sampled_measured"] == "with 25 demonstrations 65 %, with 5 demonstrations 60 %"  # .5 [.5 .6 .6 .9] .9
     assert (rows["verdict"] == "no records yet").sum() == len(CLAIMS) - 4
 
 
@@ -132,8 +135,8 @@ def test_seconds_are_of_all_successes(tmp_path: Path) -> None:
     paper.add("fig2e", "gpril, final states", 0.5, 0.5, 0.5, 0.0, task=PEG, seconds=4.0)
     paper.add("fig2e", "gpril, states alone", 0.5, 0.5, 0.5, task=PEG, seconds=8.0)
     row = paper.rows(tmp_path).loc["Final states only: GPRIL inserts faster"]
-    assert (row["value"], row["low"], row["high"], row["unit"]) == (-4.0, -6.0, -2.0, "s")
-    assert row["verdict"] == "holds" and row["measured"].startswith("gpril, final states 5.0 s")
+    assert (row["sampled_value"], row["sampled_low"], row["sampled_high"], row["unit"]) == (-4.0, -6.0, -2.0, "s")
+    assert row["verdict"] == "holds" and row["sampled_measured"].startswith("gpril, final states 5.0 s")
 
 
 @pytest.mark.parametrize(("last", "expected"), [(160_000, "holds"), (1_600, "does not hold")])
@@ -143,8 +146,8 @@ def test_interactions_at_equal_success(tmp_path: Path, last: int, expected: str)
     paper.add("fig1c", "gpril, 1 an iteration", 0.4, 0.4, episodes=10).add("fig1c", "gpril", 0.8, 0.8, episodes=1000)
     paper.add("fig1c", "gail, 40 thousand steps", 0.2, 0.2, episodes=400).add("fig1c", "gail", 0.6, 0.6, episodes=last)
     row = paper.rows(tmp_path).loc["GPRIL needs orders of magnitude fewer interactions than GAIL"]
-    assert row["value"] == pytest.approx(last / 100) and row["unit"] == "times" and row["verdict"] == expected
-    assert row["measured"] == f"at 60 %: gpril 100 episodes, gail {last:,} episodes" and row["trials"] == 8
+    assert row["sampled_value"] == pytest.approx(last / 100) and row["unit"] == "times" and row["verdict"] == expected
+    assert row["sampled_measured"] == f"at 60 %: gpril 100 episodes, gail {last:,} episodes" and row["trials"] == 8
 
 
 def test_interactions_without_success_or_without_one_method(tmp_path: Path) -> None:
@@ -152,7 +155,7 @@ def test_interactions_without_success_or_without_one_method(tmp_path: Path) -> N
     paper = Paper().add("fig1c", "gail", 0.0, 0.0)
     assert paper.rows(tmp_path / "1").loc[claim, "verdict"] == "no records yet"
     row = paper.add("fig1c", "gpril", 0.5, 0.5).rows(tmp_path / "2").loc[claim]
-    assert row["verdict"] == "undecided" and pd.isna(row["value"])
+    assert row["verdict"] == "undecided" and pd.isna(row["sampled_value"])
 
 
 def test_learning_within_2000_episodes(tmp_path: Path) -> None:
@@ -164,13 +167,26 @@ def test_learning_within_2000_episodes(tmp_path: Path) -> None:
         rows.loc[f"GPRIL learns on the physical peg within 2000 episodes, socket {name}"]
         for name in ("fixed", "varying")
     )
-    assert first["measured"] == "best seed 90 %" and first["verdict"] == "holds" and first["trials"] == 3
-    assert second["value"] == 0.7 and second["measured"] == "best seed 70 %"
+    assert first["sampled_measured"] == "best seed 90 %" and first["verdict"] == "holds" and first["trials"] == 3
+    assert second["sampled_value"] == 0.7 and second["sampled_measured"] == "best seed 70 %"
+
+
+def test_modes_that_disagree_leave_a_claim_undecided(tmp_path: Path) -> None:
+    folder = Folder(profile="standard")
+    for label, mean in (("gpril", 0.5), ("bc", 0.8)):
+        for seed in range(3):
+            success: dict[Mode, float] = {"sampled": 0.9 if label == "gpril" else 0.4, "mean": mean}
+            folder.add(label, make_record(label, CLIP, seed=seed, success=success), "fig1b")
+    table = claims_table(load(folder.write(tmp_path)))
+    assert table
+    row = table.data.set_index("claim").loc["GPRIL succeeds more often than BC on the clip"]
+    assert (row["sampled_low"], row["mean_high"]) == pytest.approx((0.5, -0.3)) and row["verdict"] == "undecided"
+    assert "+50 points [+50, +50] | -30 points [-30, -30] | undecided" in table.files()["claims.md"].decode()
 
 
 def test_one_seed_decides_nothing(tmp_path: Path) -> None:
     row = Paper().add("fig1b", "gpril", 0.9).add("fig1b", "bc", 0.1).rows(tmp_path).iloc[1]
-    assert row["verdict"] == "undecided" and row["value"] == pytest.approx(0.8) and pd.isna(row["low"])
+    assert row["verdict"] == "undecided" and row["sampled_value"] == pytest.approx(0.8) and pd.isna(row["sampled_low"])
 
 
 def test_the_table_is_there_only_for_the_paper(tmp_path: Path) -> None:
@@ -178,7 +194,10 @@ def test_the_table_is_there_only_for_the_paper(tmp_path: Path) -> None:
     directory = Paper().add("fig1b", "gpril", 0.9, 0.7).add("fig1b", "bc", 0.1, 0.2).folder.write(tmp_path / "paper")
     write_report(directory)
     text = (directory / "tables/claims.md").read_text()
-    assert "| GPRIL succeeds more often than BC on the clip (1b) | +65 points |" in text and "fig1b: 4 trials" in text
+    assert (
+        "| GPRIL succeeds more often than BC on the clip (1b) | +65 points [+50, +80] |" in text
+        and "fig1b: 4 trials" in text
+    )
     assert "The paper's claims" in (directory / "report.html").read_text().replace("&#39;", "'")
     assert check_report(directory) == []
-    assert inf not in claims_table(load(directory)).data["value"].tolist()  # type: ignore[union-attr]
+    assert inf not in claims_table(load(directory)).data["sampled_value"].tolist()  # type: ignore[union-attr]
