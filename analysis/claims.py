@@ -145,8 +145,8 @@ def claims_table(results: Results) -> Table | None:
         shown.append(
             {
                 "The paper says": f"{claim.text} ({claim.figure})",
-                **{MODE_NAMES[mode].capitalize(): _written(claim, one) for mode, one in measured.items()},
                 "Verdict": decided,
+                **{MODE_NAMES[mode].capitalize(): _written(claim, one) for mode, one in measured.items()},
                 "Measured": first.words if first else NOTHING,
                 "Records": f"fig{claim.figure}: {trials if trials == planned else f'{trials} of {planned}'} trials",
             }

@@ -26,7 +26,7 @@ READING: dict[Kind, str] = {
     "success": "single seeds, and over them {centre}",
     "seconds": "single seeds' medians, and median and quartiles of all successful roll-outs together",
     "interactions": "medians and quartiles over seeds at the median of the episodes used; lines connect variants",
-    "curves": "{centre} over seeds; dashed levels are methods that use none of this cost",
+    "curves": "{centre} over seeds",
     "seeds": "every seed's learning curve; the thick one is the seed that ended best, chosen afterwards",
     "profile": "the share of trials, over all numbers of demonstrations, above each success",
 }
@@ -79,6 +79,8 @@ def render(results: Results, tables: list[Table], drawings: list[tuple[Series, D
 def _figure(series: Series, drawing: Drawing) -> dict[str, Any]:
     view, image = series.view, b64encode(drawing.files[f"{series.name}.png"]).decode()
     caption = f"{series.experiment}, {view.title}: {READING[view.kind].format(centre=CENTRES[view.centre])}."
+    if view.kind == "curves" and series.data["point"].isna().any():
+        caption += " Dashed levels are methods that use none of this cost."
     return {"image": image, "caption": caption, "places": drawing.places}
 
 

@@ -72,7 +72,8 @@ def test_registering_the_tasks_is_light() -> None:
 @pytest.mark.parametrize("page", pages.PAGES)
 def test_pages_show_the_committed_tables(page: str) -> None:
     text = (ROOT / page).read_text()
-    assert pages.shown(text) == [table for table in pages.PAGES[page] if (ROOT / table).exists()]
+    there = [table for table in pages.PAGES[page] if (ROOT / table).exists()]
+    assert pages.shown(text) == there, f"{page} has no place for a table; analysis/pages.py says how one is marked"
     assert pages.updated(text, ROOT) == text, "python -m analysis.pages copies the tables into the pages"
 
 
