@@ -100,8 +100,9 @@ class Distribution:
         self._plot(axes, [low, high], [at, at], color=style.colour, linewidth=2)
         self._plot(axes, [centre], [at], linestyle="", markersize=7, zorder=3, **style.marks(mode))
         x, y = (centre, at) if self.horizontal else (at, centre)
-        text = f"{spread(self.value, centre, low, high)}, {where}, {len(trials)} seeds"
-        self.figure.spots.append(Spot(axes, x, y, str(trials["label"].iloc[0]), style.colour, text))
+        label, text = str(trials["label"].iloc[0]), f"{spread(self.value, centre, low, high)}, {len(trials)} seeds"
+        label, text = (f"{label}, {where}", text) if self.horizontal else (label, f"{text}, {where}")
+        self.figure.spots.append(Spot(axes, x, y, label, style.colour, text))
 
     def expert(self, axes: Axes, expert: pd.DataFrame) -> list[Line2D]:
         """The demonstrator's own value as a dotted line, if it is known; returns its entry in the legend."""

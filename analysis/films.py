@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.load import ResultsError
+
 FOLDER, LIST = "videos", "films.csv"
 
 
@@ -38,14 +40,19 @@ class Film:
 
 
 def films(directory: Path) -> list[Film]:
-    """The films of a results folder whose files are there, in the order of the list."""
+    """The films of a results folder whose files are there, in the order of the list.
+
+    Raises:
+        ResultsError: the list is damaged.
+    """
     folder = directory / FOLDER
     if not (folder / LIST).is_file():
         return []
-    rows = pd.read_csv(folder / LIST, dtype={"trial": "str"}).to_dict(orient="records")
     names = [field.name for field in fields(Film) if field.name != "content"]
-    return [
-        Film(**{name: row[name] for name in names}, content=(folder / row["file"]).read_bytes())
-        for row in rows
-        if (folder / row["file"]).is_file()
-    ]
+    try:
+        rows = pd.read_csv(folder / LIST, dtype={"trial": "str"})[["file", *names]].to_dict(orient="records")
+    except (ValueError, KeyError) as error:
+        mend = f"`python -m benchmarks.film {directory}` writes it anew"
+        raise ResultsError(f"{folder / LIST} is no list of films ({error}): {mend}") from None
+    there = [row for row in rows if (folder / row["file"]).is_file()]
+    return [Film(**{name: row[name] for name in names}, content=(folder / row["file"]).read_bytes()) for row in there]

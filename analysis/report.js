@@ -28,8 +28,9 @@ for (const plot of document.querySelectorAll(".plot")) {
       const other = nearest.get(place.label);
       if (!other || apart(place) < apart(other)) nearest.set(place.label, place);
     }
+    const closest = [...nearest.values()].sort((a, b) => near(a) - near(b)).slice(0, 8);
     const tip = add("tip");
-    for (const place of nearest.values()) {
+    for (const place of places.filter((one) => closest.includes(one))) {
       const mark = add("mark");
       mark.style.left = `${place.x * box.width}px`;
       mark.style.top = `${place.y * box.height}px`;
@@ -41,8 +42,9 @@ for (const plot of document.querySelectorAll(".plot")) {
       line.append(label, ` ${place.text}`);
       tip.append(line);
     }
-    const room = plot.clientWidth - tip.offsetWidth;
-    tip.style.left = `${Math.max(0, Math.min(x + 16, room))}px`;
+    const seen = plot.parentElement;  // on a narrow screen it shows a part of the plot
+    const room = Math.min(plot.clientWidth, seen.scrollLeft + seen.clientWidth) - tip.offsetWidth;
+    tip.style.left = `${Math.max(seen.scrollLeft, Math.min(x + 16, room))}px`;
     tip.style.top = `${y + 20}px`;
   };
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from analysis.films import films
+from analysis.load import ResultsError
 from analysis.report import write_report
 from tests.analysis.synthetic import comparison, make_record
 
@@ -110,8 +112,16 @@ def test_claims_and_films_are_on_the_page_where_there_are_any(tmp_path: Path) ->
     )
 
 
+def test_a_damaged_list_of_films_is_named(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for content in ("file,task\n", ""):
+        (tmp_path / "videos/films.csv").write_text(content)
+        with pytest.raises(ResultsError, match="is no list of films"):
+            films(tmp_path)
+
+
 @pytest.mark.skipif(not BROWSER, reason="no browser is installed")
-@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("width", [1200, 500])  # Chromium makes no narrower windows
 def test_it_works_in_a_browser(reported: Path, tmp_path: Path, width: int) -> None:
     """No error, no blank picture, nothing beyond the screen's edge; tables are sorted, and values shown and hidden."""
     page = (reported / "report.html").read_text().replace("<title>", f"{WATCH}<title>", 1)
