@@ -83,7 +83,7 @@ CLAIMS = (
     Claim("GPRIL succeeds at least as often as GAIL on the clip", "1b", difference, AT_LEAST, ("gpril", "gail")),
     Claim("GPRIL succeeds more often than BC on the clip", "1b", difference, MORE, ("gpril", "bc")),
     Claim("GAIL succeeds more often than BC on the clip", "1b", difference, MORE, ("gail", "bc")),
-    Claim("Success on the clip grows with demonstrations", "1b", growth, MORE),
+    Claim("GPRIL's success on the clip grows with demonstrations", "1b", growth, MORE, ("gpril",)),
     Claim(
         "GPRIL needs orders of magnitude fewer interactions than GAIL",
         "1c",

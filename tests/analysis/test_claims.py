@@ -107,8 +107,9 @@ def test_the_first_figure(tmp_path: Path) -> None:
     assert row["sampled_measured"] == "gpril 85 %, gail 45 %" and (row["trials"], row["planned"]) == (8, 8)
     assert rows.loc["GPRIL succeeds more often than BC on the clip", "planned"] == 9
     assert rows.loc["GAIL succeeds more often than BC on the clip", "verdict"] == "does not hold"
-    grows = rows.loc["Success on the clip grows with demonstrations"]
-    assert grows["sampled_measured"] == "with 25 demonstrations 65 %, with 5 demonstrations 60 %"  # .5 [.5 .6 .6 .9] .9
+    grows = rows.loc["GPRIL's success on the clip grows with demonstrations"]
+    assert grows["sampled_measured"] == "with 25 demonstrations 90 %, with 5 demonstrations 80 %"
+    assert grows["sampled_value"] == pytest.approx(0.1) and grows["trials"] == 4
     assert (rows["verdict"] == "no records yet").sum() == len(CLAIMS) - 4
 
 
