@@ -27,6 +27,7 @@ from benchmarks.evaluate import WIDTH
 from benchmarks.records import Mode, Plan, Record, RecordError, Rollout, load_plan, load_record
 from benchmarks.trials import short_task
 from envs import TASKS
+from envs.errors import SimulationUnstable
 from methods.interface import MethodError
 from methods.policy import GaussianPolicy
 
@@ -163,7 +164,7 @@ def shoot(directory: Path, experiments: frozenset[str]) -> Iterator[tuple[Take, 
         if not (path.is_file() and earlier.get(take.name, {}).get("trial") == take.record.trial.id):
             try:
                 frames = film(take, GaussianPolicy.load(directory / "policies" / take.record.trial.id))
-            except (MethodError, FilmError) as error:
+            except (MethodError, FilmError, SimulationUnstable) as error:
                 path.unlink(missing_ok=True)
                 yield take, FilmError(str(error))
                 continue
@@ -171,10 +172,12 @@ def shoot(directory: Path, experiments: frozenset[str]) -> Iterator[tuple[Take, 
             frames[0].save(path, save_all=True, append_images=frames[1:], duration=pauses, loop=0, quality=60, method=4)
         listed.append(take.row)
         yield take, path
-    with (folder / LIST).open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(listed[0]) if listed else ["file"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(listed)
+    (folder / LIST).unlink(missing_ok=True)
+    if listed:
+        with (folder / LIST).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(listed[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(listed)
     for path in folder.glob("*.webp"):
         if path.name not in {row["file"] for row in listed}:
             path.unlink()

@@ -15,6 +15,7 @@ from analysis.report import check_report, write_report
 from analysis.statistics import Estimate
 from benchmarks.experiments import EXPERIMENTS
 from benchmarks.records import Mode, Rollout
+from envs import TASKS
 from tests.analysis.synthetic import Folder, comparison, make_record
 
 CLIP, PEG = "ClipInsertion-v0", "PegInsertion-v0"
@@ -88,6 +89,7 @@ def test_claims_ask_for_labels_and_tasks_that_the_experiments_have() -> None:
         experiment = EXPERIMENTS[f"fig{claim.figure}"]
         names = {variant.label for variant in experiment.variants} | {variant.method for variant in experiment.variants}
         assert set(claim.compared) <= names, claim.text
+        assert claim.task in ("", *(TASKS[task] for task in experiment.tasks)), claim.text
 
 
 def test_the_first_figure(tmp_path: Path) -> None:
