@@ -125,6 +125,14 @@ FIGURES = (
     Experiment("fig2c", "peg: GPRIL while it learns, the same", GPRIL_SCENARIOS, ("peg",), (25,), 5),
     Experiment("fig2d", "peg: GPRIL against demonstrations, the same", GPRIL_SCENARIOS, ("peg",), seeds=5),
     Experiment("fig2e", "peg: seconds to insertion, the same", (*GPRIL_SCENARIOS, *BASIC), ("peg",), (25,), 5),
+    Experiment(
+        "fig2f",
+        "physical peg, socket fixed or varying: GPRIL while it learns from 20 demonstrations of states alone",
+        GPRIL_SCENARIOS[:1],
+        ("physical-fixed", "physical-varying"),
+        (20,),
+        5,
+    ),
 )
 """The paper's evaluations, by figure."""
 

@@ -33,7 +33,7 @@ def listing() -> str:
     return "\n".join(
         line
         for section, rows in sections.items()
-        for line in (section, *(f"  {name:<12} {summary}" for name, summary in rows), "")
+        for line in (section, *(f"  {name:<16} {summary}" for name, summary in rows), "")
     )
 
 

@@ -48,7 +48,7 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 
 @click.command(help="Compare imitation-learning methods. Started again, it goes on where it stopped.")
 @click.option("--methods", callback=_names, help="Names, module:Class or file.py:Class.  [default: gpril,gail,bc]")
-@click.option("--tasks", callback=_names, help="clip, peg, or any Gymnasium id.  [default: clip,peg]")
+@click.option("--tasks", callback=_names, help="Names of --list, or any Gymnasium id.  [default: clip,peg]")
 @click.option("--profile", default=profiles.DEFAULT, show_default=True, help="A name of --list, or a TOML file.")
 @click.option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names of --list, or all.")
 @click.option(

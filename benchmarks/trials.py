@@ -126,7 +126,7 @@ def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
                 f"of which profile {request.profile.name} leaves {max(there, 0)}; choose at most as many"
             )
         for variant in variants:
-            first = _first_trial(request, variant, task, demonstrations.digest)
+            first = _first_trial(request, variant, task, demonstrations)
             label = _label(variant.label, request.changes, _resolve(variant.method).name)
             for number in numbers:
                 choice = first.demonstrations.model_copy(update={"episodes": number})
@@ -135,7 +135,7 @@ def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
                     yield Planned(PlanRow.of(experiment.name, label, trial), trial)
 
 
-def _first_trial(request: Request, variant: Variant, task: str, digest: str) -> Trial:
+def _first_trial(request: Request, variant: Variant, task: str, demonstrations: Demonstrations) -> Trial:
     """The trial of a variant with one demonstration and the first seed; the others differ in these alone."""
     method = _resolve(variant.method)
     profile, changes = request.profile, request.changes
@@ -148,15 +148,21 @@ def _first_trial(request: Request, variant: Variant, task: str, digest: str) -> 
         raise InputError(str(error)) from None
     except ValueError:
         raise InputError(f"a setting of {method.name} is not a finite number: {values}") from None
-    if (variant.states_alone or variant.final_only) and method.requires_actions(settings):
-        raise InputError(f"{variant.label}: {method.name} with these settings needs the demonstrated actions")
+    if method.requires_actions(settings):
+        if variant.states_alone or variant.final_only:
+            raise InputError(f"{variant.label}: {method.name} with these settings needs the demonstrated actions")
+        if demonstrations.actions is None:
+            raise InputError(
+                f"{short}: its demonstrations are states alone, and {method.name} with these settings needs actions; "
+                "leave it out with --methods, or change its settings with --set (see the experiment fig2f)"
+            )
     return Trial(
         method=variant.method,
         settings=plain,
         task=task,
         demonstrations=DemonstrationChoice(
             source=str(request.file) if request.file else SHIPPED,
-            digest=digest,
+            digest=demonstrations.digest,
             episodes=1,
             start=profile.suite.first_demonstration,
             every=variant.every,

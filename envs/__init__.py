@@ -1,12 +1,30 @@
-"""Robot insertion tasks for imitation learning, after sections 4.1 and 4.2 of Schroecker et al. (ICLR 2019).
+"""Robot insertion tasks for imitation learning, after sections 4.1 to 4.3 of Schroecker et al. (ICLR 2019).
 
 Importing this package registers the tasks with Gymnasium and nothing else: MuJoCo is loaded by `gymnasium.make`.
 """
 
-TASKS = {"clip": "ClipInsertion-v0", "peg": "PegInsertion-v0"}
+TASKS = {
+    "clip": "ClipInsertion-v0",
+    "peg": "PegInsertion-v0",
+    "physical-fixed": "PhysicalPegInsertionFixed-v0",
+    "physical-varying": "PhysicalPegInsertionVarying-v0",
+}
+"""Short name -> Gymnasium id."""
+WITH_ACTIONS = {name: TASKS[name] for name in ("clip", "peg")}
+"""Those demonstrated with actions; the others are taught by hand, which shows states alone."""
 
-_SINGLE = {"clip": "envs.clip:ClipInsertionEnv", "peg": "envs.peg:PegInsertionEnv"}
-_VECTOR = {"clip": "envs.vector:ClipInsertionVectorEnv", "peg": "envs.vector:PegInsertionVectorEnv"}
+_SINGLE = {
+    "clip": "envs.clip:ClipInsertionEnv",
+    "peg": "envs.peg:PegInsertionEnv",
+    "physical-fixed": "envs.physical:PhysicalPegInsertionFixedEnv",
+    "physical-varying": "envs.physical:PhysicalPegInsertionVaryingEnv",
+}
+_VECTOR = {
+    "clip": "envs.vector:ClipInsertionVectorEnv",
+    "peg": "envs.vector:PegInsertionVectorEnv",
+    "physical-fixed": "envs.physical:PhysicalPegInsertionFixedVectorEnv",
+    "physical-varying": "envs.physical:PhysicalPegInsertionVaryingVectorEnv",
+}
 
 
 def register_tasks() -> None:

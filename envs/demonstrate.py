@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -14,8 +14,9 @@ import numpy as np
 from envs import TASKS
 from envs.demonstrations import DemonstrationError, Demonstrations, load, save
 from envs.expert import Expert, ExpertSettings
-from envs.insertion import InsertionEnv, make_env
+from envs.insertion import InsertionEnv
 from envs.pictures import film, write_video
+from envs.teaching import demonstrator
 
 _DEFAULTS = ExpertSettings()
 
@@ -24,16 +25,19 @@ def collect(
     task: str,
     episodes: int,
     seed: int,
-    settings: ExpertSettings = _DEFAULTS,
+    settings: ExpertSettings | None = None,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Demonstrations:
     """Records successful episodes of the expert; failed attempts are left out, but counted in `origin`.
 
-    task: a name of `envs.TASKS`. progress: called with 1 after each recorded episode.
+    task: a name of `envs.TASKS`. settings: those of the task's demonstrator, its own if None. progress: called with 1
+    after each recorded episode.
     The same seed gives the same bytes on the same platform with the same versions, and the first k of n episodes are
     those of a shorter recording. Raises DemonstrationError where the expert fails more often than it succeeds.
     """
-    env = make_env(task)
+    teacher = demonstrator(task)
+    settings = settings or teacher.settings
+    env = teacher.environment()
     observations: list[np.ndarray] = []
     actions: list[np.ndarray] = []
     lengths: list[int] = []
@@ -47,7 +51,7 @@ def collect(
         rng = np.random.default_rng([seed, attempts])
         attempts += 1
         reset_seed = int(rng.integers(2**31))
-        states, moves, success = _attempt(env, Expert(env, settings, rng), reset_seed)
+        states, moves, success = _attempt(env, teacher.expert(env, settings, rng), reset_seed)
         if not success:
             continue
         observations += states
@@ -64,11 +68,11 @@ def collect(
         "reset_seeds": reset_seeds,
         "versions": {"mujoco": mujoco.__version__, "numpy": np.__version__},
         "platform": f"{platform.system()} {platform.machine()}",
-    }
+    } | ({"taught": "by hand, states alone"} if teacher.states_alone else {})
     time_step = np.concatenate([np.arange(length + 1, dtype=np.int32) for length in lengths])
     return Demonstrations(
         observations=np.array(observations, dtype=np.float32),
-        actions=np.array(actions, dtype=np.float32),
+        actions=None if teacher.states_alone else np.array(actions, dtype=np.float32),
         episode=np.repeat(np.arange(episodes, dtype=np.int32), np.add(lengths, 1)),
         time_step=time_step,
         terminal=np.append(time_step[1:] == 0, True),
@@ -145,7 +149,7 @@ def main(
     """Records successful episodes of the scripted expert, or shows a file of them.
 
     The same options give the same bytes on the same platform with the same versions; the files that ship with the
-    package were made with `--task TASK --episodes 100 --seed 0`.
+    package were made with `--task TASK --episodes 100 --seed 0`, those of the physical tasks with `--episodes 40`.
     """
     try:
         if show is not None:
@@ -155,7 +159,7 @@ def main(
         elif not out.parent.is_dir():
             raise Refusal(f"{out}: there is no folder {out.parent}; create it or choose another place")
         else:
-            settings = ExpertSettings(noise=noise, lag=lag, time_constant=time_constant)
+            settings = replace(demonstrator(task).settings, noise=noise, lag=lag, time_constant=time_constant)
             with click.progressbar(length=episodes, label=f"Recording {TASKS[task]}") as bar:
                 demonstrations = collect(task, episodes, seed, settings, bar.update)
             save(demonstrations, out)

@@ -8,10 +8,11 @@ import click
 import imageio.v3 as imageio
 import numpy as np
 
-from envs import TASKS
+from envs import WITH_ACTIONS
 from envs.demonstrations import DemonstrationError, Demonstrations
 from envs.expert import Expert, ExpertSettings
 from envs.insertion import make_env
+from envs.parameters import JOINTS
 
 # A socket turned so that the close-up camera looks through its clear side, across the clip's prongs.
 _POSE = {"pan": 0.4, "tilt": 0.1}
@@ -21,17 +22,24 @@ _VIEWS = {"overview": ("before",), "closeup": ("before", "after")}
 def film(demonstrations: Demonstrations, episode: int = 0, width: int = 480, height: int = 360) -> list[np.ndarray]:
     """Plays a recorded episode again and returns its frames [height, width, 3] uint8, one a step.
 
-    Raises DemonstrationError for anything but a whole recording of `envs.demonstrate` with actions.
+    Where states alone are known, the arm is put where they say. Raises DemonstrationError for anything but a whole
+    recording of `envs.demonstrate`.
     """
     seeds = demonstrations.origin.get("reset_seeds", [])
-    if demonstrations.actions is None or len(seeds) != demonstrations.episodes or "subsets" in demonstrations.origin:
+    if len(seeds) != demonstrations.episodes or "subsets" in demonstrations.origin:
         raise DemonstrationError("only a whole recording made by envs.demonstrate can be filmed")
     env = make_env(demonstrations.task, width=width, height=height)
     env.reset(seed=seeds[episode])
     frames = [env.picture()]
-    for action in demonstrations.actions[(demonstrations.episode == episode) & ~demonstrations.terminal]:
-        env.step(action)
-        frames.append(env.picture())
+    shown = demonstrations.episode == episode
+    if demonstrations.actions is None:
+        for observation in demonstrations.observations[shown][1:]:
+            env.data.qpos[:JOINTS] = observation[:JOINTS]
+            frames.append(env.picture())
+    else:
+        for action in demonstrations.actions[shown & ~demonstrations.terminal]:
+            env.step(action)
+            frames.append(env.picture())
     env.close()
     return frames
 
@@ -71,8 +79,8 @@ def picture(task: str, camera: str, moment: str) -> np.ndarray:
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path))
 def main(folder: Path) -> None:
-    """Draws the documentation's pictures of both tasks into FOLDER."""
-    for task in TASKS:
+    """Draws the documentation's pictures of clip and peg into FOLDER."""
+    for task in WITH_ACTIONS:  # the others look like the peg
         for camera, moments in _VIEWS.items():
             for moment in moments:
                 path = folder / (f"{task}_{camera}_{moment}.png" if len(moments) > 1 else f"{task}_{camera}.png")

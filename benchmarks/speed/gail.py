@@ -20,7 +20,7 @@ from torch import nn
 
 from benchmarks.context import describe_task
 from benchmarks.speed.timing import Comparison, compare
-from envs import TASKS
+from envs import WITH_ACTIONS
 from envs.demonstrations import Demonstrations, load_task
 from envs.insertion import make_env
 from envs.sb3 import InsertionVecEnv
@@ -45,7 +45,7 @@ def measure(settings: Settings = PAPER, rounds: int = 3) -> Iterator[Comparison]
     """
     steps = settings.processes * settings.batch_size
     cores = os.cpu_count() or 1
-    for name, task in TASKS.items():
+    for name, task in WITH_ACTIONS.items():
         demonstrations = load_task(task).subset(episodes=10)
         what = f"GAIL, {settings.actor_steps} iterations of {steps} steps, {name}"
         yield compare(

@@ -16,7 +16,7 @@ from benchmarks.context import describe_task
 from benchmarks.counting import CountedGroup, Counter
 from benchmarks.environments import make_group
 from benchmarks.speed.timing import Comparison, compare
-from envs import TASKS
+from envs import WITH_ACTIONS
 from envs.demonstrations import load_task
 from methods.check_task import CheckContext
 from methods.gpril.algorithm import Gpril
@@ -53,7 +53,7 @@ OVERLAPPED_BUDGET = Budget(environment_steps=20_000, policy_updates=4 * OVERLAPP
 
 def measure() -> Iterator[Comparison]:
     """Both tasks, at the paper's sizes (500-500) and at the quick profile's (128-128); and overlapping roll-outs."""
-    for name, task in TASKS.items():
+    for name, task in WITH_ACTIONS.items():
         for units in (500, 128):
             yield compare(
                 f"GPRIL's loop, {name}, {units}-{units}",

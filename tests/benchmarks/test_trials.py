@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+import envs
 from benchmarks import experiments, leads, profiles
 from benchmarks.errors import InputError
 from benchmarks.experiments import Experiment, Variant
@@ -168,3 +169,11 @@ def test_demonstration_options_of_a_variant_reach_the_trial() -> None:
     needy = dataclasses.replace(states, variants=(Variant("bc", "bc", states_alone=True),))
     with pytest.raises(InputError, match="needs the demonstrated actions"):
         plan(request(needy))
+
+
+def test_methods_that_need_actions_are_refused_where_a_task_shows_none() -> None:
+    with pytest.raises(InputError, match="physical-fixed: its demonstrations are states alone, and bc"):
+        plan(request(methods=("bc",), tasks=("physical-fixed",)))
+    planned = plan(request(experiments.EXPERIMENTS["fig2f"]))
+    assert {item.trial.task for item in planned} == {envs.TASKS["physical-fixed"], envs.TASKS["physical-varying"]}
+    assert {item.trial.demonstrations.episodes for item in planned} == {20}

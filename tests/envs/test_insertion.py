@@ -15,7 +15,8 @@ from envs.errors import ActionError, SimulationUnstable
 from envs.judge import END_REASONS
 from envs.peg import PegInsertionEnv, PegParameters
 
-both = pytest.mark.parametrize("task", list(envs.TASKS))
+both = pytest.mark.parametrize("task", list(envs.WITH_ACTIONS))
+every = pytest.mark.parametrize("task", list(envs.TASKS))
 
 
 def make(task, **options):
@@ -39,7 +40,7 @@ def test_registering_twice_is_harmless():
     assert set(envs.TASKS.values()) <= set(gymnasium.registry)
 
 
-@both
+@every
 def test_gymnasium_checks_pass(task):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -104,7 +105,7 @@ def test_the_arm_follows_the_commanded_velocities(task):
     assert observation[7:14] == pytest.approx(0.5 * action, abs=0.01)
 
 
-@both
+@every
 def test_same_seed_and_actions_give_the_same_bits_also_after_other_episodes(task):
     fresh, used = make(task), make(task)
     expected = rollout(fresh, seed=5)
@@ -116,7 +117,7 @@ def test_same_seed_and_actions_give_the_same_bits_also_after_other_episodes(task
     assert not np.array_equal(expected[0], rollout(used, seed=6)[0])
 
 
-@both
+@every
 @pytest.mark.parametrize("action", [np.full(7, np.nan), [np.inf] * 7, np.zeros(6), np.zeros((1, 7))])
 def test_bad_actions_are_refused_and_change_nothing(task, action):
     env = make(task)
@@ -144,7 +145,7 @@ def test_steps_outside_an_episode_are_refused():
         env.step(np.zeros(7))
 
 
-@both
+@every
 def test_an_idle_arm_times_out_by_truncation(task):
     env = make(task)
     env.reset(seed=0)
@@ -154,7 +155,7 @@ def test_an_idle_arm_times_out_by_truncation(task):
     assert info["end_reason"] == "timeout" and info["time"] == pytest.approx(50) and not info["is_success"]
 
 
-@both
+@every
 def test_leaving_the_workspace_terminates(task):
     env = make(task)
     env.reset(seed=0)
@@ -164,7 +165,7 @@ def test_leaving_the_workspace_terminates(task):
     assert (reward, terminated, truncated, info["end_reason"]) == (0.0, True, False, "workspace")
 
 
-@both
+@every
 @pytest.mark.parametrize("poison", ["nan", "huge"])
 def test_an_unstable_simulation_is_raised_and_forgotten_by_reset(task, poison, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # MuJoCo logs its warnings into the working folder
@@ -180,7 +181,7 @@ def test_an_unstable_simulation_is_raised_and_forgotten_by_reset(task, poison, t
     assert np.array_equal(expected, rollout(env, seed=4)) and not env.warnings()
 
 
-@both
+@every
 def test_random_episodes_end_without_warnings_or_numbers_that_are_not_finite(task):
     env = make(task)
     rng = np.random.default_rng(7)
@@ -230,7 +231,7 @@ def test_what_can_only_be_seen_changes_no_bit_of_the_physics(task):
         assert np.array_equal(env.get_state()["physics"], whole.get_state()["physics"])
 
 
-@both
+@every
 def test_what_is_shown_is_the_simulation_as_it_is_now(task):
     env, unseen = make(task), make(task)
     rollout(env, 3, steps=8), rollout(unseen, 3, steps=8)
