@@ -68,6 +68,7 @@ class Survey:
 def survey(store: Store, planned: list[Planned], retry_failed: bool, together: bool = False) -> Survey:
     """Look at what a folder holds of a plan; changes nothing. `together`: whether seeds are to train together."""
     trials = {item.row.trial: item.trial for item in planned}
+    states = {i: store.state(i) for i in trials}  # first: a record that another run adds from now on is newer
     records, damaged = store.summaries(trials)
     neighbours = _neighbours(store, planned)
     beside, _ = store.summaries({row.trial for row in neighbours} - set(trials))
@@ -89,7 +90,7 @@ def survey(store: Store, planned: list[Planned], retry_failed: bool, together: b
         beside=beside,
         damaged=damaged,
         to_do=to_do,
-        states={i: store.state(i) for i in trials if i not in kept},
+        states={i: state for i, state in states.items() if i not in kept},
         codes={i: codes[_kind(trial)] for i, trial in everything.items() if _kind(trial) in codes},
         files=files,
     )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.records import read_record
+from benchmarks.store import Store
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.processes import start, wait_for, workers_of
 from tests.reliability.kills import two_launchers
@@ -205,3 +208,24 @@ def test_a_run_stops_when_source_files_change(bench: Bench, inline: None) -> Non
     assert outcome.code == 1 and "source files changed while trials were running (own.py)" in outcome.err
     good, changed = bench.records()
     assert (good.status, changed.status) == ("ok", "failed") and "source files" in changed.error
+
+
+def test_a_trial_that_another_run_finishes_while_this_one_looks_is_not_done_again(
+    bench: Bench, inline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged = f"--set=linear.log={bench.log}"
+    assert bench.run(logged, f"--results={bench.folder / 'other'}").code == 0
+    look = Store.summaries
+
+    def look_too_early(self: Store, trials: Iterable[str]) -> Any:
+        found = look(self, trials)
+        for path in (bench.folder / "other" / "records").glob("*.json"):
+            if not (self.root / "records" / path.name).exists():
+                (self.root / "records").mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, self.root / "records")
+        return found
+
+    monkeypatch.setattr(Store, "summaries", look_too_early)
+    assert bench.run(logged).code == 0
+    assert sorted(bench.starts()) == [0, 1]
+    assert len(bench.records()) == 2 and not list((bench.results / "attempts").iterdir())
