@@ -44,6 +44,16 @@ GPRIL_PEG = {
     "model_learning_rate": 1e-5,
     "burn_in": 0,
 }
+GPRIL_ROBOT = {
+    "gamma": 0.7,
+    "replay_size": 50_000,
+    "model_updates": 10_000,
+    "policy_updates": 5_000,
+    "model_learning_rate": 3e-5,
+    "model_l2": 1e-3,
+    "sigma_floor": 0.01,
+    "burn_in": 0,
+}
 GAIL = {
     "processes": 16,
     "batch_size": 256,
@@ -63,6 +73,8 @@ BC = {"batch_size": 256, "learning_rate": 1e-4, "l2": 1e-4}
 APPENDIX_B: dict[tuple[str, str], dict[str, Any]] = {
     ("gpril", "clip"): GPRIL | GPRIL_CLIP,
     ("gpril", "peg"): GPRIL | GPRIL_PEG,
+    ("gpril", "physical-fixed"): GPRIL | GPRIL_ROBOT,
+    ("gpril", "physical-varying"): GPRIL | GPRIL_ROBOT,
     ("gail", "clip"): GAIL,
     ("gail", "peg"): GAIL,
     ("bc", "clip"): BC,
@@ -89,6 +101,16 @@ def test_the_paper_profile_has_the_papers_iterations(task: str) -> None:
     assert budgets["gpril"].environment_steps >= iterations * 20 * 500, "20 full episodes an iteration"
     assert budgets["gail"].environment_steps == 10**4 * 16 * 256
     assert budgets["bc"].policy_updates == 5 * 10**6
+
+
+@pytest.mark.parametrize("task", ["physical-fixed", "physical-varying"])
+def test_the_paper_profile_has_the_real_robots_roll_outs(task: str) -> None:
+    profile = profiles.load("paper")
+    settings = make_settings(registry.resolve("gpril"), profile.settings_of("gpril", task))
+    budget = profile.budget_of("gpril", task, {})
+    iterations = budget.policy_updates // settings.policy_updates
+    assert settings.initial_episodes + (iterations - 1) * settings.episodes_per_iteration == 2000
+    assert budget.environment_steps >= 2000 * 500
 
 
 def test_the_policy_is_the_papers() -> None:
