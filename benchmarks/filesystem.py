@@ -1,7 +1,8 @@
-"""Whether a folder is on a network file system, and what the suite cannot promise there."""
+"""What is safe on the disk, and whether a folder is on a network file system, where the suite cannot promise it."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -27,6 +28,15 @@ def network_warning(folder: Path, mounts: Path | None = None) -> str:
         "twice (its locks may not reach other machines, or outlive a dead run), and that a finished record survives a "
         "crash of the server. Run one at a time, or use --results on a local disk"
     )
+
+
+def flush(path: Path) -> None:
+    """Make sure that a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _kind(folder: Path, mounts: Path) -> str:

@@ -28,6 +28,7 @@ from typing import TypeVar
 from filelock import BaseFileLock, FileLock, Timeout
 
 from benchmarks.errors import InputError, cannot_read, cannot_write
+from benchmarks.filesystem import flush
 from benchmarks.records import Plan, PlanRow, Record, RecordError, Summary, canonical, load_plan, load_record
 from envs.arrays import read_small
 
@@ -243,10 +244,10 @@ class Store:
     def _move(self, source: Path, place: Path) -> None:
         try:
             for path in (*source.rglob("*"), source):
-                _flush(path)
+                flush(path)
             shutil.rmtree(place, ignore_errors=True)
             os.replace(source, place)
-            _flush(place.parent)
+            flush(place.parent)
         except OSError as error:
             raise cannot_write(place, error) from None
 
@@ -258,7 +259,7 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _flush(path.parent)
+            flush(path.parent)
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink()
@@ -295,12 +296,3 @@ class Store:
             path.unlink(missing_ok=True)
             lock.release()
         return others - {self._token}
-
-
-def _flush(path: Path) -> None:
-    """Make sure that a file's content, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
