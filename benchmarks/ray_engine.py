@@ -52,8 +52,8 @@ LOCAL = "local"
 OBJECT_STORE = 80 * 2**20
 """Bytes of shared memory of a cluster started here: lines and policies are small."""
 CONNECT_SECONDS = 10.0
-CANCEL_SECONDS = 10.0
-"""How long a cancelled trial may take to end and clean up before its process is killed."""
+CANCEL_SECONDS = (5.0, 5.0, 5.0)
+"""How long a cancelled trial may take to end and clean up before it is told again, and at last is killed."""
 
 
 @dataclass(frozen=True)
@@ -204,13 +204,14 @@ async def _end(items: ray.ObjectRefGenerator) -> None:
     """Cancel a task that is at work or waits for a node, and wait until it has ended."""
     if items.is_finished():
         return
-    ray.cancel(items)
-    try:
-        await asyncio.wait_for(asyncio.wrap_future(items.completed().future()), CANCEL_SECONDS)
-    except TimeoutError:
-        ray.cancel(items, force=True)
-    except RayError:
-        pass  # that it was cancelled
+    ended = asyncio.wrap_future(items.completed().future())
+    for seconds in CANCEL_SECONDS:
+        ray.cancel(items)  # an interrupt, which may meet Python where it is lost
+        if (await asyncio.wait([ended], timeout=seconds))[0]:
+            if not ended.cancelled():
+                ended.exception()  # that it was cancelled; taken note of
+            return
+    ray.cancel(items, force=True)
 
 
 def _keep(content: Folder, folder: Path) -> None:
