@@ -140,26 +140,21 @@ def film(take: Take, policy: GaussianPolicy) -> list[Image.Image]:
     return frames
 
 
-def shoot(directory: Path, experiments: frozenset[str]) -> Iterator[tuple[Take, Path | FilmError]]:
-    """Film what is wanted of a results folder, write the list, and say of each take where it is or why it is not.
+def shoot(directory: Path) -> Iterator[tuple[Take, Path | FilmError]]:
+    """Film what a results folder holds, write the list, and say of each take where it is or why it is not.
 
     Takes whose film is there already are left as they are; films of others are removed.
-
-    Args:
-        directory: the results folder.
-        experiments: whose trials are filmed; none means all.
 
     Raises:
         RecordError, OSError: there is no plan, or the folder cannot be written.
     """
     plan = load_plan(directory / "plan.json")
-    rows = [row for row in plan.rows if not experiments or row.experiment in experiments]
-    records = (_record(directory, trial) for trial in dict.fromkeys(row.trial for row in rows))
+    records = (_record(directory, trial) for trial in dict.fromkeys(row.trial for row in plan.rows))
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
     earlier = {row["file"]: row for row in _listed(folder / LIST)}
     listed = []
-    for take in takes(Plan(profile=plan.profile, rows=rows), (record for record in records if record)):
+    for take in takes(plan, (record for record in records if record)):
         path = folder / take.name
         if not (path.is_file() and earlier.get(take.name, {}).get("trial") == take.record.trial.id):
             try:
@@ -204,12 +199,10 @@ def _frame(env: gymnasium.Env[np.ndarray, np.ndarray]) -> Image.Image:
 
 @click.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--experiment", default="", help="Only the trials of these, as fig1b,fig2e.  [default: all]")
-def main(directory: Path, experiment: str) -> None:
+def main(directory: Path) -> None:
     """Film the best and the median policy of each method on each task of DIRECTORY."""
-    wanted = frozenset(name.strip() for name in experiment.split(",") if name.strip())
     try:
-        for take, outcome in shoot(directory, wanted):
+        for take, outcome in shoot(directory):
             click.echo(f"{take.name}: not filmed: {outcome}" if isinstance(outcome, FilmError) else outcome)
     except (RecordError, OSError) as error:
         click.echo(f"Error: {error}", err=True)

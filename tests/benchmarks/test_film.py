@@ -95,7 +95,9 @@ def test_films_go_as_recorded_and_are_listed(
     (directory / "videos/old.webp").write_bytes(b"of another record")
     CliRunner().invoke(main, [str(directory)])
     assert Path(first).stat().st_mtime_ns == before and not (directory / "videos/old.webp").exists()
-    CliRunner().invoke(main, [str(directory), "--experiment", "none"])
+    for path in (directory / "records").iterdir():
+        path.unlink()
+    CliRunner().invoke(main, [str(directory)])
     assert films(directory) == [] and not Path(first).exists()
 
 
