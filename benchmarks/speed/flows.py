@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from nflows.flows import Flow
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from benchmarks.speed.plain import PlainAscent
 from benchmarks.speed.timing import Comparison, compare, gemm_rate
 from methods.gpril.ascent import LikelihoodAscent
 from methods.gpril.flows import FlowShape, make_flow, sample
-
-CLIP_GRADIENT = 100.0
-LEARNING_RATE = 1e-4
+from methods.gpril.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,9 @@ def _measure(case: Case, rows: int, peak: float) -> Iterator[Comparison]:
     shape, calls = case.shape, 4 if rows == 256 else 1
     x, context = torch.randn(rows, shape.features), torch.randn(rows, shape.context)
     fast, plain = make_flow(shape), make_flow(shape, "nflows")
-    ascent, adam = LikelihoodAscent(fast, LEARNING_RATE, clip=CLIP_GRADIENT), _Plain(plain)
+    settings = Settings()
+    ascent = LikelihoodAscent(fast, settings.model_learning_rate, settings.model_l2, settings.gradient_clip)
+    adam = PlainAscent(plain, settings)
     dense, forward_and_backward = _dense(shape), 6.0
     operations = forward_and_backward * rows * sum(parameter.numel() for parameter in plain.parameters())
 
@@ -65,20 +65,6 @@ def _measure(case: Case, rows: int, peak: float) -> Iterator[Comparison]:
     yield compare(f"step, {name}", "nflows, Adam", step, lambda: adam.step(x, context), 5, calls, share)
     yield compare(f"sample, {name}", "nflows", draw, lambda: sample(plain, context), 3)
     yield compare(f"sample, {name}", "a dense forward pass", draw, lambda: dense(x, context), 5, calls)
-
-
-class _Plain:
-    """A training step as one would write it on nflows alone."""
-
-    def __init__(self, flow: Flow) -> None:
-        self.flow = flow
-        self.adam = torch.optim.Adam(flow.parameters(), lr=LEARNING_RATE)
-
-    def step(self, x: Tensor, context: Tensor) -> object:
-        self.adam.zero_grad()
-        (-self.flow.log_prob(x, context=context).mean()).backward()
-        nn.utils.clip_grad_norm_(self.flow.parameters(), CLIP_GRADIENT)
-        return self.adam.step()
 
 
 def _dense(shape: FlowShape) -> Callable[[Tensor, Tensor], Tensor]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import gymnasium
@@ -15,27 +14,21 @@ import gymnasium
 from benchmarks.context import describe_task
 from benchmarks.counting import CountedGroup, Counter
 from benchmarks.environments import make_group
+from benchmarks.speed.plain import PlainTraining
 from benchmarks.speed.timing import Comparison, compare
 from envs import WITH_ACTIONS
-from envs.demonstrations import load_task
+from envs.demonstrations import Demonstrations, load_task
 from methods.check_task import CheckContext
-from methods.gpril.algorithm import Gpril
+from methods.gpril.algorithm import Gpril, Training
 from methods.gpril.settings import Settings
 from methods.interface import Budget, EnvGroup
 
-SLICE = Settings(
-    initial_episodes=2,
-    episodes_per_iteration=1,
-    model_updates=240,
-    policy_updates=80,
-    burn_in=0,
-    warm_start=0,
-    held_out_every=0,
-)
-"""The paper's networks and batches; three model updates to one of the policy, as for the clip in appendix B, and 80 to
-an episode, where the `paper` profile has 750: a slice that long would take an hour on plain nflows."""
+SLICE = Settings(initial_episodes=2, burn_in=0, warm_start=0, held_out_every=0)
+"""The paper's networks and batches."""
 
-BUDGET = Budget(environment_steps=2_500, policy_updates=80)
+MODEL_UPDATES, POLICY_UPDATES = 240, 80
+"""Of a slice, to one episode. Three to one, as for the clip in appendix B; the `paper` profile has 750 updates of the
+policy to an episode, but a slice that long would take an hour on plain nflows."""
 
 OVERLAPPED = replace(
     SLICE,
@@ -56,30 +49,48 @@ def measure() -> Iterator[Comparison]:
     """Both tasks, at the paper's sizes (500-500) and at the quick profile's (128-128); and overlapping roll-outs."""
     for name, task in WITH_ACTIONS.items():
         for units in (500, 128):
-            yield compare(
-                f"GPRIL's loop, {name}, {units}-{units}",
-                "the loop on plain nflows",
-                partial(_run, task, replace(SLICE, model_hidden=(units, units))),
-                partial(_run, task, replace(SLICE, model_hidden=(units, units), flow="nflows")),
-                rounds=3,
-            )
+            settings = replace(SLICE, model_hidden=(units, units))
+            ours = _slice(Training, settings, task)
+            for peer, theirs in (
+                ("algorithm 1 on plain nflows, batch by batch", _slice(PlainTraining, settings, task)),
+                ("our loop with nflows' flows", _slice(Training, replace(settings, flow="nflows"), task)),
+            ):
+                yield compare(f"GPRIL's loop, {name}, {units}-{units}", peer, ours, theirs, rounds=3)
         yield compare(
             f"overlapping roll-outs, {name}",
             "training and roll-outs in turn",
-            partial(_run, task, OVERLAPPED, OVERLAPPED_BUDGET),
-            partial(_run, task, replace(OVERLAPPED, overlap=False), OVERLAPPED_BUDGET),
+            partial(_train, OVERLAPPED, task),
+            partial(_train, replace(OVERLAPPED, overlap=False), task),
             rounds=3,
             note=lambda _: f"wall-clock, {os.cpu_count()} cores",
             clock=perf_counter,
         )
 
 
-def _run(task: str, settings: Settings, budget: Budget = BUDGET) -> None:
+def _slice(kind: type[Training], settings: Settings, task: str) -> Callable[[], None]:
+    """A slice of an iteration: an episode, updates of the models, updates of the policy."""
+    demonstrations, context = _given(task, Budget(environment_steps=10**9, policy_updates=10**9))
+    training, group = kind(settings, demonstrations, context), context.make_env_group(settings.initial_episodes)
+    training._begin(group)
+
+    def run() -> None:
+        training._keep(training._collect(group, training.network, 1))
+        training.update_models(MODEL_UPDATES)
+        training.update_policy(POLICY_UPDATES)
+
+    return run
+
+
+def _train(settings: Settings, task: str) -> None:
+    """A whole training."""
+    demonstrations, context = _given(task, OVERLAPPED_BUDGET)
+    Gpril(settings).fit(demonstrations, context)
+
+
+def _given(task: str, budget: Budget) -> tuple[Demonstrations, _Context]:
     demonstrations = load_task(task).subset(episodes=5)
-    with TemporaryDirectory() as scratch:
-        described = describe_task(task, demonstrations)
-        context = _Context(budget, 0, Path(scratch), described, lambda: gymnasium.make(task))
-        Gpril(settings).fit(demonstrations, context)
+    described = describe_task(task, demonstrations)
+    return demonstrations, _Context(budget, 0, Path("not needed"), described, lambda: gymnasium.make(task))
 
 
 class _Context(CheckContext):

@@ -12,9 +12,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import cohort, environments, gail, loop
+from benchmarks.speed.plain import PlainTraining
 from benchmarks.speed.timing import Comparison, compare, gemm_rate
 from envs.demonstrations import load_task
 from envs.sb3 import InsertionVecEnv
+from methods.gpril.algorithm import Training
 
 
 def test_ratios_are_of_the_peer_to_ours() -> None:
@@ -31,10 +33,28 @@ def test_the_dense_peak_is_plausible() -> None:
     assert 1e8 < gemm_rate(128, rounds=2) < 1e14
 
 
-@pytest.mark.parametrize("change", [{"flow": "fast"}, {"flow": "nflows"}, {"flow": "spline"}, {"overlap": True}])
-def test_the_loop_runs_with_any_flow_and_beside_its_roll_outs(change: dict[str, Any]) -> None:
-    small = {"model_hidden": (8, 8), "model_updates": 2, "policy_updates": 8, "initial_episodes": 1}
-    loop._run("PegInsertion-v0", loop.replace(loop.SLICE, **change, **small))
+@pytest.mark.parametrize("kind, flow", [(Training, "fast"), (Training, "nflows"), (PlainTraining, "nflows")])
+def test_a_slice_of_the_loop_teaches_models_and_policy(
+    kind: type[Training], flow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "MODEL_UPDATES", 2)
+    monkeypatch.setattr(loop, "POLICY_UPDATES", 3)
+    made: list[Training] = []
+    remembered = type(
+        "Remembered", (kind,), {"_begin": lambda self, group: (made.append(self), kind._begin(self, group))}
+    )
+    run = loop._slice(remembered, loop.replace(loop.SLICE, model_hidden=(8, 8), flow=flow), "PegInsertion-v0")
+    (training,) = made
+    before = [parameter.clone() for parameter in (*training.network.parameters(), *training.models.states.parameters())]
+    run()
+    after = [*training.network.parameters(), *training.models.states.parameters()]
+    assert training.collected == 3 and training.policy_steps == 3
+    assert sum(not old.equal(new) for old, new in zip(before, after, strict=True)) > len(after) / 2
+
+
+def test_roll_outs_are_timed_beside_the_training_and_in_turn() -> None:
+    small = {"model_hidden": (8, 8), "model_updates": 2, "policy_updates": 128, "initial_episodes": 1}
+    loop._train(loop.replace(loop.OVERLAPPED, **small), "PegInsertion-v0")
 
 
 def test_the_command_shows_and_writes_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,53 @@
+"""GPRIL as one writes algorithm 1 on nflows and torch alone: the peer of our flows and of our loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from nflows.flows import Flow
+from torch import Tensor, nn
+
+from envs.demonstrations import Demonstrations
+from methods.gpril.algorithm import Training
+from methods.gpril.settings import Settings
+from methods.interface import FitContext
+
+
+class PlainAscent:
+    """Steps of a flow up its mean log density: autograd, torch's clip and torch's Adam."""
+
+    def __init__(self, flow: Flow, settings: Settings) -> None:
+        self.flow = flow
+        self.clip = settings.gradient_clip
+        self.adam = torch.optim.Adam(flow.parameters(), settings.model_learning_rate, weight_decay=settings.model_l2)
+
+    def step(self, x: Tensor, context: Tensor) -> None:
+        """Make x [n, D] more likely given the context [n, C]."""
+        self.adam.zero_grad()
+        (-self.flow.log_prob(x, context=context).mean()).backward()
+        nn.utils.clip_grad_norm_(self.flow.parameters(), self.clip)
+        self.adam.step()
+
+
+class PlainTraining(Training):
+    """Draws each batch by itself, where its step needs it, as the paper's pseudo-code does. Roll-outs and the steps of
+    the policy are ours."""
+
+    def __init__(self, settings: Settings, demonstrations: Demonstrations, context: FitContext) -> None:
+        super().__init__(replace(settings, flow="nflows"), demonstrations, context)
+        self.plain = [PlainAscent(flow, settings) for flow in (self.models.states, self.models.actions)]
+
+    def update_models(self, updates: int, learning: tuple[bool, bool] = (True, True)) -> None:
+        for _ in range(updates):
+            triples = self._triples(self.replay, self.settings.batch_size, self.replay_rng)
+            cases = self.models.space.cases(self.models.tensors(triples))
+            for ascent, case, moves in zip(self.plain, cases, learning, strict=True):
+                if moves:
+                    ascent.step(*case)
+
+    def _predecessors(self, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in range(batches):
+            rows = self.target_rng.integers(len(self.targets), size=self.settings.batch_size)
+            yield self.models.sample(self.targets[rows], *self.replay.range())
