@@ -13,6 +13,7 @@ from analysis.load import GROUP, MODES, Results
 from analysis.statistics import (
     Estimate,
     Quartiles,
+    interquartile_mean_difference,
     interquartile_mean_interval,
     mean_interval,
     probability_of_improvement,
@@ -94,6 +95,28 @@ def improvement(results: Results) -> pd.DataFrame:
                 rows.append({**key, **_compared(label, other, ours, theirs)})
     frame = pd.DataFrame(rows)
     return _in_order(frame, results).astype({"demonstrations": "Int64"}) if rows else frame
+
+
+def changes(results: Results) -> pd.DataFrame:
+    """How variants of a method differ from the method as it is: a row a (experiment, task, demonstrations, label).
+
+    Columns: `trials` and, for each mode, the difference of the inter-quartile means of the last success with its
+    bootstrap interval. Experiments in which a method has one form alone are left out.
+    """
+    rows = []
+    for key, group in _groups(results.scores, ["experiment", "task", "demonstrations", "method"]):
+        method = key.pop("method")
+        scores = {
+            (part_key["label"], part_key["mode"]): [part["success"].to_numpy()]
+            for part_key, part in _groups(group, ["label", "mode"])
+        }
+        for label in dict.fromkeys(label for label, _ in scores if label != method):
+            if (method, MODES[0]) in scores:
+                row = {**key, "label": label, "trials": len(scores[label, MODES[0]][0])}
+                for mode in MODES:
+                    row |= _named(mode, interquartile_mean_difference(scores[label, mode], scores[method, mode]))
+                rows.append(row)
+    return _in_order(pd.DataFrame(rows), results)
 
 
 def endings(results: Results) -> pd.DataFrame:

@@ -110,6 +110,20 @@ def improvement_table(results: Results) -> Table:
     return _table(results, "improvement", "Probability of improvement", note, data, shown)
 
 
+def changes_table(results: Results) -> Table:
+    """What a change of a method is worth; see `summary.changes`."""
+
+    def shown(row: Row) -> dict[str, str]:
+        names = {mode: MODE_NAMES[mode].capitalize() for mode in MODES}
+        return {"Trials": _number(row["trials"])} | {names[mode]: _percent(row, mode, form="+.0f") for mode in MODES}
+
+    note = (
+        "Inter-quartile mean of the last success in % of roll-outs less that of the method as it is, with the same "
+        "task and demonstrations, in points [95 % bootstrap interval]. A trial that failed counts as success 0."
+    )
+    return _table(results, "changes", "What a change is worth", note, summary.changes(results), shown)
+
+
 def endings_table(results: Results) -> Table:
     """How the final roll-outs ended; see `summary.endings`."""
     data = summary.endings(results)
@@ -166,6 +180,7 @@ TABLES: tuple[Callable[[Results], Table], ...] = (
     main_table,
     overall_table,
     improvement_table,
+    changes_table,
     endings_table,
     costs_table,
     trials_table,
@@ -218,8 +233,8 @@ def _span(row: Row, name: str, form: str, scale: float = 1.0, several: bool = Tr
     return f"{central} [{low}, {high}]" if several and not isnan(numbers[1]) else central
 
 
-def _percent(row: Row, name: str, several: bool = True) -> str:
-    return _span(row, name, ".0f", 100.0, several)
+def _percent(row: Row, name: str, several: bool = True, form: str = ".0f") -> str:
+    return _span(row, name, form, 100.0, several)
 
 
 def _seeds(row: Row) -> str:

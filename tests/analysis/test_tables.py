@@ -72,6 +72,24 @@ def test_improvement_by_hand(by_hand: Results) -> None:
     assert pd.isna(sampled["probability_low"])
 
 
+def test_changes_are_against_the_method_as_it_is(tmp_path: Path) -> None:
+    folder = Folder()
+    for seed in range(2):
+        for label, method, sampled, mean in (
+            ("bc", "bc", 0.0, 0.0),
+            ("gpril", "gpril", 0.5, 0.75),
+            ("gpril, no L2", "gpril", 0.25 + 0.5 * seed, 0.75),
+            ("gail, alone", "gail", 1.0, 1.0),  # nothing to compare it with
+        ):
+            budget, success = (0, len(label), 1.0), {"sampled": sampled, "mean": mean}  # settings would tell them apart
+            folder.add(label, make_record(method, seed=seed, success=success, rollouts=4, usage=budget))  # type: ignore[arg-type]
+    table = tables(load(folder.write(tmp_path)))["changes"]
+    (row,) = table.data.to_dict(orient="records")
+    assert (row["label"], row["trials"]) == ("gpril, no L2", 2)
+    assert (row["sampled"], row["sampled_low"], row["sampled_high"]) == (0.0, -0.25, 0.25)
+    assert table.shown["Sampled"].item() == "+0 [-25, +25]" and table.shown["Mean action"].item() == "+0 [+0, +0]"
+
+
 def test_endings_by_hand(by_hand: Results) -> None:
     data = tables(by_hand)["endings"].data
     bc = data[(data["label"] == "BC") & (data["mode"] == "sampled")].iloc[0]
