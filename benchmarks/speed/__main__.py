@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,34 +28,58 @@ SUBJECTS: dict[str, Callable[[], Iterator[Comparison]]] = {
     "cohort": cohort.measure,
 }
 
+Document = dict[str, dict[str, Any]]
+"""Subject -> machine, its rate of dense products, and the comparisons."""
+
 
 @click.command(help="Time the suite against its peers, in turn, in one run. Processor time of one core; medians.")
 @click.option("--only", default=",".join(SUBJECTS), show_default=True, help="Some of these, comma-separated.")
-@click.option("--json", "file", type=click.Path(path_type=Path), help="Where to write this too, with a .md beside it.")
+@click.option(
+    "--json",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Where to write this too, with a .md beside it; what is there of other subjects stays.",
+)
 def main(only: str, file: Path | None) -> None:
     subjects = [name.strip() for name in only.split(",") if name.strip()]
     for name in subjects:
         if name not in SUBJECTS:
             click.echo(f"error: --only {name!r}: choose from {', '.join(SUBJECTS)}", err=True)
             sys.exit(2)
+    document = _read(file) if file else {}
     found: list[Comparison] = []
     for name in subjects:
+        measured = []
         for comparison in chosen(SUBJECTS[name]()):
-            found.append(comparison)
+            measured.append(comparison)
             click.echo(f"{comparison.name}: {comparison.ratio:.2f} x {comparison.peer}", err=True)
+        found += measured
+        comparisons = [asdict(one) for one in measured]
+        document[name] = {"machine": machine(), "gemm_gflops": gemm_rate() / 1e9, "comparisons": comparisons}
     _show(found)
     if file:
-        peak = gemm_rate() / 1e9
-        document = {"machine": machine(), "gemm_gflops": peak, "comparisons": [asdict(one) for one in found]}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(document, indent=1) + "\n")
         file.with_suffix(".md").write_text(markdown(document))
 
 
-def markdown(document: Mapping[str, Any]) -> str:
-    """The table of a run, from what stands in its JSON file."""
+def _read(file: Path) -> Document:
+    """An earlier report; raises SystemExit where the file holds something else."""
+    if not file.exists():
+        return {}
+    try:
+        document: Document = json.loads(file.read_text())
+        markdown({**document})  # what is no report has no such table
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        click.echo(f"error: --json {file}: is there and is no report of speed; name another file", err=True)
+        sys.exit(2)
+    return document
+
+
+def markdown(document: Document) -> str:
+    """The table of a report, from what stands in its JSON file."""
     lines = ["| what | peer | times faster [quartiles] | |", "|---|---|---:|---|"]
-    for one in document["comparisons"]:
+    for one in (one for name in SUBJECTS if name in document for one in document[name]["comparisons"]):
         ratio = f"{one['ratio']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
         lines.append(f"| {one['name']} | {one['peer']} | {ratio} | {one['note']} |")
     return "\n".join(lines) + "\n"

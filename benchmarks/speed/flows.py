@@ -1,9 +1,11 @@
-"""The flows of GPRIL against plain nflows: a training step and a sample, at the paper's sizes and at small ones."""
+"""The flows of GPRIL against plain nflows, and zuko where it is installed: a training step and a sample, at the paper's
+sizes and at small ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 
 import torch
@@ -65,6 +67,31 @@ def _measure(case: Case, rows: int, peak: float) -> Iterator[Comparison]:
     yield compare(f"step, {name}", "nflows, Adam", step, lambda: adam.step(x, context), 5, calls, share)
     yield compare(f"sample, {name}", "nflows", draw, lambda: sample(plain, context), 3)
     yield compare(f"sample, {name}", "a dense forward pass", draw, lambda: dense(x, context), 5, calls)
+    if find_spec("zuko"):
+        their_step, their_draw = _zuko(shape, settings, x, context)
+        yield compare(f"step, {name}", "zuko, Adam", step, their_step, 5, calls)
+        yield compare(f"sample, {name}", "zuko", draw, their_draw, 3)
+
+
+def _zuko(shape: FlowShape, settings: Settings, x: Tensor, context: Tensor) -> tuple[Callable[[], object], ...]:
+    """A training step and a sample of zuko's flow of the same sizes."""
+    import zuko
+
+    flow = zuko.flows.MAF(shape.features, shape.context, shape.layers, hidden_features=shape.hidden)
+    adam = torch.optim.Adam(flow.parameters(), settings.model_learning_rate, weight_decay=settings.model_l2)
+
+    def step() -> None:
+        adam.zero_grad()
+        (-flow(context).log_prob(x).mean()).backward()
+        nn.utils.clip_grad_norm_(flow.parameters(), settings.gradient_clip)
+        adam.step()
+
+    @torch.no_grad()
+    def draw() -> Tensor:
+        drawn: Tensor = flow(context).sample()
+        return drawn
+
+    return step, draw
 
 
 def _dense(shape: FlowShape) -> Callable[[Tensor, Tensor], Tensor]:

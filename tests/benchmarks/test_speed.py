@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import cohort, environments, gail, loop
+from benchmarks.speed import cohort, environments, flows, gail, loop
 from benchmarks.speed.plain import PlainTraining
 from benchmarks.speed.timing import Comparison, compare, gemm_rate
 from envs.demonstrations import load_task
@@ -58,14 +58,43 @@ def test_roll_outs_are_timed_beside_the_training_and_in_turn() -> None:
 
 
 def test_the_command_shows_and_writes_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = Comparison("a thing", "a peer", 1.0, 3.0, 3.0, 2.9, 3.1, "noted")
-    monkeypatch.setattr(command, "SUBJECTS", {"thing": lambda: iter([one])})
-    done = CliRunner().invoke(command.main, ["--only", "thing", "--json", str(tmp_path / "new/speed.json")])
+    ratios = iter([3.0, 4.0, 5.0])
+
+    def measured(name: str) -> Any:
+        return lambda: iter([Comparison(name, "a peer", 1.0, 3.0, next(ratios), 2.9, 3.1, "noted")])
+
+    monkeypatch.setattr(command, "SUBJECTS", {"thing": measured("a thing"), "other": measured("another")})
+    file = tmp_path / "new/speed.json"
+    done = CliRunner().invoke(command.main, ["--only", "other,thing", "--json", str(file)])
     assert done.exit_code == 0 and "a peer" in done.output
-    assert json.loads((tmp_path / "new/speed.json").read_text())["comparisons"][0]["ratio"] == 3.0
-    assert "| a thing | a peer | 3.00 [2.90, 3.10] | noted |" in (tmp_path / "new/speed.md").read_text()
+    assert json.loads(file.read_text())["other"]["comparisons"][0]["ratio"] == 3.0
+    CliRunner().invoke(command.main, ["--only", "thing", "--json", str(file)])
+    table = file.with_suffix(".md").read_text().splitlines()[2:]
+    assert table[0] == "| a thing | a peer | 5.00 [2.90, 3.10] | noted |"  # measured anew
+    assert table[1].startswith("| another | a peer | 3.00")  # from before
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"thing": []}', '{"thing": {"comparisons": [{}]}}'])
+def test_the_command_overwrites_nothing_else(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SUBJECTS", {"thing": lambda: iter([])})
+    file = tmp_path / "records.json"
+    file.write_text(content)
+    done = CliRunner().invoke(command.main, ["--only", "thing", "--json", str(file)])
+    assert done.exit_code == 2 and "name another file" in done.output and file.read_text() == content
+
+
+def test_the_command_names_its_subjects() -> None:
     unknown = CliRunner().invoke(command.main, ["--only", "warp"])
-    assert unknown.exit_code == 2 and "thing" in unknown.output
+    assert unknown.exit_code == 2 and "flows" in unknown.output
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_zuko_is_a_peer_where_it_is_installed(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows, "find_spec", lambda name: there)
+    monkeypatch.setattr(flows, "_zuko", lambda *given: (lambda: None, lambda: None))
+    case = flows.Case("small", flows.FlowShape(2, 2, (8, 8)))
+    peers = [one.peer for one in flows._measure(case, 256, 1e9)]
+    assert peers == ["nflows, Adam", "nflows", "a dense forward pass"] + ["zuko, Adam", "zuko"] * there
 
 
 def test_environments_are_timed_alone_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
