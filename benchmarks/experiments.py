@@ -173,6 +173,13 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         *FIGURES,
         *map(_leads, LEADS),
+        Experiment(
+            "bc-l2",
+            "which regularisation BC wants with more demonstrations",
+            tuple(Variant(f"bc, {name}", "bc", change) for name, change in LEADS["bc"].items() if "l2" in change),
+            ("clip",),
+            (10, 25, 50),
+        ),
     )
 }
 
