@@ -7,8 +7,9 @@ Where trials are done is a workplace's matter: processes of this machine (`bench
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -107,7 +108,7 @@ class Engine:
 
         Raises:
             RunError: a record could not be written, or source files changed. All workers are ended.
-            KeyboardInterrupt: as it comes. All workers are ended.
+            KeyboardInterrupt: as it comes, and for SIGTERM, which clusters send. All workers are ended.
         """
         self._waiting = list(trials)
         self._codes, self._states = codes, states
@@ -115,9 +116,15 @@ class Engine:
             asyncio.run(self._run())
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
     async def _run(self) -> None:
         running: set[asyncio.Task[None]] = set()
+        whole = asyncio.current_task()
+        assert whole is not None
+        with suppress(NotImplementedError, ValueError, RuntimeError):  # on Windows, and beside the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, whole.cancel)
         async with asyncio.TaskGroup() as group:
             while self._waiting:
                 while len(running) < self._workplace.room() and (claimed := self._claim()):

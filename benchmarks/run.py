@@ -222,7 +222,7 @@ def _report(store: Store, found: Survey) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns 0, 1 where something went wrong, 2 for bad input, 130 after Ctrl-C."""
+    """Run the command line; returns 0, 1 where something went wrong, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         code = command.main(given, prog_name="python -m benchmarks.run", standalone_mode=False)

@@ -108,12 +108,15 @@ def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(bench: Bench) 
     assert len(late.curve) == 1 and late.curve[0].progress == 0.5
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_being_stopped_is_clean_and_the_same_command_goes_on(
+    by: signal.Signals, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BENCH", str(bench.folder))
     slow = (f"--set=linear.log={bench.log}", "--set=linear.pause=0.3", "--jobs=1", "--seeds=3")
     runner = start(bench, *slow)
     wait_for(lambda: 1 in bench.starts())
-    runner.send_signal(signal.SIGINT)
+    runner.send_signal(by)
     _, said = runner.communicate(timeout=30)
     assert runner.returncode == 130
     assert "To go on: python -m benchmarks.run" in said and "Traceback" not in said
