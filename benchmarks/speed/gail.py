@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from torch import nn
 
 from benchmarks.context import describe_task
-from benchmarks.speed.timing import Comparison, compare
+from benchmarks.speed.timing import Comparison, compare, torch_threads
 from envs import WITH_ACTIONS
 from envs.demonstrations import Demonstrations, load_task
 from envs.insertion import make_env
@@ -31,6 +31,7 @@ from methods.interface import Budget
 from methods.policy import HIDDEN
 from methods.sb3_policy import quiet_logger
 
+STOCK = "imitation and sb3-contrib"
 PAPER = Settings()
 """16 environments, 256 steps in each, three iterations of TRPO to an update of the discriminator."""
 
@@ -40,8 +41,8 @@ def measure(settings: Settings = PAPER, rounds: int = 3) -> Iterator[Comparison]
 
     The peer has the same environments, demonstrations, batches, numbers of updates and sizes of networks. It differs
     where ours is meant to: it steps single environments, its Fisher products go over all steps, and its sigma does not
-    depend on the state. First in one process by processor time; then on all cores by the wall clock, where the peer
-    has a process for each environment, and ours threads.
+    depend on the state. First in one process by the processor time of one core; then by the wall clock with all cores,
+    for the networks of both and for the environments of ours, against both ways of the peer to step its own.
     """
     steps = settings.processes * settings.batch_size
     cores = os.cpu_count() or 1
@@ -50,20 +51,23 @@ def measure(settings: Settings = PAPER, rounds: int = 3) -> Iterator[Comparison]
         what = f"GAIL, {settings.actor_steps} iterations of {steps} steps, {name}"
         yield compare(
             what,
-            "imitation and sb3-contrib, DummyVecEnv",
+            f"{STOCK}, DummyVecEnv",
             partial(_ours, settings, demonstrations, threads=1),
             partial(_stock, settings, demonstrations, DummyVecEnv),
             rounds,
         )
-        yield compare(
-            what,
-            "imitation and sb3-contrib, SubprocVecEnv",
-            partial(_ours, settings, demonstrations, threads=cores),
-            partial(_stock, settings, demonstrations, SubprocVecEnv),
-            rounds,
-            note=lambda _: f"wall-clock, {cores} cores",
-            clock=perf_counter,
-        )
+        for vectorise in (DummyVecEnv, SubprocVecEnv):
+            with torch_threads(cores):
+                found = compare(
+                    what,
+                    f"{STOCK}, {vectorise.__name__}",
+                    partial(_ours, settings, demonstrations, threads=cores),
+                    partial(_stock, settings, demonstrations, vectorise),
+                    rounds,
+                    note=lambda _: f"wall-clock, {cores} cores",
+                    clock=perf_counter,
+                )
+            yield found
 
 
 class _Context(CheckContext):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import process_time
 
@@ -59,12 +60,19 @@ def gemm_rate(size: int = 1024, rounds: int = 9) -> float:
 
 def chosen(found: Iterator[Comparison]) -> Iterator[Comparison]:
     """Pin one thread while comparisons are made: trials run with one, and ratios are then those of a core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1):
         yield from found
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """As many threads in PyTorch's products as that, for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def _seconds(run: Callable[[], object], calls: int = 1, clock: Callable[[], float] = process_time) -> float:
