@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from analysis.pages import CLAIMS, MAIN, main, shown, updated
+from analysis.pages import CLAIMS, MAIN, PAGES, main, shown, updated
 
 PAGE = """before
 <!-- results/quick/tables/main.md -->
@@ -29,8 +29,9 @@ def test_tables_are_copied_and_the_rest_is_left(tmp_path: Path, monkeypatch: pyt
     after = PAGE.replace("old\ntable\n", "| main \\1 |\n").replace("claims.md -->\n", "claims.md -->\n| claims \\1 |\n")
     assert updated(PAGE, tmp_path) == after == updated(after, tmp_path)
 
-    (tmp_path / "README.md").write_text(PAGE)
-    (tmp_path / "results/README.md").write_text("no table here\n")
+    for page in PAGES:
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / page).write_text(PAGE if page == "README.md" else "no table here\n")
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main)
     assert result.exit_code == 0 and result.stdout == "README.md\n"
