@@ -123,7 +123,7 @@ class Engine:
         running: set[asyncio.Task[None]] = set()
         whole = asyncio.current_task()
         assert whole is not None
-        with suppress(NotImplementedError, ValueError, RuntimeError):  # on Windows, and beside the main thread
+        with suppress(RuntimeError):  # Windows refuses, and so does any thread but the main one
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, whole.cancel)
         async with asyncio.TaskGroup() as group:
             while self._waiting:

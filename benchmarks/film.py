@@ -47,6 +47,10 @@ class FilmError(Exception):
     """A roll-out cannot be filmed; the message says why."""
 
 
+class NoPictures(Exception):
+    """No picture can be drawn on this machine; the message says why."""
+
+
 @dataclass(frozen=True)
 class Take:
     """A roll-out to film.
@@ -113,6 +117,7 @@ def film(take: Take, policy: GaussianPolicy) -> list[Image.Image]:
 
     Raises:
         FilmError: it does not go as it was recorded, or the task does not tell the seconds of a step.
+        NoPictures: none can be drawn here.
     """
     trial, rollout = take.record.trial, take.rollout
     options = OPTIONS if trial.task in TASKS.values() else {}
@@ -147,6 +152,7 @@ def shoot(directory: Path) -> Iterator[tuple[Take, Path | FilmError]]:
 
     Raises:
         RecordError, OSError: there is no plan, or the folder cannot be written.
+        NoPictures: none can be drawn here. Films and list are left as they were.
     """
     plan = load_plan(directory / "plan.json")
     records = (_record(directory, trial) for trial in dict.fromkeys(row.trial for row in plan.rows))
@@ -193,7 +199,10 @@ def _listed(path: Path) -> list[dict[str, str]]:
 
 
 def _frame(env: gymnasium.Env[np.ndarray, np.ndarray]) -> Image.Image:
-    picture, width = Image.fromarray(np.asarray(env.render())), OPTIONS["width"]
+    try:
+        picture, width = Image.fromarray(np.asarray(env.render())), OPTIONS["width"]
+    except RuntimeError as error:
+        raise NoPictures(str(error)) from error
     return picture if picture.width == width else picture.resize((width, picture.height * width // picture.width))
 
 
@@ -204,7 +213,7 @@ def main(directory: Path) -> None:
     try:
         for take, outcome in shoot(directory):
             click.echo(f"{take.name}: not filmed: {outcome}" if isinstance(outcome, FilmError) else outcome)
-    except (RecordError, OSError) as error:
+    except (RecordError, OSError, NoPictures) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
 

@@ -50,7 +50,7 @@ def _measure(case: Case, rows: int, peak: float) -> Iterator[Comparison]:
     fast, plain = make_flow(shape), make_flow(shape, "nflows")
     settings = Settings()
     ascent = LikelihoodAscent(fast, settings.model_learning_rate, settings.model_l2, settings.gradient_clip)
-    adam = PlainAscent(plain, settings)
+    adam = PlainAscent(plain, plain.log_prob, settings)
     dense, forward_and_backward = _dense(shape), 6.0
     operations = forward_and_backward * rows * sum(parameter.numel() for parameter in plain.parameters())
 
@@ -78,20 +78,14 @@ def _zuko(shape: FlowShape, settings: Settings, x: Tensor, context: Tensor) -> t
     import zuko
 
     flow = zuko.flows.MAF(shape.features, shape.context, shape.layers, hidden_features=shape.hidden)
-    adam = torch.optim.Adam(flow.parameters(), settings.model_learning_rate, weight_decay=settings.model_l2)
-
-    def step() -> None:
-        adam.zero_grad()
-        (-flow(context).log_prob(x).mean()).backward()
-        nn.utils.clip_grad_norm_(flow.parameters(), settings.gradient_clip)
-        adam.step()
+    adam = PlainAscent(flow, lambda x, context: flow(context).log_prob(x), settings)
 
     @torch.no_grad()
     def draw() -> Tensor:
         drawn: Tensor = flow(context).sample()
         return drawn
 
-    return step, draw
+    return lambda: adam.step(x, context), draw
 
 
 def _dense(shape: FlowShape) -> Callable[[Tensor, Tensor], Tensor]:

@@ -28,7 +28,7 @@ SLICE = Settings(initial_episodes=2, burn_in=0, warm_start=0, held_out_every=0)
 
 MODEL_UPDATES, POLICY_UPDATES = 240, 80
 """Of a slice, to one episode. Three to one, as for the clip in appendix B; the `paper` profile has 750 updates of the
-policy to an episode, but a slice that long would take an hour on plain nflows."""
+policy to an episode, but such a slice would take nine times as long."""
 
 OVERLAPPED = replace(
     SLICE,

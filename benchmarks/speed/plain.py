@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
-from nflows.flows import Flow
 from torch import Tensor, nn
 
 from envs.demonstrations import Demonstrations
@@ -16,17 +15,18 @@ from methods.interface import FitContext
 
 
 class PlainAscent:
-    """Steps of a flow up its mean log density: autograd, torch's clip and torch's Adam."""
+    """Steps of a flow of any library up its mean log density: autograd, torch's clip and torch's Adam."""
 
-    def __init__(self, flow: Flow, settings: Settings) -> None:
-        self.flow = flow
+    def __init__(self, flow: nn.Module, log_prob: Callable[[Tensor, Tensor], Tensor], settings: Settings) -> None:
+        """`log_prob` is the flow's: of x [n, D] given context [n, C], [n]."""
+        self.flow, self.log_prob = flow, log_prob
         self.clip = settings.gradient_clip
         self.adam = torch.optim.Adam(flow.parameters(), settings.model_learning_rate, weight_decay=settings.model_l2)
 
     def step(self, x: Tensor, context: Tensor) -> None:
         """Make x [n, D] more likely given the context [n, C]."""
         self.adam.zero_grad()
-        (-self.flow.log_prob(x, context=context).mean()).backward()
+        (-self.log_prob(x, context).mean()).backward()
         nn.utils.clip_grad_norm_(self.flow.parameters(), self.clip)
         self.adam.step()
 
@@ -37,7 +37,7 @@ class PlainTraining(Training):
 
     def __init__(self, settings: Settings, demonstrations: Demonstrations, context: FitContext) -> None:
         super().__init__(replace(settings, flow="nflows"), demonstrations, context)
-        self.plain = [PlainAscent(flow, settings) for flow in (self.models.states, self.models.actions)]
+        self.plain = [PlainAscent(flow, flow.log_prob, settings) for flow in (self.models.states, self.models.actions)]
 
     def update_models(self, updates: int, learning: tuple[bool, bool] = (True, True)) -> None:
         for _ in range(updates):

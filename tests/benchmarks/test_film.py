@@ -110,6 +110,27 @@ def test_a_roll_out_that_goes_otherwise_is_no_film(recorded: tuple[Record, Gauss
         filming.film(Take("bc", "best", 1, record.model_copy(update={"final": {"sampled": changed}})), policy)
 
 
+def test_a_machine_that_cannot_draw_exits_2_and_loses_nothing(
+    recorded: tuple[Record, GaussianPolicy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, policy = recorded
+    folder = Folder()
+    folder.add("bc", record)
+    directory = folder.write(tmp_path)
+    policy.save(directory / "policies" / record.trial.id)
+    (directory / "videos").mkdir()
+    for name in ("old.webp", "films.csv"):
+        (directory / "videos" / name).write_text("file\n")
+
+    def no_display(*_: object) -> None:
+        raise OSError("no display")
+
+    monkeypatch.setattr("mujoco.Renderer", no_display)
+    result = CliRunner().invoke(main, [str(directory)])
+    assert result.exit_code == 2 and "set MUJOCO_GL=egl" in result.stderr and "Traceback" not in result.output
+    assert sorted(path.name for path in (directory / "videos").iterdir()) == ["films.csv", "old.webp"]
+
+
 def test_a_folder_without_a_plan_exits_2(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [str(tmp_path)])
     assert result.exit_code == 2 and "plan.json" in result.stderr and "Traceback" not in result.output

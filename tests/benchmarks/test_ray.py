@@ -193,11 +193,14 @@ def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(on_ray: Bench,
     assert not cluster.workers()
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(on_ray: Bench, cluster: Machines) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_stopped_run_ends_cleanly_and_the_same_command_goes_on(
+    on_ray: Bench, cluster: Machines, stop: signal.Signals
+) -> None:
     slow = (f"--set=linear.log={on_ray.log}", "--set=linear.pause=0.5", "--jobs=1", "--seeds=3")
     run = start(on_ray, *slow)
     wait_for(lambda: 1 in on_ray.starts())
-    run.send_signal(signal.SIGINT)
+    run.send_signal(stop)
     said = run.communicate(timeout=60)[1]
     assert run.returncode == 130
     assert "To go on: python -m benchmarks.run" in said and "Traceback" not in said
