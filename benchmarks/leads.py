@@ -1,4 +1,4 @@
-"""Settings worth trying, one change of a method at a time: the grids of `gpril-leads`, `gail-leads` and `bc-leads`."""
+"""Settings worth trying: the grids of `gpril-leads`, `gail-leads` and `bc-leads`, mostly of one change at a time."""
 
 from __future__ import annotations
 
@@ -35,10 +35,17 @@ LEADS: dict[str, dict[str, dict[str, Any]]] = {
         "overlapping roll-outs": {"overlap": True},
     },
     "gail": {
+        "judging states, compressed, 1024 steps": {
+            "use_actions": False,
+            "compress": 2.0,
+            "batch_size": 64,
+            "discriminator_steps": 5,
+        },
+        "judging states, compressed": {"use_actions": False, "compress": 2.0},
+        "judging states": {"use_actions": False},
         "always bootstrap": {"terminal": "always"},
         "ends pay nothing": {"terminal": "terminal"},
         "no warm start": {"warm_start": 0, "warm_start_sigma": 0.0},
-        "states alone": {"use_actions": False},
         "no gradient penalty": {"gradient_penalty": 0.0},
         "gradient penalty 10": {"gradient_penalty": 10.0},
         "5 discriminator steps": {"discriminator_steps": 5},

@@ -6,17 +6,16 @@ what the end of an episode is worth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import gymnasium
 import numpy as np
 import torch
-from imitation.algorithms.adversarial.gail import GAIL, RewardNetFromDiscriminatorLogit
+from imitation.algorithms.adversarial.gail import GAIL
 from imitation.data.rollout import TrajectoryAccumulator
 from imitation.rewards.reward_nets import RewardNet
-from imitation.rewards.reward_wrapper import RewardVecEnvWrapper
 from imitation.util.networks import build_mlp
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from methods.policy import GaussianNetwork, compress
 from methods.trpo import ThriftyTRPO
 
 Terminal = Literal["always", "absorbing", "terminal"]
+Judge = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 class Discriminator(RewardNet):
@@ -68,20 +68,6 @@ class Discriminator(RewardNet):
         return self.mlp(self.features(state, action, next_state))
 
 
-class PositiveReward(RewardNetFromDiscriminatorLogit):
-    """The library's reward, -log(1 - D), without its detours to a batch, which are paid in every step."""
-
-    base: Discriminator
-
-    def predict_processed(
-        self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray, done: np.ndarray, **_: Any
-    ) -> np.ndarray:
-        device = self.base.shift.device
-        with torch.no_grad():
-            batch = (torch.as_tensor(column, device=device) for column in (state, action, next_state, done))
-            return self(*batch).cpu().numpy()
-
-
 @dataclass(frozen=True)
 class Regularisation:
     """What is added to the discriminator's loss.
@@ -106,10 +92,6 @@ class RegularisedGail(GAIL):
     def __init__(self, *, regularisation: Regularisation, **options: Any) -> None:
         super().__init__(**options)
         self.regularisation = regularisation
-
-    @property
-    def reward_train(self) -> RewardNet:
-        return PositiveReward(self._reward_net)
 
     def _get_log_policy_act_prob(self, obs_th: Tensor, acts_th: Tensor) -> None:
         """The library's other adversaries need the policy's probabilities, GAIL does not."""
@@ -161,12 +143,11 @@ class RegularisedGail(GAIL):
         self._disc_opt.load_state_dict(state["discriminator_optimizer"])
         trpo._last_obs, trpo._last_episode_starts = state["observations"], state["episode_starts"]
         trpo.num_timesteps = state["environment_steps"]
-        # imitation's wrappers began with a reset; the trajectories they gather begin where the environments are now.
+        # imitation's wrapper began with a reset; the trajectories it gathers begin where the environments are now.
         trajectories = TrajectoryAccumulator()
         for row, observation in enumerate(state["observations"]):
             trajectories.add_step({"obs": observation}, key=row)
         self.venv_buffering._traj_accum = trajectories
-        cast(RewardVecEnvWrapper, self.venv_wrapped)._old_obs = state["observations"]
 
 
 def _gradient_penalty(judge: nn.Module, demonstrated: Tensor, generated: Tensor) -> Tensor:
@@ -206,11 +187,12 @@ class DemonstratedBatches:
             yield {name: column[rows] for name, column in self.columns.items()}
 
 
-class TerminalRewards(VecEnvWrapper):
-    """Decides what a terminated episode is worth; goes around the environment that pays the discriminator's rewards.
+class LateRewards(VecEnvWrapper):
+    """Pays nothing while steps are taken, and keeps what was done until a roll-out is complete, to be judged at once.
 
-    Those rewards are positive, so an end that pays nothing more teaches to put it off, although these tasks end on
-    success. With r the reward of the last step and V the critic's value of the terminal state:
+    It also decides what a terminated episode is worth. Rewards are positive, so an end that pays nothing more teaches
+    to put it off, although these tasks end on success. With r the reward of the last step and V the critic's value of
+    the terminal state:
 
     - "always" (the paper, section 4.1): the end counts as an interruption, and SB3 adds gamma V(s_T).
     - "absorbing": the last reward is paid for ever, r / (1 - gamma); for failing too, where the discriminator errs.
@@ -220,23 +202,40 @@ class TerminalRewards(VecEnvWrapper):
     `scale`.
     """
 
-    def __init__(self, venv: VecEnv, terminal: Terminal, gamma: float, scale: float = 1.0) -> None:
+    def __init__(self, venv: VecEnv, judge: Judge, terminal: Terminal, gamma: float, scale: float = 1.0) -> None:
+        """`judge` gives the rewards [n] of states [n, O], actions [n, A], next states [n, O] and ends [n]."""
         super().__init__(venv)
+        self.judge = judge
         self.terminal = terminal
         self.gamma = gamma
         self.scale = scale
+        self._steps: list[tuple[np.ndarray, ...]] = []
 
     def reset(self) -> Any:
         return self.venv.reset()
 
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+        self.venv.step_async(actions)
+
     def step_wait(self) -> Any:
-        observations, rewards, dones, infos = self.venv.step_wait()
-        rewards = self.scale * np.array(rewards, dtype=np.float32)
+        stepped: Any = self.venv.step_wait()
+        observations, _, dones, infos = stepped
+        reached, weights = observations.copy(), np.full(len(dones), self.scale, np.float32)
         for i in np.flatnonzero(dones):
+            reached[i] = infos[i]["terminal_observation"]
             if infos[i].get("TimeLimit.truncated", False):
                 continue
             if self.terminal == "always":
                 infos[i]["TimeLimit.truncated"] = True
             elif self.terminal == "absorbing":
-                rewards[i] /= 1.0 - self.gamma
-        return observations, rewards, dones, infos
+                weights[i] /= 1.0 - self.gamma
+        self._steps.append((self._actions, reached, dones, weights))
+        return observations, np.zeros(len(dones), np.float32), dones, infos
+
+    def rewards(self, observations: np.ndarray) -> np.ndarray:
+        """The rewards [T, N] of the steps since the last call, which were taken at `observations` [T, N, O]."""
+        *columns, weights = (np.stack(column) for column in zip(*self._steps, strict=True))
+        self._steps = []
+        flat = [column.reshape(-1, *column.shape[2:]) for column in (observations, *columns)]
+        return weights * self.judge(*flat).reshape(weights.shape)

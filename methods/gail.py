@@ -15,10 +15,10 @@ from envs.demonstrations import Demonstrations
 from methods.adversary import (
     DemonstratedBatches,
     Discriminator,
+    LateRewards,
     Regularisation,
     RegularisedGail,
     Terminal,
-    TerminalRewards,
 )
 from methods.bc import CHECKPOINT_EVERY, Pairs, clone
 from methods.interface import Diverged, FitContext, Method, MethodError, State
@@ -49,7 +49,7 @@ class Settings:
         entropy: weight of the mean entropy of the discriminator's verdicts, which is maximised. (The text of the table
             is damaged; read as the cited implementation's `entcoeff`: 1 keeps verdicts below about 0.9.)
         critic_hidden, critic_learning_rate: the critic's hidden layers (tanh), and Adam's rate.
-        terminal: what the end of an episode is worth, see `TerminalRewards`; the paper's is "always".
+        terminal: what the end of an episode is worth, see `LateRewards`; the paper's is "always".
         use_actions: judge pairs of state and action; false judges states alone and needs no demonstrated actions.
 
     In the cited implementation (openai/baselines), where the paper is silent:
@@ -260,9 +260,10 @@ class _Training:
             custom_logger=quiet_logger(self.context.scratch),
             allow_variable_horizon=True,
         )
-        trpo.set_env(
-            TerminalRewards(trainer.venv_train, s.terminal, s.gamma, 1.0 - s.gamma if s.scale_rewards else 1.0)
-        )
+        scale = 1.0 - s.gamma if s.scale_rewards else 1.0
+        paid = LateRewards(trainer.venv_buffering, trainer.reward_train.predict, s.terminal, s.gamma, scale)
+        trpo.set_env(paid)
+        trpo.rollout_buffer.pay = paid.rewards
         return trainer
 
     def _report(self, trainer: RegularisedGail, trpo: ThriftyTRPO) -> None:

@@ -41,12 +41,19 @@ class Fisher:
         return _flat(torch.autograd.grad(self._outputs, self._parameters, weighed, retain_graph=True))
 
 
-class LateValues(RolloutBuffer):
-    """Asks the critic for the values of all states together, when advantages are computed, and not in every step."""
+class LateBuffer(RolloutBuffer):
+    """Asks for the values and the rewards of all steps together, when advantages are computed, and not in every step.
+
+    Attributes:
+        critic: values [n, 1] of states [n, O].
+        pay: rewards [T, N] of the steps taken at observations [T, N, O], beside what the environments paid.
+    """
 
     critic: Callable[[Tensor], Tensor]
+    pay: Callable[[np.ndarray], np.ndarray]
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: np.ndarray) -> None:
+        self.rewards += self.pay(self.observations)
         with torch.no_grad():
             values = self.critic(torch.as_tensor(self.observations, device=self.device))
         self.values = values.squeeze(-1).cpu().numpy()
@@ -57,14 +64,14 @@ class ThriftyTRPO(TRPO):
     """sb3-contrib's TRPO with the Fisher products on every n-th state only, as in the cited implementation (n = 5).
 
     The products are those of `Fisher`, and the objective's gradient comes from one backward pass, where the library
-    derives the divergence twice and takes a pass for each parameter. The critic is asked once a roll-out.
+    derives the divergence twice and takes a pass for each parameter. Critic and judge are asked once a roll-out.
     """
 
     policy: SharedPolicy
-    rollout_buffer: LateValues
+    rollout_buffer: LateBuffer
 
     def __init__(self, *args: Any, fisher_every: int, **options: Any) -> None:
-        super().__init__(*args, **{**options, "rollout_buffer_class": LateValues})
+        super().__init__(*args, **{**options, "rollout_buffer_class": LateBuffer})
         self.fisher_every = fisher_every
         self.policy.late_values = True
         self.rollout_buffer.critic = self.policy.predict_values

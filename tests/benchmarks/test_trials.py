@@ -94,7 +94,7 @@ def test_the_placebo_changes_gprils_control_alone() -> None:
 
 
 @pytest.mark.parametrize("method", ["gpril", "gail", "bc"])
-def test_leads_change_one_thing_at_a_time(method: str) -> None:
+def test_leads_change_what_they_say_and_nothing_else(method: str) -> None:
     base, *others = plan(request(experiments.EXPERIMENTS[f"{method}-leads"], tasks=("peg",), seeds=1))
     assert base.row.label == method
     for item in others:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from imitation.algorithms.adversarial.gail import GAIL, RewardNetFromDiscriminatorLogit
+from imitation.algorithms.adversarial.gail import GAIL
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from benchmarks.context import describe_task
@@ -109,16 +109,6 @@ def test_extreme_values_are_compressed_for_the_discriminator_alone() -> None:
     assert plain.features(states, torch.zeros(1, 2), states).tolist() == states.tolist()
     seen = compressed.features(states, torch.zeros(1, 2), states)[0]
     np.testing.assert_allclose(seen, [0.5, -2.0, 2.0 + np.log1p(98.0)], rtol=1e-6)
-
-
-def test_the_reward_is_the_librarys() -> None:
-    trainer = judge()
-    for batch in (samples(0, 1.0), samples(1, -1.0)):
-        columns = [batch[name] for name in ("obs", "acts", "next_obs", "dones")]
-        reward = trainer.venv_wrapped.reward_fn(*columns)
-        wanted = RewardNetFromDiscriminatorLogit(trainer._reward_net).predict(*columns)
-        assert reward.shape == (64,) and reward.dtype == np.float32
-        np.testing.assert_allclose(reward, wanted, rtol=1e-6)
 
 
 def test_without_regularisation_the_gradient_is_twice_the_librarys() -> None:

@@ -14,10 +14,7 @@ from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from methods.adversary import (
-    Terminal,
-    TerminalRewards,
-)
+from methods.adversary import LateRewards, Terminal
 from methods.policy import GaussianNetwork, PolicyShape
 from methods.sb3_policy import SharedPolicy
 from methods.trpo import ThriftyTRPO
@@ -29,7 +26,7 @@ SHAPE = PolicyShape(1, 1, (-1.0,), (1.0,))
 
 
 class Ending(gymnasium.Env[np.ndarray, np.ndarray]):
-    """Pays 2 a step; its episodes end after 3 steps, by termination or by the clock in turn. Observes the step."""
+    """Its episodes end after 3 steps, by termination or by the clock in turn. Observes the step."""
 
     def __init__(self) -> None:
         self.observation_space = Box(-np.inf, np.inf, (1,), np.float32)
@@ -43,10 +40,16 @@ class Ending(gymnasium.Env[np.ndarray, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         self.time += 1
         ended, by_clock = self.time == 3, self.episode % 2 == 1
-        return self._observe(), 2.0, ended and not by_clock, ended and by_clock, {}
+        return self._observe(), 7.0, ended and not by_clock, ended and by_clock, {}
 
     def _observe(self) -> np.ndarray:
         return np.array([10.0 * self.episode + self.time], np.float32)
+
+
+def judge(states: np.ndarray, actions: np.ndarray, reached: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Pays 2 for a step on the way, and nothing for what did not happen."""
+    went = (reached == states + 1.0).all(1) & (np.abs(actions) <= 1.0).all(1) & (ends == (reached[:, 0] % 10.0 == 3.0))
+    return np.where(went, 2.0, 0.0).astype(np.float32)
 
 
 def generator(terminal: Terminal, fisher_every: int = 1, scale: float = 1.0) -> ThriftyTRPO:
@@ -54,9 +57,10 @@ def generator(terminal: Terminal, fisher_every: int = 1, scale: float = 1.0) -> 
     network = GaussianNetwork(SHAPE, np.linspace(0.0, 20.0, 10)[:, None])
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
+    environments = LateRewards(DummyVecEnv([Ending]), judge, terminal, GAMMA, scale)
     trpo = ThriftyTRPO(
         SharedPolicy,
-        TerminalRewards(DummyVecEnv([Ending]), terminal, GAMMA, scale),
+        environments,
         n_steps=6,
         batch_size=6,
         gamma=GAMMA,
@@ -65,6 +69,7 @@ def generator(terminal: Terminal, fisher_every: int = 1, scale: float = 1.0) -> 
         seed=0,
         device="cpu",
     )
+    trpo.rollout_buffer.pay = environments.rewards
     trpo.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own makes a folder for each training
     return trpo
 
