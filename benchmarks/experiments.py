@@ -62,8 +62,19 @@ NO_ACTIONS: dict[str, Any] = {"beta_pi": 0.0, "warm_start": 0}
 EXPLORING: dict[str, Any] = NO_ACTIONS | {"exploration": 0.2, "exploration_share": 0.5}
 """The same, but every other roll-out leaves the policy's path, which at first nothing leads to the demonstrations."""
 
-GAIL_NO_ACTIONS: dict[str, Any] = {"use_actions": False, "warm_start": 0, "warm_start_sigma": 0.0}
-"""GAIL without demonstrated actions: it judges states, and has to begin from nothing."""
+GAIL_NO_ACTIONS: dict[str, Any] = {
+    "use_actions": False,
+    "warm_start": 0,
+    "warm_start_sigma": 0.0,
+    "batch_size": 64,
+    "discriminator_steps": 5,
+    "kl": 0.05,
+}
+"""GAIL without demonstrated actions: it judges states, and has to begin from nothing. An iteration moves the policy by
+a small part of its sigma, so that it takes more of them, and longer ones, to get anywhere."""
+
+GAIL_NO_ACTIONS_BUDGET = {"environment_steps": 500_000}
+"""Three times what it gets where actions can be cloned first."""
 
 SCENARIOS: dict[str, dict[str, Any]] = {
     "states alone": {"states_alone": True},
@@ -73,7 +84,10 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 """What the demonstrations of the paper's peg show (section 4.2)."""
 
 BASIC = tuple(Variant(method, method) for method in ("gpril", "gail", "bc"))
-GAIL_SCENARIOS = tuple(Variant(f"gail, {name}", "gail", GAIL_NO_ACTIONS, **shown) for name, shown in SCENARIOS.items())
+GAIL_SCENARIOS = tuple(
+    Variant(f"gail, {name}", "gail", GAIL_NO_ACTIONS, GAIL_NO_ACTIONS_BUDGET, **shown)
+    for name, shown in SCENARIOS.items()
+)
 GPRIL_SCENARIOS = tuple(Variant(f"gpril, {name}", "gpril", EXPLORING, **shown) for name, shown in SCENARIOS.items())
 
 
