@@ -186,6 +186,14 @@ EXPERIMENTS: dict[str, Experiment] = {
             demonstrations=(25,),
         ),
         *FIGURES,
+        Experiment(
+            "gail-long",
+            "clip: one GAIL with as many environment steps as the paper's, some five hours",
+            (Variant("gail, 40 million steps", "gail", budget={"environment_steps": 40_000_000}),),
+            ("clip",),
+            (10,),
+            1,
+        ),
         *map(_leads, LEADS),
         Experiment(
             "bc-l2",
