@@ -92,8 +92,9 @@ class Take:
         whose = {"task": trial.task, "label": self.label, "demonstrations": trial.demonstrations.episodes}
         which = {"policy": self.policy, "seeds": self.seeds, "seed": trial.seed, "share": self.record.success(MODE)}
         ended = {"success": rollout.success, "end": rollout.end, "seconds": rollout.seconds, "speed": self.speed}
-        played = {"trial": trial.id, "actions": MODE, "rollout_seed": rollout.seed}
-        return {"file": self.name, **whose, **which, **played, **ended}
+        made = {"trial": trial.id, "code": self.record.provenance.code_digest}
+        played = {"actions": MODE, "rollout_seed": rollout.seed}
+        return {"file": self.name, **whose, **which, **made, **played, **ended}
 
 
 def takes(plan: Plan, records: Iterable[Record]) -> Iterator[Take]:
@@ -148,7 +149,8 @@ def film(take: Take, policy: GaussianPolicy) -> list[Image.Image]:
 def shoot(directory: Path) -> Iterator[tuple[Take, Path | FilmError]]:
     """Film what a results folder holds, write the list, and say of each take where it is or why it is not.
 
-    Takes whose film is there already are left as they are; films of others are removed.
+    Takes whose film is there already, of the same trial done by the same code, are left as they are; films of others
+    are removed.
 
     Raises:
         RecordError, OSError: there is no plan, or the folder cannot be written.
@@ -162,7 +164,7 @@ def shoot(directory: Path) -> Iterator[tuple[Take, Path | FilmError]]:
     listed = []
     for take in takes(plan, (record for record in records if record)):
         path = folder / take.name
-        if not (path.is_file() and earlier.get(take.name, {}).get("trial") == take.record.trial.id):
+        if not (path.is_file() and earlier.get(take.name) == {name: str(value) for name, value in take.row.items()}):
             try:
                 frames = film(take, GaussianPolicy.load(directory / "policies" / take.record.trial.id))
             except (MethodError, FilmError, SimulationUnstable) as error:

@@ -95,6 +95,12 @@ def test_films_go_as_recorded_and_are_listed(
     (directory / "videos/old.webp").write_bytes(b"of another record")
     CliRunner().invoke(main, [str(directory)])
     assert Path(first).stat().st_mtime_ns == before and not (directory / "videos/old.webp").exists()
+    other = record.model_copy(update={"provenance": record.provenance.model_copy(update={"code_digest": "f" * 64})})
+    folder = Folder()
+    folder.add("bc", other)
+    folder.write(tmp_path)
+    CliRunner().invoke(main, [str(directory)])
+    assert Path(first).stat().st_mtime_ns != before  # the trial was done anew, so it is filmed anew
     for path in (directory / "records").iterdir():
         path.unlink()
     CliRunner().invoke(main, [str(directory)])
