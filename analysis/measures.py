@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import nan
+from math import inf, nan
 from typing import TypeAlias
 
 import numpy as np
@@ -89,7 +89,8 @@ def interactions(methods: tuple[str, ...], scores: pd.DataFrame, results: Result
     """How many times as many episodes the second method uses as the first at equal success.
 
     That is the highest inter-quartile mean that both reach, each with the fewest episodes that reach it: on straight
-    lines through its budgets, over the logarithm of the episodes. A smallest budget that is enough counts as it is.
+    lines through its budgets, over the logarithm of the episodes. Where the first's smallest budget is more than enough,
+    it counts as it is, and since fewer would do the interval has no upper end.
     """
     budgets = scores.groupby(["method", "label"], observed=True)
     owners = [method for (method, _), _ in budgets]
@@ -110,7 +111,11 @@ def interactions(methods: tuple[str, ...], scores: pd.DataFrame, results: Result
 
     level, used = at_equal_success(samples)
     words = ", ".join(f"{name} {episodes:,.0f} episodes" for name, episodes in zip(methods, used, strict=True))
-    return Measured(bootstrap(factor, samples), f"at {100 * level:.0f} %: {words}", level)
+    estimate = bootstrap(factor, samples)
+    owned = [side for side, owner in zip(samples, owners, strict=True) if owner == methods[0]]
+    if _curve(owned)[0][1] > level > 0:
+        estimate = estimate._replace(high=inf)
+    return Measured(estimate, f"at {100 * level:.0f} %: {words}", level)
 
 
 def reached(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:

@@ -153,6 +153,14 @@ def test_interactions_at_equal_success(tmp_path: Path, last: int, expected: str)
     assert row["sampled_measured"] == f"at 60 %: gpril 100 episodes, gail {last:,} episodes" and row["trials"] == 8
 
 
+def test_interactions_where_the_smallest_budget_is_more_than_enough(tmp_path: Path) -> None:
+    """GAIL never gets as far as GPRIL with its fewest episodes: fewer would do, so nobody knows how many times."""
+    paper = Paper().add("fig1c", "gpril, 1 an iteration", 0.7, 0.7, episodes=10)
+    paper.add("fig1c", "gpril", 0.8, 0.8, episodes=1000).add("fig1c", "gail", 0.6, 0.6, episodes=400)
+    row = paper.rows(tmp_path).loc["GPRIL needs orders of magnitude fewer interactions than GAIL"]
+    assert (row["sampled_value"], row["sampled_high"], row["verdict"]) == (40.0, inf, "undecided")
+
+
 def test_interactions_without_success_or_without_one_method(tmp_path: Path) -> None:
     claim = "GPRIL needs orders of magnitude fewer interactions than GAIL"
     paper = Paper().add("fig1c", "gail", 0.0, 0.0)
