@@ -159,8 +159,9 @@ def claims_table(results: Results) -> Table | None:
         "A claim holds where the whole 95 % bootstrap interval agrees, does not hold where none of it does, both for "
         "sampled and for mean actions, and is undecided otherwise. Points: difference of the inter-quartile means of "
         f"the success in % of roll-outs after training; little and nothing are up to {100 * LITTLE:.0f} of them, a "
-        "drop is more. Times: GAIL's episodes over GPRIL's at the highest success that both reach, without an upper end "
-        f"where GPRIL's fewest are more than enough; orders of magnitude are at least {ORDERS:.0f}. To learn is to succeed in more than {100 * HALF:.0f} % of roll-outs, "
+        "drop is more. Times: GAIL's episodes over GPRIL's at the highest success that both reach, without an upper "
+        f"end where GPRIL's fewest are more than enough; orders of magnitude are at least {ORDERS:.0f}. To learn is to "
+        f"succeed in more than {100 * HALF:.0f} % of roll-outs, "
         "inter-quartile mean over seeds. Measured: what the number of sampled actions is made of."
     )
     return Table("claims", title, note, frame, pd.DataFrame(shown))

@@ -89,8 +89,8 @@ def interactions(methods: tuple[str, ...], scores: pd.DataFrame, results: Result
     """How many times as many episodes the second method uses as the first at equal success.
 
     That is the highest inter-quartile mean that both reach, each with the fewest episodes that reach it: on straight
-    lines through its budgets, over the logarithm of the episodes. Where the first's smallest budget is more than enough,
-    it counts as it is, and since fewer would do the interval has no upper end.
+    lines through its budgets, over the logarithm of the episodes. Where the first's smallest budget is more than
+    enough, it counts as it is, and since fewer would do the interval has no upper end.
     """
     budgets = scores.groupby(["method", "label"], observed=True)
     owners = [method for (method, _), _ in budgets]
