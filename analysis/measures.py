@@ -98,10 +98,11 @@ def interactions(methods: tuple[str, ...], scores: pd.DataFrame, results: Result
     if not set(methods) <= set(owners):
         return None
 
+    def curves_of(sides: Sequence[Sequence[tuple[float, float]]]) -> list[Curve]:
+        return [_curve([side for side, owner in zip(sides, owners, strict=True) if owner == name]) for name in methods]
+
     def at_equal_success(sides: Sequence[Sequence[tuple[float, float]]]) -> tuple[float, list[float]]:
-        curves = [
-            _curve([side for side, owner in zip(sides, owners, strict=True) if owner == name]) for name in methods
-        ]
+        curves = curves_of(sides)
         level = min(max(success for _, success in curve) for curve in curves)
         return level, [_episodes(curve, level) for curve in curves]
 
@@ -112,8 +113,8 @@ def interactions(methods: tuple[str, ...], scores: pd.DataFrame, results: Result
     level, used = at_equal_success(samples)
     words = ", ".join(f"{name} {episodes:,.0f} episodes" for name, episodes in zip(methods, used, strict=True))
     estimate = bootstrap(factor, samples)
-    owned = [side for side, owner in zip(samples, owners, strict=True) if owner == methods[0]]
-    if _curve(owned)[0][1] > level > 0:
+    (_, with_fewest), *_ = curves_of(samples)[0]
+    if with_fewest > level > 0:
         estimate = estimate._replace(high=inf)
     return Measured(estimate, f"at {100 * level:.0f} %: {words}", level)
 

@@ -71,7 +71,7 @@ GAIL_NO_ACTIONS: dict[str, Any] = {
     "kl": 0.05,
 }
 """GAIL without demonstrated actions: it judges states, and has to begin from nothing. An iteration moves the policy by
-a small part of its sigma, so that it takes more of them, and longer ones, to get anywhere."""
+a small part of its sigma, so it takes more of them, each allowed to move it farther, to get anywhere."""
 
 GAIL_NO_ACTIONS_BUDGET = {"environment_steps": 500_000}
 """Three times what it gets where actions can be cloned first."""

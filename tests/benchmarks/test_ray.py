@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,56 +19,15 @@ from benchmarks.relay import PREFIX
 from tests.benchmarks import processes
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.fakes import PATIENT
-from tests.benchmarks.processes import start, workers_of
+from tests.benchmarks.processes import start
 from tests.benchmarks.test_interruptions import ALWAYS, outcome
 from tests.benchmarks.test_run import results_of
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -c constraints.txt -e '.[ray]'")
-from ray.cluster_utils import Cluster  # noqa: E402
+from tests.benchmarks.machines import Machines  # noqa: E402 (needs Ray)
 
 pytestmark = pytest.mark.ray
 wait_for = partial(processes.wait_for, seconds=180.0)  # Ray itself starts many processes
-STORE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
-
-
-class Machines:
-    """A cluster whose head does no trials, with nodes that share nothing but the file system."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._ray = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **STORE})
-
-    @property
-    def address(self) -> str:
-        return str(self._ray.address)
-
-    def add(self) -> Any:
-        """A node that does one trial at once."""
-        node = self._ray.add_node(num_cpus=1, temp_dir=tempfile.mkdtemp(dir=self.folder), **STORE)
-        self._ray.wait_for_nodes()
-        return node
-
-    def kill(self, node: Any) -> None:
-        self._ray.remove_node(node, allow_graceful=False)
-
-    def behead(self) -> None:
-        self._ray.head_node.kill_gcs_server(check_alive=False)
-
-    def workers(self) -> list[int]:
-        """Trials' processes on the nodes."""
-        return workers_of(self.folder)
-
-    def left(self) -> list[Path]:
-        """Trials' folders on the nodes."""
-        return list(self.folder.glob(f"{PREFIX}*"))
-
-    def clean(self) -> None:
-        """What is killed cleans up nothing itself."""
-        for path in self.left():
-            shutil.rmtree(path)
-
-    def shutdown(self) -> None:
-        self._ray.shutdown()
 
 
 @pytest.fixture(scope="module")
