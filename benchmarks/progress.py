@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,33 +22,62 @@ UNKNOWN_SECONDS = 60.0
 """For methods that neither records nor the profile know."""
 
 
+@dataclass
+class _Cost:
+    """Of some trials together: how many they are, their seconds, and the environment steps they took and could have."""
+
+    trials: int = 0
+    seconds: float = 0.0
+    steps: int = 0
+    most_steps: int = 0
+
+    def add(self, record: Summary) -> None:
+        usage = record.usage
+        self.trials += 1
+        self.seconds += usage.training_seconds + usage.evaluation_seconds + START_SECONDS
+        self.steps += usage.environment_steps
+        self.most_steps += record.trial.budget.environment_steps
+
+    def expect(self, trial: Trial) -> float:
+        """Seconds of another trial: as long as these took, or where steps are what ended them, a step as long."""
+        if self.most_steps and self.steps > 0.9 * self.most_steps:
+            return self.seconds / self.most_steps * trial.budget.environment_steps
+        return self.seconds / self.trials
+
+
 class Estimator:
-    """How long trials take: as long as those with records of the same method and task did, else the profile's guess."""
+    """How long trials take: what records of the same method, task and budget say; or of another budget, as none of this
+    one is there yet; else the profile's guess."""
 
     def __init__(self, profile: Profile, records: Iterable[Summary]) -> None:
         self._guesses = profile.seconds
-        self._known: dict[tuple[str, str], tuple[float, int]] = {}  # seconds in all, and trials
+        self._known: dict[tuple[Any, ...], _Cost] = defaultdict(_Cost)
         for record in records:
             self.learn(record)
 
     def learn(self, record: Summary) -> None:
         """Take a record into account; failed ones ended early and say nothing."""
         if record.status == "ok":
-            seconds = record.usage.training_seconds + record.usage.evaluation_seconds + START_SECONDS
-            total, count = self._known.get((record.trial.method, record.trial.task), (0.0, 0))
-            self._known[record.trial.method, record.trial.task] = total + seconds, count + 1
+            for key in _alike(record.trial):
+                self._known[key].add(record)
 
     def seconds(self, trial: Trial) -> float:
         """Expected duration of a trial."""
-        if known := self._known.get((trial.method, trial.task)):
-            total, count = known
-            return total / count
+        known = (self._known[key] for key in _alike(trial) if key in self._known)
+        if cost := next(known, None):
+            return cost.expect(trial)
         return self._guesses.get(trial.method, UNKNOWN_SECONDS)
 
     @property
     def guessing(self) -> bool:
         """Whether nothing is known from records."""
         return not self._known
+
+
+def _alike(trial: Trial) -> tuple[tuple[Any, ...], ...]:
+    """The kinds of trials that say how long this one takes, the most telling first."""
+    kind = (trial.method, trial.task)
+    return (*kind, trial.budget.environment_steps, trial.budget.policy_updates), kind
 
 
 class PlainView:

@@ -33,6 +33,18 @@ def test_estimates_come_from_records_where_there_are_any() -> None:
     assert estimator.seconds(TRIALS[3].model_copy(update={"task": "another"})) == 50.0
 
 
+def test_estimates_mind_the_budget() -> None:
+    """A trial of ten times the environment steps takes ten times as long where steps are what ended the others."""
+    idle = examples.record(0, seconds=96.0)
+    steps = idle.trial.budget.environment_steps
+    busy = idle.model_copy(update={"usage": idle.usage.model_copy(update={"environment_steps": steps})})
+    trial = examples.trial(environment_steps=10 * steps)
+    assert Estimator(PROFILE, [idle]).seconds(trial) == 96.0 + START_SECONDS
+    assert Estimator(PROFILE, [busy]).seconds(trial) == pytest.approx(10 * (96.0 + START_SECONDS))
+    quicker = examples.record(seconds=11.0).model_copy(update={"trial": trial})
+    assert Estimator(PROFILE, [busy, quicker]).seconds(trial) == 11.0 + START_SECONDS, "of its own budget"
+
+
 def test_outcomes_say_what_matters() -> None:
     assert outcome(examples.record(seconds=12.0)) == "success 0.50 sampled, 0.50 mean, in 12 s"
     failed = examples.record(status="failed", error="it broke\nTraceback", seconds=3.0)
