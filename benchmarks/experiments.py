@@ -194,6 +194,22 @@ EXPERIMENTS: dict[str, Experiment] = {
             (10,),
             1,
         ),
+        Experiment(
+            "gail-long-peg",
+            "peg: GAIL from states alone with ten times the environment steps of fig2b, half an hour a seed",
+            (
+                Variant(
+                    "gail, states alone, 5 million steps",
+                    "gail",
+                    GAIL_NO_ACTIONS,
+                    {"environment_steps": 5_000_000},
+                    states_alone=True,
+                ),
+            ),
+            ("peg",),
+            (25,),
+            5,
+        ),
         *map(_leads, LEADS),
         Experiment(
             "bc-l2",

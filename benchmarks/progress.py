@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from benchmarks.profiles import Profile
 from benchmarks.records import Record, Summary, Trial
+from benchmarks.trials import short_task
 
 START_SECONDS = 4.0
 """What a worker needs to start, roughly."""
@@ -47,10 +48,10 @@ class _Cost:
 
 class Estimator:
     """How long trials take: what records of the same method, task and budget say; or of another budget, as none of this
-    one is there yet; else the profile's guess."""
+    one is there yet; else the profile's guess, longer with more environment steps than the profile gives."""
 
     def __init__(self, profile: Profile, records: Iterable[Summary]) -> None:
-        self._guesses = profile.seconds
+        self._profile = profile
         self._known: dict[tuple[Any, ...], _Cost] = defaultdict(_Cost)
         for record in records:
             self.learn(record)
@@ -66,7 +67,9 @@ class Estimator:
         known = (self._known[key] for key in _alike(trial) if key in self._known)
         if cost := next(known, None):
             return cost.expect(trial)
-        return self._guesses.get(trial.method, UNKNOWN_SECONDS)
+        usual = self._profile.budget_of(trial.method, short_task(trial.task), {})
+        longer = trial.budget.environment_steps / max(usual.environment_steps, 1)
+        return self._profile.seconds.get(trial.method, UNKNOWN_SECONDS) * max(longer, 1.0)
 
     @property
     def guessing(self) -> bool:

@@ -39,6 +39,8 @@ def test_estimates_mind_the_budget() -> None:
     steps = idle.trial.budget.environment_steps
     busy = idle.model_copy(update={"usage": idle.usage.model_copy(update={"environment_steps": steps})})
     trial = examples.trial(environment_steps=10 * steps)
+    most = PROFILE.budget_of(trial.method, trial.task, {}).environment_steps
+    assert Estimator(PROFILE, []).seconds(examples.trial(environment_steps=3 * most)) == 150.0, "the guess, longer"
     assert Estimator(PROFILE, [idle]).seconds(trial) == 96.0 + START_SECONDS
     assert Estimator(PROFILE, [busy]).seconds(trial) == pytest.approx(10 * (96.0 + START_SECONDS))
     quicker = examples.record(seconds=11.0).model_copy(update={"trial": trial})
