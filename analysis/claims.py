@@ -30,6 +30,8 @@ Region = tuple[float, float]
 LITTLE = 0.1
 HALF = 0.5
 ORDERS = 100.0
+GAIL_STEPS = 10_000 * 16 * 256
+"""Environment steps of the paper's GAIL (appendix B: TRPO's iterations, each of so many steps in so many processes)."""
 
 MORE: Region = (nextafter(0.0, 1.0), inf)
 AT_LEAST: Region = (0.0, inf)
@@ -163,8 +165,21 @@ def claims_table(results: Results) -> Table | None:
         f"end where GPRIL's fewest are more than enough; orders of magnitude are at least {ORDERS:.0f}. To learn is to "
         f"succeed in more than {100 * HALF:.0f} % of roll-outs, "
         "inter-quartile mean over seeds. Measured: what the number of sampled actions is made of."
+        + _short_of_steps(results.scores)
     )
     return Table("claims", title, note, frame, pd.DataFrame(shown))
+
+
+def _short_of_steps(scores: pd.DataFrame) -> str:
+    """What to remember of GAIL's rows where it had fewer steps than the paper's."""
+    figures = {f"fig{claim.figure}" for claim in CLAIMS}
+    steps = scores.loc[scores["experiment"].isin(figures) & (scores["method"] == "gail"), "environment_steps"].max()
+    if isnan(steps) or steps >= GAIL_STEPS:
+        return ""
+    return (
+        f" GAIL had at most {steps:,.0f} environment steps in any of these trials, the paper's {GAIL_STEPS:,}: what is "
+        "said of it, and of others beside it, is said of these."
+    )
 
 
 def verdict(region: Region, measured: Measured | None) -> Verdict:

@@ -195,6 +195,17 @@ def test_modes_that_disagree_leave_a_claim_undecided(tmp_path: Path) -> None:
     assert "| undecided | +50 points [+50, +50] | -30 points [-30, -30] |" in table.files()["claims.md"].decode()
 
 
+@pytest.mark.parametrize(
+    ("method", "episodes", "said"), [("gail", 300, True), ("gail", 410_000, False), ("gpril", 300, False)]
+)
+def test_what_is_said_of_gail_names_its_steps(tmp_path: Path, method: str, episodes: int, said: bool) -> None:
+    """Records here have 100 steps an episode."""
+    paper = Paper().add("fig1b", method, 0.5, 0.5, episodes=episodes)
+    table = claims_table(load(paper.folder.write(tmp_path)))
+    assert table and ("at most 30,000 environment steps" in table.note) == said
+    assert ("the paper's 40,960,000" in table.note) == said
+
+
 def test_one_seed_decides_nothing(tmp_path: Path) -> None:
     row = Paper().add("fig1b", "gpril", 0.9).add("fig1b", "bc", 0.1).rows(tmp_path).iloc[1]
     assert row["verdict"] == "undecided" and row["sampled_value"] == pytest.approx(0.8) and pd.isna(row["sampled_low"])
