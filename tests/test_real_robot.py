@@ -45,7 +45,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(EXAMPLE)
     yield importlib.import_module("arm")
     gymnasium.registry.pop("PlanarArm-v0")
-    for name in ("arm", "record", "wire"):
+    for name in ("arm", "record", "roll_out", "wire"):
         sys.modules.pop(name, None)
 
 
@@ -201,3 +201,5 @@ def test_the_suite_reads_its_demonstrations_and_evaluates_on_it(
     (rollout,) = evaluator.evaluate(Lowering(recording), 1, first_seed=7, deterministic=True)
     assert rollout.success and 0.3 < rollout.seconds < 10
     evaluator.close()
+    alone = importlib.import_module("roll_out")
+    assert alone.roll_out(arm, Lowering(recording), range(7, 8)) == 1

@@ -101,7 +101,9 @@ class PlanarArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._link.sendto(pack_command(velocities), self._controller)
 
     def _call(self) -> None:
-        """Asks for the arm until it answers, since it listens to one at a time."""
+        """Asks for the arm until it answers, since it listens to one at a time; what it said before does not count."""
+        while self._waiting():
+            self._link.recv(LONGEST)
         deadline = monotonic() + self._patience
         while not self._waiting():
             if monotonic() > deadline:
