@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+PAPER: dict[str, Any] = {
+    "gamma": 0.9,
+    "model_l2": 1e-2,
+    "policy_decay": False,
+    "warm_start": 0,
+    "cross_episodes": True,
+    "scale_actions": False,
+    "compress": 0.0,
+    "clip_samples": False,
+}
+"""GPRIL's choices in the paper's simulated tasks where `quick` departs from them, but for the displacement and for what
+belongs to its smaller budget: sizes, rates, updates and roll-outs."""
+
 LEADS: dict[str, dict[str, dict[str, Any]]] = {
     "gpril": {
         "shuffled targets": {"control": "shuffled"},
@@ -33,6 +46,8 @@ LEADS: dict[str, dict[str, dict[str, Any]]] = {
         "exploring third": {"exploration": 0.2, "exploration_share": 0.3},
         "early stopping, no L2": {"model_patience": 3, "model_l2": 0.0},
         "overlapping roll-outs": {"overlap": True},
+        "the paper's choices and displacement": PAPER,
+        "the paper's choices": PAPER | {"displacement": False},
     },
     "gail": {
         "judging states, compressed, 1024 steps": {
