@@ -2,12 +2,12 @@
 
 A claim says where a number lies (see `analysis.measures`) after training. It *holds* where the whole 95 % bootstrap
 interval lies there, *does not hold* where none of it does, and is *undecided* where the interval is on both sides or
-unknown, as with a single seed, and where what is compared with hardly succeeds itself (in less than `LITTLE` of its
-roll-outs): it has nothing to lose. The verdict is that of sampled and of mean actions alike; where these disagree, the
-claim is undecided. For differences of the success, "more" is above 0, "at least" is 0 or above, "little" is a loss of
-at most `LITTLE`, a "drop" is a larger one, and "nothing" is a change of at most `LITTLE` either way. "Faster" is below
-0 seconds, "orders of magnitude" are at least `ORDERS` times, and to "learn" is to succeed in more than `HALF` of the
-roll-outs.
+unknown, as with a single seed, where planned trials have no record yet, and where what is compared with hardly
+succeeds itself (in less than `LITTLE` of its roll-outs): it has nothing to lose. The verdict is that of sampled and of
+mean actions alike; where these disagree, the claim is undecided. For differences of the success, "more" is above 0,
+"at least" is 0 or above, "little" is a loss of at most `LITTLE`, a "drop" is a larger one, and "nothing" is a change
+of at most `LITTLE` either way. "Faster" is below 0 seconds, "orders of magnitude" are at least `ORDERS` times, and to
+"learn" is to succeed in more than `HALF` of the roll-outs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.load import MODES, Results
+from analysis.load import MODES, OTHER_CODE, Results
 from analysis.measures import Measure, Measured, difference, growth, interactions, reached, seconds
 from analysis.statistics import Estimate
 from analysis.tables import MODE_NAMES, NOTHING, PIPELINE_CHECK, Table
@@ -46,7 +46,7 @@ UNITS: dict[Measure, tuple[str, float, str]] = {
     difference: ("points", 100.0, "{:+.0f}"),
     growth: ("points", 100.0, "{:+.0f}"),
     seconds: ("s", 1.0, "{:+.1f}"),
-    interactions: ("times", 1.0, "{:.2g}"),
+    interactions: ("times", 1.0, "{:,.3g}"),
     reached: ("%", 100.0, "{:.0f}"),
 }
 """Measure -> its unit for people, how many of it one is, and how it is written."""
@@ -73,8 +73,9 @@ class Claim:
     task: str = ""
 
     def trials(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows of `scores`, or of `missing`, that the claim is about."""
-        rows = frame[frame["experiment"] == f"fig{self.figure}"]
+        """The rows of `scores`, or of `missing`, that the claim is about; those of other code are not."""
+        same_code = ~frame["label"].astype(str).str.endswith(OTHER_CODE)
+        rows = frame[(frame["experiment"] == f"fig{self.figure}") & same_code]
         if self.compared and self.measure is not interactions:
             rows = rows[rows["label"].isin(self.compared)]
         return rows[rows["task"] == self.task] if self.task else rows
@@ -134,14 +135,16 @@ def claims_table(results: Results) -> Table | None:
     for claim in CLAIMS:
         scores = claim.trials(results.scores)
         measured = {mode: claim.measure(claim.compared, scores[scores["mode"] == mode], results) for mode in MODES}
-        verdicts = {verdict(claim.region, one) for one in measured.values()}
-        decided: Verdict = verdicts.pop() if len(verdicts) == 1 else "undecided"
         trials = scores["trial"].nunique()
+        planned = trials + len(claim.trials(results.missing))
+        verdicts = {verdict(claim.region, one) for one in measured.values() if one}
+        decided: Verdict = verdicts.pop() if len(verdicts) == 1 and trials == planned else "undecided"
+        if not trials:
+            decided = "no records yet"
         row: dict[str, Any] = {"claim": claim.text, "figure": claim.figure, "unit": UNITS[claim.measure][0]}
         for mode, one in measured.items():
             row |= {f"{mode}_{name}": number for name, number in zip(Estimate._fields, _numbers(one), strict=True)}
             row[f"{mode}_measured"] = one.words if one else ""
-        planned = trials + len(claim.trials(results.missing))
         data.append({**row, "verdict": decided, "trials": trials, "planned": planned})
         first = measured[MODES[0]]
         shown.append(
@@ -160,10 +163,12 @@ def claims_table(results: Results) -> Table | None:
     note = (
         "A claim holds where the whole 95 % bootstrap interval agrees, does not hold where none of it does, both for "
         "sampled and for mean actions, and is undecided otherwise. Points: difference of the inter-quartile means of "
-        f"the success in % of roll-outs after training; little and nothing are up to {100 * LITTLE:.0f} of them, a "
-        "drop is more. Times: GAIL's episodes over GPRIL's at the highest success that both reach, without an upper "
-        f"end where GPRIL's fewest are more than enough; orders of magnitude are at least {ORDERS:.0f}. To learn is to "
-        f"succeed in more than {100 * HALF:.0f} % of roll-outs, "
+        "the success in % of roll-outs after training, over all seeds, numbers of demonstrations and (growth on the "
+        f"peg) kinds of demonstrations of the figure; little and nothing are up to {100 * LITTLE:.0f} of them, a drop "
+        "is more, and neither is decided where what is compared with succeeds in fewer. Times: GAIL's episodes over "
+        "GPRIL's at the highest success that both reach. Fewer than the fewest tried might do as well: of GPRIL, so "
+        "there may be no upper end; of GAIL, so the lower one may be 0. Orders of magnitude are at least "
+        f"{ORDERS:.0f}. To learn is to succeed in more than {100 * HALF:.0f} % of roll-outs, "
         "inter-quartile mean over seeds. Measured: what the number of sampled actions is made of."
         + _short_of_steps(results.scores)
     )
@@ -182,10 +187,8 @@ def _short_of_steps(scores: pd.DataFrame) -> str:
     )
 
 
-def verdict(region: Region, measured: Measured | None) -> Verdict:
+def verdict(region: Region, measured: Measured) -> Verdict:
     """Whether the interval lies within a region, outside of it, or neither."""
-    if measured is None:
-        return "no records yet"
     _, low, high = measured.estimate
     nothing_to_lose = region in (LITTLE_LOSS, DROP, NOTHING_CHANGED) and measured.baseline < LITTLE
     if isnan(low) or nothing_to_lose:

@@ -95,7 +95,8 @@ def draw_diagnostics(directory: Path, wanted: Wanted, folder: Path) -> list[Path
         raise ResultsError(f"trial {record.trial.id} ({record.status}) reported nothing that could be drawn")
     title = _describe(record, [row for row in plan.rows if row.trial == record.trial.id])
     if record.status != "ok":
-        title += f"\n{record.status}: {record.error.splitlines()[0][:120]}"
+        first, *_ = record.error.splitlines() or [""]
+        title += f"\n{record.status}: {first[:120]}"
     if plan.profile == "smoke":
         title += f"\n{PIPELINE_CHECK}"
     with house_look():

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from benchmarks.records import CurvePoint, Mode, Plan, Record, RecordError, load_plan, load_record
+from benchmarks.records import CurvePoint, Mode, Plan, Record, RecordError, Trial, load_plan, load_record
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 CURVE_TYPES: dict[str, str] = {
@@ -62,6 +62,7 @@ class Results:
     Attributes:
         profile: the profile that was run.
         scores: a row a (experiment, task, demonstrations, label, seed, mode), sorted so: trial, method, status, error;
+            `conditions`, words for the set of demonstrations and the evaluation, which trials side by side share;
             `success`, the share of successful final roll-outs, and `best`, the largest share on the learning curve
             (NaN without one), both in [0, 1] and 0 unless the status is "ok"; `rollouts` and `successes`, final counts;
             and what the trial used: environment_steps, episodes, gradient_steps, training_seconds,
@@ -152,6 +153,7 @@ class _Columns:
                 "task": trial.task,
                 "demonstrations": trial.demonstrations.episodes,
                 "seed": trial.seed,
+                "conditions": _conditions(trial),
                 "status": record.status,
                 "error": record.error,
                 **record.usage.model_dump(),
@@ -174,6 +176,12 @@ class _Columns:
         for mode, rollouts in record.final.items() if record.status == "ok" else ():
             _extend(self.rollouts, trial=[key] * len(rollouts), mode=[mode] * len(rollouts))
             _extend(self.rollouts, **_transposed(rollouts, ROLLOUT_TYPES.keys() - {"trial", "mode"}))
+
+
+def _conditions(trial: Trial) -> str:
+    chosen, evaluation = trial.demonstrations, trial.evaluation
+    shown = f"demonstrations {chosen.digest[:8]} from {chosen.start} on"
+    return f"{shown}, {evaluation.rollouts} roll-outs from seed {evaluation.first_seed} on"
 
 
 def _comparable(record: Record) -> list[CurvePoint]:
@@ -271,6 +279,10 @@ def _suspicions(scores: pd.DataFrame, provenance: pd.DataFrame) -> list[str]:
         if digests.nunique() > 1:
             notices.append(f"{method} on {task}: made by {digests.nunique()} different versions of the code")
     trials = scores[scores["mode"] == MODES[0]]
+    for (experiment, task, demonstrations), cell in trials.groupby(GROUP[:3], observed=True)["conditions"]:
+        if cell.nunique() > 1:
+            different = "; ".join(sorted(cell.unique()))
+            notices.append(f"{experiment}, {task}, {demonstrations} demonstrations: not comparable: {different}")
     twins = trials.groupby([*GROUP, "seed"], observed=True).size()
     for experiment, task, demonstrations, label in dict.fromkeys(key[:-1] for key in twins[twins > 1].index):
         where = f"{experiment}, {task}, {demonstrations} demonstrations, {label}"

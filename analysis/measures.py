@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import inf, nan
 from typing import TypeAlias
@@ -89,8 +90,8 @@ def interactions(methods: tuple[str, ...], scores: pd.DataFrame, results: Result
     """How many times as many episodes the second method uses as the first at equal success.
 
     That is the highest inter-quartile mean that both reach, each with the fewest episodes that reach it: on straight
-    lines through its budgets, over the logarithm of the episodes. Where the first's smallest budget is more than
-    enough, it counts as it is, and since fewer would do the interval has no upper end.
+    lines through its budgets, over the logarithm of the episodes. A smallest budget that is enough counts as it is;
+    since fewer might do, the bounds are those with 0 episodes in its place.
     """
     budgets = scores.groupby(["method", "label"], observed=True)
     owners = [method for (method, _), _ in budgets]
@@ -98,25 +99,23 @@ def interactions(methods: tuple[str, ...], scores: pd.DataFrame, results: Result
     if not set(methods) <= set(owners):
         return None
 
-    def curves_of(sides: Sequence[Sequence[tuple[float, float]]]) -> list[Curve]:
-        return [_curve([side for side, owner in zip(sides, owners, strict=True) if owner == name]) for name in methods]
+    def at_equal_success(sides: Sequence[Sequence[tuple[float, float]]]) -> tuple[list[Curve], float]:
+        curves = [
+            _curve([side for side, owner in zip(sides, owners, strict=True) if owner == name]) for name in methods
+        ]
+        return curves, min(max(success for _, success in curve) for curve in curves)
 
-    def at_equal_success(sides: Sequence[Sequence[tuple[float, float]]]) -> tuple[float, list[float]]:
-        curves = curves_of(sides)
-        level = min(max(success for _, success in curve) for curve in curves)
-        return level, [_episodes(curve, level) for curve in curves]
+    def times(sides: Sequence[Sequence[tuple[float, float]]], more: int = 1, least: bool = False) -> float:
+        """Episodes of the method `more` over those of the other; `least`: as few as its budgets leave possible."""
+        curves, level = at_equal_success(sides)
+        return _episodes(curves[more], level, least) / _episodes(curves[1 - more], level) if level > 0 else nan
 
-    def factor(sides: Sequence[Sequence[tuple[float, float]]]) -> float:
-        level, (ours, theirs) = at_equal_success(sides)
-        return theirs / ours if level > 0 else nan
-
-    level, used = at_equal_success(samples)
-    words = ", ".join(f"{name} {episodes:,.0f} episodes" for name, episodes in zip(methods, used, strict=True))
-    estimate = bootstrap(factor, samples)
-    (_, with_fewest), *_ = curves_of(samples)[0]
-    if with_fewest > level > 0:
-        estimate = estimate._replace(high=inf)
-    return Measured(estimate, f"at {100 * level:.0f} %: {words}", level)
+    low = bootstrap(partial(times, least=True), samples).low
+    inverse = bootstrap(partial(times, more=0, least=True), samples).low
+    estimate = Estimate(times(samples), low, 1.0 / inverse if inverse else inf)
+    curves, level = at_equal_success(samples)
+    used = (f"{name} {_episodes(curve, level):,.0f} episodes" for name, curve in zip(methods, curves, strict=True))
+    return Measured(estimate, f"at {100 * level:.0f} %: {', '.join(used)}", level)
 
 
 def reached(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
@@ -126,7 +125,8 @@ def reached(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> 
     mode = scores["mode"].iloc[0]
     within = results.curve[results.curve["episodes"] <= EPISODES].groupby("trial")[mode].last()
     before = scores["trial"].map(within).fillna(0.0)
-    success = scores["success"].where(scores["episodes"] <= EPISODES, before).to_numpy()
+    final = (scores["episodes"] <= EPISODES) | (scores["status"] != "ok")
+    success = scores["success"].where(final, before).to_numpy()
     return Measured(interquartile_mean_interval([success]), f"best seed {100 * success.max():.0f} %")
 
 
@@ -148,9 +148,9 @@ def _curve(budgets: Sequence[Sequence[tuple[float, float]]]) -> Curve:
     return sorted((float(np.median(episodes)), interquartile_mean(success)) for episodes, success in columns)
 
 
-def _episodes(curve: Curve, level: float) -> float:
-    """The fewest episodes that reach a level which the curve does reach."""
+def _episodes(curve: Curve, level: float, least: bool = False) -> float:
+    """The fewest episodes that reach a level which the curve does reach; `least`: 0 where the smallest budget does."""
     if curve[0][1] >= level:
-        return curve[0][0]
+        return 0.0 if least else curve[0][0]
     (few, below), (many, above) = next(pair for pair in pairwise(curve) if pair[0][1] < level <= pair[1][1])
     return float(few * (many / few) ** ((level - below) / (above - below)))

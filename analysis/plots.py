@@ -50,8 +50,7 @@ def plot_curves(series: Series, styles: dict[str, Style]) -> Picture:
     free = present(data[data["point"].isna()], styles)
     handles = label_handles({label: style for label, style in styles.items() if label not in free})
     for label, style in free.items():
-        name = f"{label} (final; no {COST_NAMES[cost]})"
-        handles.append(Line2D([], [], color=style.colour, linestyle=LEVEL, label=name))
+        handles.append(Line2D([], [], color=style.colour, linestyle=LEVEL, label=f"{label} (final success)"))
     legend(figure, handles)
     return figure
 

@@ -116,17 +116,18 @@ def curves(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost, centre: Centre
 
     Columns: the median over trials of what training had used by that point, named as the `cost`; the centre and bounds
     of the success; and `trials`. A trial that failed counts as success 0 where its curve has ended. Labels that use
-    nothing of that cost, such as the environment episodes of behavioural cloning, have one row without point and cost:
-    that of the final success.
+    nothing of that cost, such as the environment episodes of behavioural cloning, and those of which no trial got as
+    far as a point have one row without point and cost: that of the final success.
     """
     trials = scores[scores["mode"] == MODES[0]]
     group = ["task", "demonstrations", "label"]
-    free = trials.groupby(group, observed=True)[cost].transform("max") == 0
+    drawn_trials = trials.assign(drawn=trials["trial"].isin(curve["trial"])).groupby(group, observed=True)
+    free = (drawn_trials[cost].transform("max") == 0) | ~drawn_trials["drawn"].transform("any")
     points = trials.loc[~free, [*group, "trial", "status"]].merge(curve, on="trial")
     lengths = (points.groupby(group, observed=True)["point"].max() + 1).rename("length")
-    grid = trials.loc[~free, [*group, "trial", "status"]].join(lengths, on=group, how="inner")
+    grid = trials.loc[~free, [*group, "trial", "status"]].merge(lengths.reset_index(), on=group)
     grid = grid.loc[grid.index.repeat(grid["length"])]
-    grid["point"] = grid.groupby("trial").cumcount()
+    grid["point"] = grid.groupby([*group, "trial"], observed=True).cumcount()
     grid = grid.merge(curve, on=["trial", "point"], how="left")
     ended = (grid["status"] != "ok") & grid[cost].isna()
     grid.loc[ended, list(MODES)] = 0.0

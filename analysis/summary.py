@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import combinations
+from collections.abc import Iterable, Iterator
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -101,20 +101,19 @@ def changes(results: Results) -> pd.DataFrame:
     """How variants of a method differ from the method as it is: a row a (experiment, task, demonstrations, label).
 
     Columns: `trials` and, for each mode, the difference of the inter-quartile means of the last success with its
-    bootstrap interval. Experiments in which a method has one form alone are left out.
+    bootstrap interval. Experiments in which a method has one form alone are left out, as are labels that stand for the
+    same trials as the method as it is.
     """
     rows = []
     for key, group in _groups(results.scores, ["experiment", "task", "demonstrations", "method"]):
-        method = key.pop("method")
-        scores = {
-            (part_key["label"], part_key["mode"]): [part["success"].to_numpy()]
-            for part_key, part in _groups(group, ["label", "mode"])
-        }
-        for label in dict.fromkeys(label for label, _ in scores if label != method):
-            if (method, MODES[0]) in scores:
-                row = {**key, "label": label, "trials": len(scores[label, MODES[0]][0])}
+        del key["method"]
+        parts = {part_key["label"]: part for part_key, part in _groups(group, ["label"])}
+        for label, base in _variants(parts):
+            if set(parts[label]["trial"]) != set(parts[base]["trial"]):
+                row = {**key, "label": label, "trials": parts[label]["trial"].nunique()}
                 for mode in MODES:
-                    row |= _named(mode, interquartile_mean_difference(scores[label, mode], scores[method, mode]))
+                    ours, theirs = ([part.loc[part["mode"] == mode, "success"]] for part in (parts[label], parts[base]))
+                    row |= _named(mode, interquartile_mean_difference(ours, theirs))
                 rows.append(row)
     return _in_order(pd.DataFrame(rows), results)
 
@@ -180,6 +179,13 @@ def grouped_means(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFra
     """`mean`, `low` and `high` of a column in each group: `statistics.mean_interval`; indexed by group."""
     means = frame.groupby(by, observed=True)[column].agg(list).map(mean_interval)
     return pd.DataFrame(means.tolist(), index=means.index, columns=["mean", "low", "high"])
+
+
+def _variants(labels: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Labels that name a change, as "bc, L2 0" and "bc (l2=0)", each with the label of the method as it is."""
+    for label, base in permutations(labels, 2):
+        if label.startswith((f"{base}, ", f"{base} (")):
+            yield label, base
 
 
 def _groups(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

@@ -139,6 +139,8 @@ def test_a_trial_that_failed_says_so(folder: Path, tmp_path: Path) -> None:
     record_path(directory, record).write_bytes(record.model_copy(update={"final": {}}).to_bytes())
     svg = draw_diagnostics(directory, Wanted(), tmp_path)[0]
     assert svg.stat().st_size > 10_000
+    record_path(directory, record).write_bytes(record.model_copy(update={"final": {}, "error": ""}).to_bytes())
+    assert draw_diagnostics(directory, Wanted(), tmp_path)
 
 
 def test_errors_are_for_people(folder: Path, tmp_path: Path) -> None:

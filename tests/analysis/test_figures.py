@@ -58,6 +58,26 @@ def test_curves_by_hand(tmp_path: Path) -> None:
     assert level["label"] == "B" and pd.isna(level["point"]) and pd.isna(level["episodes"]) and level["median"] == 0.3
 
 
+def test_labels_that_share_a_trial_both_have_its_curve(tmp_path: Path) -> None:
+    folder = Folder()
+    for label in ("bc", "bc, L2 0.01"):
+        folder.add(label, make_record("bc", points=2, usage=(10, 100, 1.0)))
+    results = load(folder.write(tmp_path))
+    data = curves(results.scores, results.curve, "episodes")
+    assert data.groupby("label", observed=True)["point"].agg(list).map(sorted).tolist() == [[0, 0, 1, 1]] * 2
+
+
+def test_a_method_that_failed_before_its_first_point_is_drawn_at_nothing(tmp_path: Path) -> None:
+    folder = Folder()
+    folder.add("A", make_record("a", points=2, usage=(10, 100, 1.0)))
+    failed = make_record("b", points=2, usage=(7, 5, 1.0), status="failed")
+    folder.add("B", failed.model_copy(update={"curve": []}))
+    results = load(folder.write(tmp_path))
+    data = curves(results.scores, results.curve, "episodes")
+    level = data[data["label"] == "B"]
+    assert level["point"].isna().all() and (level["median"] == 0).all() and len(level) == 2
+
+
 def test_profile_by_hand(tmp_path: Path) -> None:
     folder = Folder()
     for seed, share in enumerate((0.25, 0.5)):
@@ -109,7 +129,7 @@ def test_axes_are_named_with_units_and_modes(results: Results) -> None:
         assert "sampled" in words and "mean action" in words
     figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results, "comparison"))
     assert figure.axes[0].get_xscale() == "log"
-    assert "BC (final; no environment episodes)" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "BC (final success)" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_several_numbers_of_demonstrations_become_an_axis(tmp_path: Path) -> None:

@@ -139,6 +139,19 @@ def test_mixed_code_and_shared_seeds_are_noticed(tmp_path: Path) -> None:
     assert any("share a seed" in notice for notice in notices)
 
 
+def test_what_is_not_comparable_is_noticed(tmp_path: Path) -> None:
+    folder = Folder()
+    folder.add("BC", make_record("bc", rollouts=20))
+    folder.add("GPRIL", make_record("gpril", rollouts=20))
+    assert not any("not comparable" in notice for notice in load(folder.write(tmp_path / "same")).notices)
+    other = make_record("gail")
+    chosen = other.trial.demonstrations.model_copy(update={"digest": "e" * 64, "start": 50})
+    other = other.model_copy(update={"trial": other.trial.model_copy(update={"demonstrations": chosen})})
+    folder.add("GAIL", other)
+    (notice,) = (one for one in load(folder.write(tmp_path / "different")).notices if "not comparable" in one)
+    assert "comparison, PegInsertion-v0, 10 demonstrations" in notice and "eeeeeeee from 50 on" in notice
+
+
 def test_records_of_other_code_have_a_label_of_their_own(tmp_path: Path) -> None:
     """Nothing is computed from both, and every table, figure and page says which is which."""
     folder = comparison(seeds=4)

@@ -90,6 +90,17 @@ def test_changes_are_against_the_method_as_it_is(tmp_path: Path) -> None:
     assert table.shown["Sampled"].item() == "+0 [-25, +25]" and table.shown["Mean action"].item() == "+0 [+0, +0]"
 
 
+def test_changes_of_a_method_from_a_file_and_labels_that_change_nothing(tmp_path: Path) -> None:
+    folder = Folder()
+    for seed in range(2):
+        whole = folder.add("mine", make_record("mine.py:Mine", seed=seed, usage=(0, 1, 1.0)))
+        folder.add("mine, rate 0.1", whole)
+        folder.add("mine (rate=0.2)", make_record("mine.py:Mine", seed=seed, usage=(0, 2, 1.0)))
+        folder.add("mineral", make_record("mine.py:Mine", seed=seed, usage=(0, 3, 1.0)))
+    data = tables(load(folder.write(tmp_path)))["changes"].data
+    assert data["label"].tolist() == ["mine (rate=0.2)"]
+
+
 def test_endings_by_hand(by_hand: Results) -> None:
     data = tables(by_hand)["endings"].data
     bc = data[(data["label"] == "BC") & (data["mode"] == "sampled")].iloc[0]
