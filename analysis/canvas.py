@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ COST_NAMES: dict[Cost, str] = {
     "training_seconds": "training time (s)",
 }
 WIDEST = 42  # letters of a panel's title
+LABEL = 60  # and of a line of a label
 PERCENT = (-4, 104)  # room for markers at 0 and 100
 LEVEL = (0, (6, 3))  # dashes
 EXPERT = (0, (1, 2))  # dots
@@ -142,6 +144,11 @@ def present(data: pd.DataFrame, styles: dict[str, Style]) -> dict[str, Style]:
     return {label: style for label, style in styles.items() if label in found}
 
 
+def wrapped(label: str) -> str:
+    """A label in lines that leave room for what is drawn: settings that were changed for a run are part of it."""
+    return fill(label, LABEL)
+
+
 def label_handles(styles: dict[str, Style]) -> list[Line2D]:
     """Legend entries of labels."""
     return [Line2D([], [], label=label, linestyle=style.line, **style.marks()) for label, style in styles.items()]
@@ -157,6 +164,8 @@ def trial_handles(data: pd.DataFrame) -> list[Line2D]:
 
 def legend(figure: Figure, handles: list[Line2D]) -> None:
     """One legend for all panels, below them, in as many columns as fit."""
-    longest = max(len(str(handle.get_label())) for handle in handles)
+    for handle in handles:
+        handle.set_label(wrapped(str(handle.get_label())))
+    longest = max(len(line) for handle in handles for line in str(handle.get_label()).splitlines())
     room = int(figure.get_figwidth() // (0.7 + 0.075 * longest))  # inches: of a handle, and of a letter
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(4, room, len(handles))), frameon=False)

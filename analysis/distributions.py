@@ -29,6 +29,7 @@ from analysis.canvas import (
     scale,
     title,
     trial_handles,
+    wrapped,
 )
 from analysis.load import MODES
 from analysis.series import Series
@@ -153,7 +154,9 @@ def plot_interactions(series: Series, styles: dict[str, Style]) -> Picture:
 
 def _by_label(series: Series, styles: dict[str, Style]) -> Picture:
     tasks = [part for _, part in series.data.groupby("task", observed=True)]
-    figure = Picture(figsize=(COLUMN * max(2, len(tasks)), 1.3 + 0.45 * len(styles)))
+    labels = list(map(wrapped, styles))
+    lines = max(label.count("\n") + 1 for label in labels)
+    figure = Picture(figsize=(COLUMN * max(2, len(tasks)), 1.3 + max(0.45, 0.2 * lines) * len(styles)))
     grid = figure.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)[0]
     distribution = Distribution.of(series, figure, horizontal=True)
     experts: list[Line2D] = []
@@ -167,7 +170,7 @@ def _by_label(series: Series, styles: dict[str, Style]) -> Picture:
         axes.set(ylim=(len(styles) - 0.5, -0.5), xlabel=distribution.value.axis)
         if distribution.value.axis == SUCCESS:
             axes.set_xlim(PERCENT)
-        axes.set_yticks(range(len(styles)), list(styles))
+        axes.set_yticks(range(len(styles)), labels)
         axes.grid(False, axis="y")
     grey, centre = Style(GREY, "o", "-"), CENTRES[series.view.centre]
     handles = [Line2D([], [], label=f"{MODE_NAMES[mode]}: {centre}", **grey.marks(mode)) for mode in MODES]

@@ -78,6 +78,19 @@ def test_a_method_that_failed_before_its_first_point_is_drawn_at_nothing(tmp_pat
     assert level["point"].isna().all() and (level["median"] == 0).all() and len(level) == 2
 
 
+def test_long_labels_leave_room_for_what_is_drawn(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    folder = Folder()
+    settings = ", ".join(f"a_setting_with_a_long_name_{i}=0.123" for i in range(6))
+    folder.add(f"bc ({settings})", make_record("bc", points=2, usage=(10, 100, 1.0)))
+    results = load(folder.write(tmp_path))
+    for series in series_of(results).values():
+        figure = PLOTS[series.view.kind](series, styles(results, "comparison"))
+        figure.set_layout_engine("constrained")
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_position().width > 0.15, series.name
+    assert not recwarn.list
+
+
 def test_profile_by_hand(tmp_path: Path) -> None:
     folder = Folder()
     for seed, share in enumerate((0.25, 0.5)):
