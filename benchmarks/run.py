@@ -103,7 +103,8 @@ def command(context: click.Context, **options: Any) -> int:
         click.echo(f"note: {one_line(notice)}", err=True)
     estimator = Estimator(request.profile, found.records.values())
     if options["dry_run"]:
-        show_plan(found, estimator, options["jobs"] or _cores(), Console(highlight=False))
+        console = Console(highlight=False, markup=False, emoji=False)  # labels are shown as they are
+        show_plan(found, estimator, options["jobs"] or _cores(), console)
         return 0
     with _workplace(options, found.to_do) as workplace:
         store.open()
