@@ -16,6 +16,7 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.errors import cannot_write
 from benchmarks.records import RecordError, Trial, load_record
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 
@@ -27,7 +28,7 @@ class Expert:
     """One set of demonstrations.
 
     Attributes:
-        task: Gymnasium id.
+        task: Gymnasium id, or module:Id, as the records name it.
         digest: of the set, as the records name it.
         episodes: demonstrated.
         failed: attempts left out; None where the set does not say.
@@ -73,11 +74,11 @@ def write(directory: Path, trials: Iterable[Trial]) -> list[str]:
             continue
         try:
             demonstrations = load_task(task) if source == "shipped" else load(source)
-        except DemonstrationError as error:
+        except (DemonstrationError, OSError) as error:
             problems.append(str(error))
             continue
         if demonstrations.digest == digest:
-            rows[task, digest] = asdict(Expert.of(demonstrations))
+            rows[task, digest] = asdict(Expert.of(demonstrations)) | {"task": task}
         else:
             problems.append(f"{source} demonstrations of {task} are not those that the records learnt from")
     if rows:
@@ -114,7 +115,12 @@ def main(directory: Path) -> None:
     if not trials:
         click.echo(f"Error: {directory} holds no record; name a results folder, such as results/quick", err=True)
         sys.exit(2)
-    for problem in write(directory, trials):
+    try:
+        problems = write(directory, trials)
+    except OSError as error:
+        click.echo(f"Error: {cannot_write(directory / FILE, error)}", err=True)
+        sys.exit(2)
+    for problem in problems:
         click.echo(f"left out: {problem}", err=True)
     click.echo(directory / FILE)
 

@@ -3,16 +3,19 @@
 Of each label on each task, the best and the median policy are shown, by the share of their successful final roll-outs
 with sampled actions, at the number of demonstrations in the middle of those it was trained with. The film is of a
 roll-out of middling length, whether it succeeded or not, step by step as it was recorded. Films lie in DIR/videos,
-with `films.csv` to say what each shows.
+with `films.csv` to say what each shows. A label that stands for other settings or another kind of demonstrations in
+another experiment is filmed for each.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from statistics import median_high
@@ -23,8 +26,10 @@ import gymnasium
 import numpy as np
 from PIL import Image
 
+from benchmarks.errors import one_line
 from benchmarks.evaluate import WIDTH
-from benchmarks.records import Mode, Plan, Record, RecordError, Rollout, load_plan, load_record
+from benchmarks.records import Mode, Plan, PlanRow, Record, RecordError, Rollout, canonical, load_plan, load_record
+from benchmarks.resume import fixed_part
 from benchmarks.trials import short_task
 from envs import TASKS
 from envs.errors import SimulationUnstable
@@ -56,16 +61,18 @@ class Take:
     """A roll-out to film.
 
     Attributes:
-        label: of the trial in the plan.
+        label: of the trial in the plan, with its experiments where the label means something else in others.
         policy: "best" or "median" of `seeds` trials.
         seeds: how many there are.
         record: of the trial.
+        twin: whether the name of its file would be another's as well.
     """
 
     label: str
     policy: str
     seeds: int
     record: Record
+    twin: bool = False
 
     @property
     def rollout(self) -> Rollout:
@@ -78,7 +85,8 @@ class Take:
         """Of its file."""
         trial = self.record.trial
         words = f"{short_task(trial.task)} {self.label} {trial.demonstrations.episodes} demos {self.policy}"
-        return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-") + ".webp"
+        told_apart = f"-{hashlib.sha256(f'{words} {trial.id}'.encode()).hexdigest()[:8]}" if self.twin else ""
+        return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-") + told_apart + ".webp"
 
     @property
     def speed(self) -> int:
@@ -97,32 +105,45 @@ class Take:
         return {"file": self.name, **whose, **which, **made, **played, **ended}
 
 
-def takes(plan: Plan, records: Iterable[Record]) -> Iterator[Take]:
+def takes(plan: Plan, records: Iterable[Record]) -> list[Take]:
     """What to film: of each task and label the best and the median policy; see the module's docstring."""
     by_id = {record.trial.id: record for record in records if record.status == "ok"}
-    groups: dict[tuple[str, str], dict[str, Record]] = {}
+    variants: dict[tuple[str, str], dict[bytes, list[PlanRow]]] = {}
     for row in plan.rows:
         if row.trial in by_id:
-            groups.setdefault((row.task, row.label), {})[row.trial] = by_id[row.trial]
-    for (_, label), found in groups.items():
-        middle = median_high(sorted({record.trial.demonstrations.episodes for record in found.values()}))
-        same = [record for record in found.values() if record.trial.demonstrations.episodes == middle]
-        ranked = sorted(same, key=lambda record: (-record.success(MODE), record.trial.seed))
-        yield Take(label, "best", len(ranked), ranked[0])
-        if len(ranked) > 1:
-            yield Take(label, "median", len(ranked), ranked[len(ranked) // 2])
+            settings = canonical(fixed_part(by_id[row.trial].trial))
+            variants.setdefault((row.task, row.label), {}).setdefault(settings, []).append(row)
+    chosen = []
+    for (_, label), different in variants.items():
+        for rows in different.values():
+            experiments = f" ({', '.join(dict.fromkeys(row.experiment for row in rows))})" if len(different) > 1 else ""
+            found = [by_id[trial] for trial in dict.fromkeys(row.trial for row in rows)]
+            middle = median_high(sorted({record.trial.demonstrations.episodes for record in found}))
+            same = [record for record in found if record.trial.demonstrations.episodes == middle]
+            ranked = sorted(same, key=lambda record: (-record.success(MODE), record.trial.seed))
+            chosen.append(Take(label + experiments, "best", len(ranked), ranked[0]))
+            if len(ranked) > 1:
+                chosen.append(Take(label + experiments, "median", len(ranked), ranked[len(ranked) // 2]))
+    names = Counter(take.name for take in chosen)
+    return [replace(take, twin=names[take.name] > 1) for take in chosen]
 
 
 def film(take: Take, policy: GaussianPolicy) -> list[Image.Image]:
     """The frames of a roll-out, `INTERVAL` seconds apart at the speed of the take.
 
     Raises:
-        FilmError: it does not go as it was recorded, or the task does not tell the seconds of a step.
+        FilmError: it does not go as it was recorded, or the task cannot be made, tells no seconds of a step or does not
+            draw itself.
         NoPictures: none can be drawn here.
     """
     trial, rollout = take.record.trial, take.rollout
     options = OPTIONS if trial.task in TASKS.values() else {}
-    env = gymnasium.make(trial.task, render_mode="rgb_array", disable_env_checker=True, **options)
+    try:
+        env = gymnasium.make(trial.task, render_mode="rgb_array", disable_env_checker=True, **options)
+    except Exception as error:  # whatever somebody's task raises where it is not installed or draws nothing
+        raise FilmError(
+            f"{trial.task} cannot be made with render_mode='rgb_array' ({type(error).__name__}: {one_line(str(error))})"
+        ) from None
     if (dt := getattr(env.unwrapped, "dt", None)) is None:
         raise FilmError(f"{trial.task} does not tell the seconds of a step, dt")
     rng, stride = np.random.default_rng(rollout.seed), max(1, round(take.speed * INTERVAL / dt))
@@ -202,9 +223,14 @@ def _listed(path: Path) -> list[dict[str, str]]:
 
 def _frame(env: gymnasium.Env[np.ndarray, np.ndarray]) -> Image.Image:
     try:
-        picture, width = Image.fromarray(np.asarray(env.render())), OPTIONS["width"]
+        drawn: Any = env.render()
+    except NotImplementedError:
+        drawn = None
     except RuntimeError as error:
         raise NoPictures(str(error)) from error
+    if not isinstance(drawn, np.ndarray):
+        raise FilmError(f"{env.spec.id if env.spec else env} draws no pictures with render_mode='rgb_array'")
+    picture, width = Image.fromarray(drawn), OPTIONS["width"]
     return picture if picture.width == width else picture.resize((width, picture.height * width // picture.width))
 
 

@@ -1,25 +1,29 @@
 """Profiles: how much is spent on a comparison. Each is a TOML file in `profiles/`, or one of the user's own.
 
     summary = "one line for --list"
-    extends = "quick"       # optional: a profile whose values hold where this one has none of its own
+    extends = "quick"       # optional: a profile, or its file, whose values hold where this one has none of its own
     [suite]                 # see `Suite`
     [evaluation]            # see `records.Evaluation`
     [budget.default]        # see `records.BudgetChoice`; [budget.METHOD] and [budget.METHOD.TASK] override it
     [settings.METHOD]       # [settings.METHOD.TASK] overrides it; the rest are the method's own defaults
     [seconds]               # METHOD = a rough guess of a trial's duration, used until records tell better
 
-TASK is a short name of `envs.TASKS` or a Gymnasium id.
+METHOD is the name that the method's class has; TASK a short name of `envs.TASKS`, a Gymnasium id or module:Id.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
+import gymnasium
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import envs
 from benchmarks.errors import InputError, unknown
 from benchmarks.records import BudgetChoice, Evaluation
 
@@ -66,7 +70,7 @@ class Profile(_Model):
     seconds: dict[str, float] = Field(default_factory=dict)
 
     def budget_of(self, method: str, task: str, overrides: Mapping[str, Any]) -> BudgetChoice:
-        """What a method may spend on a task (short name or id).
+        """What a method may spend on a task (short name, id or module:Id).
 
         Raises:
             InputError: a key is unknown, missing or negative.
@@ -83,24 +87,48 @@ class Profile(_Model):
         """The settings this profile changes for a method on a task."""
         return _for_task(self.settings.get(method, {}), task)
 
+    def strangers(self, methods: Collection[str], tasks: Collection[str]) -> list[str]:
+        """Tables, as budget.METHOD.TASK, for methods that are none of `methods`, and for tasks that are neither one of
+        `tasks` nor known here. A profile may have them for other runs, so only what can be no name is refused.
+
+        Raises:
+            InputError: a method's name is misspelt or a place, or a task's is no id and no short name.
+        """
+        found = []
+        known = {*envs.TASKS, *envs.TASKS.values(), *tasks}
+        for kind, tables in (("budget", self.budget), ("settings", self.settings), ("seconds", self.seconds)):
+            for method, table in tables.items():
+                if method not in methods and (kind, method) != ("budget", "default"):
+                    near = get_close_matches(method, methods, n=1)
+                    if near and near[0] not in method:  # "gail-2" is a name of its own
+                        raise unknown(f"method in {kind} of profile {self.name}", method, methods)
+                    if ":" in method:
+                        raise InputError(f"profile {self.name}: {kind}.{method!r}: give the `name` that its class has")
+                    found.append(f"{kind}.{method}")
+                for task in _tables(table) if isinstance(table, dict) else ():
+                    if task in known or task in gymnasium.registry:
+                        continue
+                    if not re.search(r":|-v\d+$", task):
+                        raise unknown(f"task in {kind}.{method} of profile {self.name}", task, known)
+                    found.append(f"{kind}.{method}.{task}")
+        return found
+
 
 def names() -> list[str]:
-    """The profiles that ship with the suite, smallest first."""
+    """The profiles in the suite's folder: those that ship with it, smallest first, and whatever was added."""
     order = ["smoke", "quick", "tuning", "standard", "paper"]
-    return sorted((path.stem for path in FOLDER.glob("*.toml")), key=order.index)
+    stems = sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return sorted(stems, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def load(name: str) -> Profile:
     """Read a shipped profile by its name, or a user's by the path of its TOML file.
 
     Raises:
-        InputError: there is no such profile, or the file is not one.
+        InputError: there is no such profile, the file is not one, or it extends itself.
     """
-    values = _read(name)
-    if "extends" in values:
-        values = _merged(_read(str(values.pop("extends"))), values)
     path = _path(name)
-    return _validated(Profile, values | {"name": path.stem}, f"profile {path}")
+    return _validated(Profile, _extended(name) | {"name": path.stem}, f"profile {path}")
 
 
 def _path(name: str) -> Path:
@@ -116,15 +144,37 @@ def _read(name: str) -> Table:
         raise InputError(f"profile {_path(name)}: cannot be read ({error})") from None
 
 
+def _extended(name: str, above: tuple[str, ...] = ()) -> Table:
+    """The values of a profile with those of the profiles it extends; `above`: what extends it."""
+    chain = (*above, name)
+    if name in above:
+        raise InputError(f"profile {name} extends itself ({' -> '.join(chain)}); take out one `extends`")
+    values = _read(name)
+    if "extends" not in values:
+        return values
+    return _merged(_extended(str(values.pop("extends")), chain), values)
+
+
 def _merged(below: Table, above: Table) -> Table:
     """`below` with the values of `above`, table by table."""
-    tables = {key: _merged(below.get(key, {}), value) for key, value in above.items() if isinstance(value, dict)}
-    return below | above | tables
+    tables = _tables(below)
+    return below | above | {key: _merged(tables.get(key, {}), value) for key, value in _tables(above).items()}
 
 
 def _for_task(table: Table, task: str) -> Table:
-    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
-    return plain | table.get(task, {})
+    """`table` with the values of its table for a task, by whichever of the task's names it has."""
+    tables = _tables(table)
+    values = {key: value for key, value in table.items() if key not in tables}
+    identity = envs.TASKS.get(task, task.rpartition(":")[2])
+    short = (name for name, known in envs.TASKS.items() if known == identity)
+    for name in dict.fromkeys((*short, identity, task)):
+        values |= tables.get(name, {})
+    return values
+
+
+def _tables(table: Table) -> dict[str, Table]:
+    """The tables in a table."""
+    return {name: values for name, values in table.items() if isinstance(values, dict)}
 
 
 def _validated(model: type[M], values: Table, what: str) -> M:

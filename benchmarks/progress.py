@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from benchmarks.profiles import Profile
 from benchmarks.records import Record, Summary, Trial
-from benchmarks.trials import short_task
+from methods import registry
 
 START_SECONDS = 4.0
 """What a worker needs to start, roughly."""
@@ -63,13 +63,14 @@ class Estimator:
                 self._known[key].add(record)
 
     def seconds(self, trial: Trial) -> float:
-        """Expected duration of a trial."""
+        """Expected duration of a trial that was asked for: its method may be a file, which is imported."""
         known = (self._known[key] for key in _alike(trial) if key in self._known)
         if cost := next(known, None):
             return cost.expect(trial)
-        usual = self._profile.budget_of(trial.method, short_task(trial.task), {})
+        method = registry.resolve(trial.method).name
+        usual = self._profile.budget_of(method, trial.task, {})
         longer = trial.budget.environment_steps / max(usual.environment_steps, 1)
-        return self._profile.seconds.get(trial.method, UNKNOWN_SECONDS) * max(longer, 1.0)
+        return self._profile.seconds.get(method, UNKNOWN_SECONDS) * max(longer, 1.0)
 
     @property
     def guessing(self) -> bool:
@@ -92,7 +93,7 @@ class PlainView:
         self._open = {trial.id: trial for trial in to_do}
         self._total = len(to_do)
         self._shares: dict[str, float] = {}
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def __enter__(self) -> PlainView:
         return self
@@ -115,7 +116,7 @@ class PlainView:
         self.note(f"{line}; {self.time_left()}" if self._open else line)
 
     def note(self, message: str) -> None:
-        self.console.print(message, markup=False)
+        self.console.print(message)
 
     def time_left(self) -> str:
         """An estimate, in words."""
@@ -128,7 +129,7 @@ class LiveView(PlainView):
 
     def __init__(self, names: Mapping[str, str], to_do: Sequence[Trial], estimator: Estimator, jobs: int) -> None:
         super().__init__(names, to_do, estimator, jobs)
-        text, bar = TextColumn("{task.description}"), BarColumn(bar_width=30)
+        text, bar = TextColumn("{task.description}", markup=False), BarColumn(bar_width=30)
         self._all = Progress(text, bar, TextColumn("{task.completed}/{task.total}"), TextColumn("{task.fields[left]}"))
         self._overall = self._all.add_task("all trials", total=self._total, left="")
         self._running = Progress(text, bar, TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())

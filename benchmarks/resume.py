@@ -142,7 +142,7 @@ def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) 
     for row in old_rows:
         record = found.beside.get(row.trial)
         current = new.get(_place(row, record.trial)) if record else None
-        if record and current and (changed := _differences(_fixed_part(record.trial), _fixed_part(current))):
+        if record and current and (changed := _differences(fixed_part(record.trial), fixed_part(current))):
             dropped.add(row)
             differing |= dict.fromkeys(f"{row.label}: {difference}" for difference in changed)
     if dropped and not accept:
@@ -178,8 +178,8 @@ def _place(row: PlanRow, trial: Trial) -> tuple[str, str, str]:
     return row.experiment, row.label, trial.task
 
 
-def _fixed_part(trial: Trial) -> dict[str, Any]:
-    """What all trials under one label and task have in common."""
+def fixed_part(trial: Trial) -> dict[str, Any]:
+    """What all trials under one label and task of an experiment have in common."""
     values = trial.model_dump(mode="json")
     del values["seed"], values["demonstrations"]["episodes"]
     return _flat(values)

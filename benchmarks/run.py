@@ -26,7 +26,7 @@ from benchmarks.resume import Survey, doubts, refuse_drift, refuse_mixture, surv
 from benchmarks.snapshots import STATE
 from benchmarks.store import Store
 from benchmarks.together import TogetherWorkplace
-from benchmarks.trials import Request, parse_changes, plan, short_task
+from benchmarks.trials import Request, notices, parse_changes, plan, short_task
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -94,13 +94,17 @@ def command(context: click.Context, **options: Any) -> int:
     options["batch_seeds"] = _batch_seeds(options)
     request = _request(options)
     store = Store(options["results"] or Path("results") / request.profile.name)
-    found = survey(store, plan(request), options["retry_failed"], options["batch_seeds"])
+    planned = plan(request)
+    found = survey(store, planned, options["retry_failed"], options["batch_seeds"])
     dropped = refuse_mixture(store, request.profile, found, options["accept_drift"])
     if not options["accept_drift"]:
         refuse_drift(store, found)
+    for notice in notices(request, planned):
+        click.echo(f"note: {one_line(notice)}", err=True)
     estimator = Estimator(request.profile, found.records.values())
     if options["dry_run"]:
-        show_plan(found, estimator, options["jobs"] or _cores(), Console(highlight=False))
+        console = Console(highlight=False, markup=False, emoji=False)  # labels are shown as they are
+        show_plan(found, estimator, options["jobs"] or _cores(), console)
         return 0
     with _workplace(options, found.to_do) as workplace:
         store.open()

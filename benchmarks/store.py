@@ -168,16 +168,17 @@ class Store:
     def merge_plan(self, plan: Plan, dropped: frozenset[PlanRow] = frozenset()) -> Plan:
         """Add rows to the folder's plan and return the whole.
 
-        Earlier rows leave it where they are `dropped`, or their trial was never finished and no other run is at work.
+        Earlier rows leave it where they are `dropped`, or where their trial was never finished, no other run is at work
+        and `plan` is about their experiment: of others it does not say what is still wanted.
         """
         with self._lock("plan"):
             known = self.plan()
-            asked = {row.trial for row in plan.rows}
+            asked, experiments = {row.trial for row in plan.rows}, {row.experiment for row in plan.rows}
             shared = bool(self._others())
             old = [
                 row
                 for row in (known.rows if known else [])
-                if shared or row.trial in asked or self._record_path(row.trial).exists()
+                if shared or row.experiment not in experiments or row.trial in asked or self.state(row.trial)
             ]
             gone = {row.place for row in dropped}
             rows = {row.place: row for row in [*old, *plan.rows] if row.place not in gone}

@@ -86,14 +86,28 @@ def plan(request: Request) -> list[Planned]:
     Raises:
         InputError: a name is unknown, a value impossible, or there are too few demonstrations.
     """
-    known = {*registry.names(), *(_resolve(name).name for name in request.methods)}
-    for name in request.profile.settings:
-        if name not in known:
-            raise unknown(f"method in profile {request.profile.name}", name, known)
+    _strangers(request)
     planned = [row for experiment in request.experiments for row in _grid(request, experiment)]
     _check_changes(request, planned)
     _check_labels(planned)
     return planned
+
+
+def notices(request: Request, planned: Iterable[Planned]) -> list[str]:
+    """Lines about what may not be what the user meant: tables of the profile that are not for what is known here, and
+    labels of one experiment that turn out to be the same trials."""
+    lines = []
+    if strangers := _strangers(request):
+        lines.append(f"not known here, so left alone in profile {request.profile.name}: {', '.join(strangers)}")
+    labels: dict[tuple[str, str, str], dict[str, None]] = {}
+    for row in (item.row for item in planned):
+        labels.setdefault((row.experiment, short_task(row.task), row.trial), {})[row.label] = None
+    same = (
+        f"{experiment}, {task}: {' and '.join(map(repr, shared))} are the same trials"
+        for (experiment, task, _), shared in labels.items()
+        if len(shared) > 1
+    )
+    return [*lines, *dict.fromkeys(same)]
 
 
 def resolve_task(name: str) -> str:
@@ -109,6 +123,12 @@ def resolve_task(name: str) -> str:
 def short_task(task: str) -> str:
     """The short name of a task, or its id where it has none."""
     return next((name for name, identity in envs.TASKS.items() if identity == task), task)
+
+
+def _strangers(request: Request) -> list[str]:
+    methods = {*registry.names(), *(_resolve(name).name for name in request.methods)}
+    tasks = {form for name in request.tasks for form in (name, name.rpartition(":")[2])}
+    return request.profile.strangers(methods, tasks)
 
 
 def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:

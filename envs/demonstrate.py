@@ -149,7 +149,7 @@ def main(
     """Records successful episodes of the scripted expert, or shows a file of them.
 
     The same options give the same bytes on the same platform with the same versions; the files that ship with the
-    package were made with `--task TASK --episodes 100 --seed 0`, those of the physical tasks with `--episodes 40`.
+    package were all made with `--task TASK --episodes 100 --seed 0`.
     """
     try:
         if show is not None:

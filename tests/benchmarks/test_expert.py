@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from analysis.load import load as load_results
 from benchmarks.expert import FILE, Expert, main, write
 from benchmarks.records import DemonstrationChoice, Trial
 from envs.demonstrations import Demonstrations, load_task, save
+from tests import tiny
 from tests.analysis.synthetic import Folder, make_record
 
 PEG = "PegInsertion-v0"
@@ -69,6 +72,31 @@ def test_the_command_and_what_the_analysis_reads(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("task,digest\nx,y\n")
     results = load_results(tmp_path)
     assert results.expert.empty and any(f"not used: {tmp_path / FILE}" in notice for notice in results.notices)
+
+
+def test_a_task_of_a_module_is_called_as_in_its_records(tmp_path: Path) -> None:
+    own = tiny.demonstrate(episodes=3, seed=0)
+    save(own, tmp_path / "own.npz")
+    learnt = trial(own, str(tmp_path / "own.npz")).model_copy(update={"task": f"tests.tiny:{tiny.ID}"})
+    for _ in range(2):
+        assert write(tmp_path, [learnt]) == []
+        assert [row["task"] for row in rows(tmp_path)] == [learnt.task]
+    folder = Folder()
+    folder.add("BC", make_record("bc", PEG).model_copy(update={"trial": learnt}))
+    assert list(load_results(folder.write(tmp_path)).expert["task"]) == [learnt.task]
+
+
+def test_a_folder_that_cannot_be_written_exits_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, record = Folder(), make_record("bc", PEG)
+    folder.add("BC", record.model_copy(update={"trial": trial(load_task(PEG))}))
+    folder.write(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 2 and f"Error: cannot write {tmp_path / FILE}: Permission denied" in result.stderr
 
 
 def test_a_folder_without_records_exits_2(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from math import ceil
 from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
 from click.testing import CliRunner
+from gymnasium.envs.registration import EnvSpec
 from PIL import Image
 
 from analysis.films import films
@@ -16,9 +19,10 @@ from benchmarks import film as filming
 from benchmarks.context import describe_task
 from benchmarks.evaluate import WIDTH, Evaluator
 from benchmarks.film import Take, main, takes
-from benchmarks.records import Record, Rollout, load_plan
+from benchmarks.records import Plan, Record, Rollout, load_plan
 from envs.demonstrations import load_task
 from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
+from tests import tiny
 from tests.analysis.synthetic import Folder, make_record
 
 PEG = "PegInsertion-v0"
@@ -39,6 +43,66 @@ def test_best_and_median_at_the_middle_number_of_demonstrations(tmp_path: Path) 
         ("bc", "best", 1, 0),
     ]
     assert chosen[1].name == "peg-gpril-x-25-demos-median.webp"
+
+
+def test_a_label_that_stands_for_other_settings_is_filmed_for_each() -> None:
+    folder, first = Folder(), make_record("gpril", PEG)
+    other = first.trial.model_copy(update={"settings": {"gamma": 0.5}})
+    for experiment, trial in (("states", first.trial), ("fig2c", other), ("fig2d", other)):
+        folder.add("gpril", first.model_copy(update={"trial": trial}), experiment)
+    chosen = takes(Plan(profile="quick", rows=folder.rows), folder.records)
+    assert [(take.label, take.record.trial, take.name) for take in chosen] == [
+        ("gpril (states)", first.trial, "peg-gpril-states-10-demos-best.webp"),
+        ("gpril (fig2c, fig2d)", other, "peg-gpril-fig2c-fig2d-10-demos-best.webp"),
+    ]
+
+
+def test_films_whose_names_would_be_the_same_have_names_of_their_own() -> None:
+    folder = Folder()
+    for seed, label in enumerate(("x=1", "x=-1", "y=1")):
+        folder.add(label, make_record("bc", PEG, seed=seed))
+    one, minus_one, other = (take.name for take in takes(Plan(profile="quick", rows=folder.rows), folder.records))
+    assert other == "peg-y-1-10-demos-best.webp"
+    assert one != minus_one and all(
+        re.fullmatch(r"peg-x-1-10-demos-best-[0-9a-f]{8}\.webp", n) for n in (one, minus_one)
+    )
+
+
+class Blank(tiny.TinySlot):
+    def __init__(self, render_mode: str) -> None:
+        super().__init__()
+
+    def render(self) -> None:
+        return None
+
+
+class Unfinished(tiny.TinySlot):
+    def __init__(self, render_mode: str) -> None:
+        super().__init__()
+
+
+@pytest.mark.filterwarnings("ignore:.*render_mode")
+def test_tasks_that_cannot_be_filmed_are_named_and_passed_over(
+    recorded: tuple[Record, GaussianPolicy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, policy = recorded
+    for kind in (Blank, Unfinished):
+        monkeypatch.setitem(gymnasium.registry, f"{kind.__name__}-v0", EnvSpec(f"{kind.__name__}-v0", entry_point=kind))
+    said = {
+        "Nowhere-v0": "Nowhere-v0 cannot be made with render_mode='rgb_array'",
+        "no.such.module:Own-v0": "no.such.module:Own-v0 cannot be made",
+        f"tests.tiny:{tiny.ID}": "TypeError",
+        "Blank-v0": "Blank-v0 draws no pictures",
+        "Unfinished-v0": "Unfinished-v0 draws no pictures",
+    }
+    folder = Folder()
+    for task in said:
+        made = folder.add("bc", record.model_copy(update={"trial": record.trial.model_copy(update={"task": task})}))
+        policy.save(tmp_path / "policies" / made.trial.id)
+    result = CliRunner().invoke(main, [str(folder.write(tmp_path))])
+    assert result.exit_code == 0, result.output
+    for line, words in zip(result.stdout.splitlines(), said.values(), strict=True):
+        assert "not filmed: " in line and words in line
 
 
 def test_the_roll_out_is_the_first_of_a_batch_and_of_middling_length() -> None:

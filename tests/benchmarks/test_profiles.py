@@ -10,7 +10,7 @@ import pytest
 from benchmarks import profiles
 from benchmarks.errors import InputError
 from benchmarks.experiments import EXPERIMENTS
-from benchmarks.trials import METHODS, Request, plan
+from benchmarks.trials import METHODS, Request, notices, plan
 from methods import registry
 from methods.interface import make_settings
 from methods.policy import HIDDEN, SIGMA_BOUNDS
@@ -157,6 +157,27 @@ def test_a_profile_extends_another_table_by_table(tmp_path: Path) -> None:
         profiles.load(str(path))
 
 
+def test_a_profile_extends_one_that_extends_another_but_not_itself(tmp_path: Path) -> None:
+    path, other = tmp_path / "own.toml", tmp_path / "other.toml"
+    path.write_text('summary = "mine"\nextends = "standard"\n[suite]\nseeds = 2\n')
+    standard, own = profiles.load("standard"), profiles.load(str(path))
+    assert (own.settings, own.budget) == (standard.settings, standard.budget)
+    assert own.suite == standard.suite.model_copy(update={"seeds": 2})
+    for one, next_one in ((path, other), (other, path)):
+        one.write_text(f'summary = "mine"\nextends = "{next_one}"\n')
+    with pytest.raises(InputError, match=r"own\.toml extends itself \(.*own\.toml -> .*other\.toml -> .*own\.toml\)"):
+        profiles.load(str(path))
+
+
+def test_a_profile_of_ones_own_may_lie_beside_the_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("paper", "mine", "smoke"):
+        (tmp_path / f"{name}.toml").write_text("[suite")
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
+    assert profiles.names() == ["smoke", "paper", "mine"]
+    with pytest.raises(InputError, match=r"mine\.toml: cannot be read"):
+        profiles.load("mine")
+
+
 BAD_PROFILES = {
     "unknown table": ("[suit]\nseeds = 1", "unknown key in the profile"),
     "unknown key": ("[evaluation]\nrollouts = 5\nrollout = 3", "did you mean 'evaluation.rollouts'"),
@@ -164,6 +185,7 @@ BAD_PROFILES = {
     "wrong type": ("[suite]\nseeds = 'two'\ndemonstrations = [1]", "suite.seeds = 'two'"),
     "out of range": ("[suite]\nseeds = 0\ndemonstrations = [1]", "suite.seeds = 0"),
     "no TOML": ("[suite", "cannot be read"),
+    "a table in a value's place": ('extends = "quick"\n[suite.seeds]\na = 1', "suite.seeds"),
 }
 
 
@@ -193,3 +215,59 @@ def test_tasks_override_methods_override_defaults(tmp_path: Path) -> None:
     }
     assert profile.settings_of("bc", "clip") == {"l2": 0.1, "batch_size": 8}
     assert profile.settings_of("bc", "peg") == {"l2": 0.2, "batch_size": 8}
+
+
+OWN = profiles.load("smoke").model_copy(update={"name": "own", "settings": {}, "seconds": {}})
+
+
+@pytest.mark.parametrize("task", ["clip", "ClipInsertion-v0", "envs:ClipInsertion-v0"])
+@pytest.mark.parametrize("table", ["clip", "ClipInsertion-v0"])
+def test_a_tasks_table_may_have_any_of_its_names(table: str, task: str) -> None:
+    profile = OWN.model_copy(
+        update={"settings": {"bc": {table: {"l2": 0.2}}}, "budget": OWN.budget | {"bc": {table: {"policy_updates": 7}}}}
+    )
+    assert profile.settings_of("bc", task) == {"l2": 0.2}
+    assert profile.budget_of("bc", task, {}).policy_updates == 7
+    assert profile.settings_of("bc", "peg") == {}
+
+
+def test_a_setting_may_have_the_name_of_a_task() -> None:
+    profile = OWN.model_copy(update={"settings": {"mine": {"clip": 0.5, "peg": {"clip": 0.1}}}})
+    assert profile.settings_of("mine", "clip") == {"clip": 0.5}
+    assert profile.settings_of("mine", "peg") == {"clip": 0.1}
+
+
+STRAY = {
+    "task": (
+        {"budget": {"gpril": {"clp": {}}}},
+        "unknown task in budget.gpril of profile own 'clp'; did you mean 'clip'",
+    ),
+    "task by default": ({"budget": {"default": {"pge": {}}}}, "unknown task in budget.default of profile own 'pge'"),
+    "method's settings": (
+        {"settings": {"gial": {}}},
+        "unknown method in settings of profile own 'gial'; did you mean 'gail'",
+    ),
+    "method's budget": (
+        {"budget": {"gprl": {}}},
+        "unknown method in budget of profile own 'gprl'; did you mean 'gpril'",
+    ),
+    "method's seconds": ({"seconds": {"gprl": 1.0}}, "unknown method in seconds of profile own 'gprl'"),
+    "method's place": ({"settings": {"mine.py:Mine": {}}}, "give the `name` that its class has"),
+}
+
+
+@pytest.mark.parametrize("case", STRAY)
+def test_tables_for_what_cannot_be_are_refused(case: str) -> None:
+    tables, said = STRAY[case]
+    with pytest.raises(InputError) as refused:
+        plan(Request(OWN.model_copy(update=tables), (EXPERIMENTS["compare"],)))
+    assert said in str(refused.value)
+
+
+def test_tables_for_other_runs_are_left_alone_with_a_line() -> None:
+    tables = {"mine": {"a": 1}, "gail-2": {}, "bc": {"Own-v0": {}, "some.where:Own-v0": {}, "PegInsertion-v0": {}}}
+    request = Request(OWN.model_copy(update={"settings": tables}), (EXPERIMENTS["compare"],))
+    assert notices(request, plan(request)) == [
+        "not known here, so left alone in profile own: "
+        "settings.mine, settings.gail-2, settings.bc.Own-v0, settings.bc.some.where:Own-v0"
+    ]

@@ -11,7 +11,8 @@ from benchmarks import profiles
 from benchmarks.progress import START_SECONDS, Estimator, LiveView, PlainView, duration, new_view, outcome
 from tests.benchmarks import examples
 
-PROFILE = profiles.load("smoke").model_copy(update={"seconds": {examples.trial().method: 50.0}})
+PROFILE = profiles.load("smoke").model_copy(update={"seconds": {"linear": 50.0}})
+"""It knows methods by their names, also those that trials name by their place."""
 TRIALS = [examples.trial(seed) for seed in range(4)]
 NAMES = {trial.id: f"trial {trial.seed}" for trial in TRIALS}
 
@@ -39,7 +40,7 @@ def test_estimates_mind_the_budget() -> None:
     steps = idle.trial.budget.environment_steps
     busy = idle.model_copy(update={"usage": idle.usage.model_copy(update={"environment_steps": steps})})
     trial = examples.trial(environment_steps=10 * steps)
-    most = PROFILE.budget_of(trial.method, trial.task, {}).environment_steps
+    most = PROFILE.budget_of("linear", trial.task, {}).environment_steps
     assert Estimator(PROFILE, []).seconds(examples.trial(environment_steps=3 * most)) == 150.0, "the guess, longer"
     assert Estimator(PROFILE, [idle]).seconds(trial) == 96.0 + START_SECONDS
     assert Estimator(PROFILE, [busy]).seconds(trial) == pytest.approx(10 * (96.0 + START_SECONDS))
@@ -70,6 +71,22 @@ def test_a_view_follows_a_run(kind: type[PlainView]) -> None:
         view.note("[a note]")
     text = view.console.file.getvalue()
     assert "[1/4] trial 0: success 0.50 sampled" in text and "[2/4] trial 1" in text and "[a note]" in text
+
+
+@pytest.mark.parametrize("kind", [PlainView, LiveView])
+def test_a_view_shows_names_as_they_are(kind: type[PlainView]) -> None:
+    """Brackets are no markup, and colons no emoji."""
+    names = {trial.id: f"bc [red] :smile: {trial.seed}" for trial in TRIALS}
+    view = kind(names, TRIALS, Estimator(PROFILE, []), jobs=2)
+    view.console.file = io.StringIO()
+    view.console._force_terminal = True
+    with view:
+        view.started(TRIALS[0])
+        if kind is LiveView:
+            view.console.print(view._running)
+        else:
+            view.finished(examples.record(0))
+    assert "bc [red] :smile: 0" in view.console.file.getvalue()
 
 
 def test_bars_are_for_terminals_outside_ci(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,18 @@ def test_a_method_may_live_in_a_file(bench: Bench) -> None:
     assert {"own.py", "tests/benchmarks/fakes.py"} <= set(json.loads(code.read_text()))
 
 
+def test_a_label_is_shown_as_it_is(bench: Bench) -> None:
+    outcome = bench.run("--dry-run", "--set=linear.log=[red]:smile:")
+    assert outcome.code == 0 and '(log="[red]:smile:")' in outcome.out
+
+
+def test_labels_that_are_the_same_trials_are_noted(bench: Bench) -> None:
+    tuning = ("--profile=quick", "--methods=bc", "--tasks=clip", "--experiment=bc-l2", "--seeds=1", "--dry-run")
+    outcome = bench._run([*tuning, "--set=bc.l2=0.5", f"--results={bench.results}"])
+    assert outcome.code == 0 and outcome.err.startswith("note: bc-l2, clip: 'bc, L2 0 (l2=0.5)' and ")
+    assert outcome.err.count("\n") == 1
+
+
 def test_the_list_names_everything(bench: Bench) -> None:
     outcome = bench.run("--list")
     assert outcome.code == 0

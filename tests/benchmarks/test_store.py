@@ -158,6 +158,15 @@ def test_plans_are_merged(store: Store) -> None:
     other.close()
 
 
+def test_a_run_for_one_experiment_forgets_nothing_that_another_still_lacks(store: Store) -> None:
+    missing, old = examples.row(0), examples.row(1)
+    store.merge_plan(Plan(profile="quick", rows=[missing]))
+    other = old.model_copy(update={"experiment": "placebo"})
+    assert store.merge_plan(Plan(profile="quick", rows=[other])).rows == [missing, other]
+    new = examples.row(2)
+    assert store.merge_plan(Plan(profile="quick", rows=[new])).rows == [other, new], "asked anew, it is wanted no more"
+
+
 def test_a_damaged_plan_is_refused_by_name(store: Store) -> None:
     (store.root / "plan.json").write_text('{"profile": "quick"')
     with pytest.raises(InputError, match=r"plan\.json"):

@@ -11,7 +11,7 @@ from benchmarks import experiments, leads, profiles
 from benchmarks.errors import InputError
 from benchmarks.experiments import Experiment, Variant
 from benchmarks.records import Trial
-from benchmarks.trials import Planned, Request, parse_changes, plan
+from benchmarks.trials import Planned, Request, notices, parse_changes, plan
 from methods.bc import Settings as BcSettings
 from tests.benchmarks.fakes import METHOD
 
@@ -55,8 +55,9 @@ def test_every_setting_is_spelled_out_and_changed_ones_are_in_the_label() -> Non
 
 def test_a_profile_may_have_settings_of_a_method_of_ones_own() -> None:
     profile = QUICK.model_copy(update={"settings": {"linear": {"episodes": 5}}})
-    with pytest.raises(InputError, match="unknown method in profile quick 'linear'"):
-        plan(request(profile=profile))
+    (notice,) = notices(request(profile=profile), plan(request(profile=profile)))
+    assert "left alone in profile quick: settings.linear" in notice
+    assert notices(request(profile=profile, methods=(METHOD,)), []) == []
     mine = plan(request(profile=profile, methods=(METHOD,), tasks=("peg",), seeds=1))
     assert mine[0].trial.settings["episodes"] == 5
 
@@ -78,6 +79,15 @@ def test_ids_tell_apart_whatever_can_change_the_outcome() -> None:
     assert len({trial.id, *(other.id for other in others)}) == 7
     assert Trial.model_validate_json(trial.model_dump_json()).id == trial.id
     assert plan(request(methods=("bc",), tasks=("peg",), seeds=1))[0].row.trial == trial.id
+
+
+def test_labels_that_a_change_makes_the_same_trials_are_pointed_out() -> None:
+    leads = request(experiments.EXPERIMENTS["bc-l2"], seeds=2, demonstrations=(10, 25))
+    assert notices(leads, plan(leads)) == []
+    changed = dataclasses.replace(leads, changes={"bc": {"l2": 0.5}})
+    (notice,) = notices(changed, plan(changed))
+    assert notice.startswith("bc-l2, clip: 'bc, L2 0 (l2=0.5)' and 'bc, L2 0.0001 (l2=0.5)' and ")
+    assert notice.endswith(" are the same trials")
 
 
 def test_the_placebo_changes_gprils_control_alone() -> None:
