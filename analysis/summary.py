@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import combinations, permutations
+from collections.abc import Collection, Iterator
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -181,11 +181,11 @@ def grouped_means(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFra
     return pd.DataFrame(means.tolist(), index=means.index, columns=["mean", "low", "high"])
 
 
-def _variants(labels: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _variants(labels: Collection[str]) -> Iterator[tuple[str, str]]:
     """Labels that name a change, as "bc, L2 0" and "bc (l2=0)", each with the label of the method as it is."""
-    for label, base in permutations(labels, 2):
-        if label.startswith((f"{base}, ", f"{base} (")):
-            yield label, base
+    for label in labels:
+        if bases := [base for base in labels if label.startswith((f"{base}, ", f"{base} ("))]:
+            yield label, min(bases, key=len)
 
 
 def _groups(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

@@ -96,9 +96,10 @@ def test_changes_of_a_method_from_a_file_and_labels_that_change_nothing(tmp_path
         whole = folder.add("mine", make_record("mine.py:Mine", seed=seed, usage=(0, 1, 1.0)))
         folder.add("mine, rate 0.1", whole)
         folder.add("mine (rate=0.2)", make_record("mine.py:Mine", seed=seed, usage=(0, 2, 1.0)))
+        folder.add("mine (rate=0.2), wide", make_record("mine.py:Mine", seed=seed, usage=(0, 4, 1.0)))
         folder.add("mineral", make_record("mine.py:Mine", seed=seed, usage=(0, 3, 1.0)))
     data = tables(load(folder.write(tmp_path)))["changes"].data
-    assert data["label"].tolist() == ["mine (rate=0.2)"]
+    assert data["label"].tolist() == ["mine (rate=0.2)", "mine (rate=0.2), wide"]
 
 
 def test_endings_by_hand(by_hand: Results) -> None:
