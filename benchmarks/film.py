@@ -26,11 +26,11 @@ import gymnasium
 import numpy as np
 from PIL import Image
 
-from benchmarks.errors import one_line
+from benchmarks.errors import InputError, one_line
 from benchmarks.evaluate import WIDTH
 from benchmarks.records import Mode, Plan, PlanRow, Record, RecordError, Rollout, canonical, load_plan, load_record
 from benchmarks.resume import fixed_part
-from benchmarks.trials import short_task
+from benchmarks.trials import resolve_task, short_task
 from envs import TASKS
 from envs.errors import SimulationUnstable
 from methods.interface import MethodError
@@ -138,8 +138,11 @@ def film(take: Take, policy: GaussianPolicy) -> list[Image.Image]:
     """
     trial, rollout = take.record.trial, take.rollout
     options = OPTIONS if trial.task in TASKS.values() else {}
+    identity = trial.task.rpartition(":")[2]
+    if identity not in gymnasium.registry:
+        raise FilmError(f"{trial.task} is not known here, and what a record names is not imported: --task {trial.task}")
     try:
-        env = gymnasium.make(trial.task, render_mode="rgb_array", disable_env_checker=True, **options)
+        env = gymnasium.make(identity, render_mode="rgb_array", disable_env_checker=True, **options)
     except Exception as error:  # whatever somebody's task raises where it is not installed or draws nothing
         raise FilmError(
             f"{trial.task} cannot be made with render_mode='rgb_array' ({type(error).__name__}: {one_line(str(error))})"
@@ -236,12 +239,15 @@ def _frame(env: gymnasium.Env[np.ndarray, np.ndarray]) -> Image.Image:
 
 @click.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def main(directory: Path) -> None:
+@click.option("--task", "tasks", multiple=True, metavar="MODULE:ID", help="A task of your own, to be imported.")
+def main(directory: Path, tasks: tuple[str, ...]) -> None:
     """Film the best and the median policy of each method on each task of DIRECTORY."""
     try:
+        for name in tasks:
+            resolve_task(name)
         for take, outcome in shoot(directory):
             click.echo(f"{take.name}: not filmed: {outcome}" if isinstance(outcome, FilmError) else outcome)
-    except (RecordError, OSError, NoPictures) as error:
+    except (RecordError, OSError, NoPictures, InputError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from math import ceil
 from pathlib import Path
 
@@ -89,8 +90,8 @@ def test_tasks_that_cannot_be_filmed_are_named_and_passed_over(
     for kind in (Blank, Unfinished):
         monkeypatch.setitem(gymnasium.registry, f"{kind.__name__}-v0", EnvSpec(f"{kind.__name__}-v0", entry_point=kind))
     said = {
-        "Nowhere-v0": "Nowhere-v0 cannot be made with render_mode='rgb_array'",
-        "no.such.module:Own-v0": "no.such.module:Own-v0 cannot be made",
+        "Nowhere-v0": "Nowhere-v0 is not known here",
+        "json.tool:Own-v0": "what a record names is not imported: --task json.tool:Own-v0",
         f"tests.tiny:{tiny.ID}": "TypeError",
         "Blank-v0": "Blank-v0 draws no pictures",
         "Unfinished-v0": "Unfinished-v0 draws no pictures",
@@ -99,8 +100,11 @@ def test_tasks_that_cannot_be_filmed_are_named_and_passed_over(
     for task in said:
         made = folder.add("bc", record.model_copy(update={"trial": record.trial.model_copy(update={"task": task})}))
         policy.save(tmp_path / "policies" / made.trial.id)
-    result = CliRunner().invoke(main, [str(folder.write(tmp_path))])
-    assert result.exit_code == 0, result.output
+    sys.modules.pop("json.tool", None)
+    result = CliRunner().invoke(main, [str(folder.write(tmp_path)), "--task", f"tests.tiny:{tiny.ID}"])
+    assert result.exit_code == 0 and "json.tool" not in sys.modules, result.output
+    unknown = CliRunner().invoke(main, [str(tmp_path), "--task", "Nowhere-v0"])
+    assert unknown.exit_code == 2 and "Nowhere-v0" in unknown.stderr
     for line, words in zip(result.stdout.splitlines(), said.values(), strict=True):
         assert "not filmed: " in line and words in line
 
