@@ -72,6 +72,14 @@ LEADS: dict[str, dict[str, dict[str, Any]]] = {
         "1024 steps": {"batch_size": 64},
         "compression": {"compress": 2.0},
         "scaled rewards": {"scale_rewards": True},
+        "KL 0.01, entropy 1": {"kl": 0.01, "entropy": 1.0},
+        "KL 0.01, judging states, compressed": {"kl": 0.01, "use_actions": False, "compress": 2.0},
+        "KL 0.01, entropy 1, judging states, compressed": {
+            "kl": 0.01,
+            "entropy": 1.0,
+            "use_actions": False,
+            "compress": 2.0,
+        },
     },
     "bc": {
         **{f"L2 {l2:g}": {"l2": l2} for l2 in (0.0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)},
