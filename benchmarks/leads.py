@@ -73,10 +73,18 @@ LEADS: dict[str, dict[str, dict[str, Any]]] = {
         "compression": {"compress": 2.0},
         "scaled rewards": {"scale_rewards": True},
         "KL 0.01, entropy 1": {"kl": 0.01, "entropy": 1.0},
+        "KL 0.01, scaled rewards": {"kl": 0.01, "scale_rewards": True},
         "KL 0.01, judging states, compressed": {"kl": 0.01, "use_actions": False, "compress": 2.0},
         "KL 0.01, entropy 1, judging states, compressed": {
             "kl": 0.01,
             "entropy": 1.0,
+            "use_actions": False,
+            "compress": 2.0,
+        },
+        "KL 0.01, entropy 1, scaled rewards, judging states, compressed": {
+            "kl": 0.01,
+            "entropy": 1.0,
+            "scale_rewards": True,
             "use_actions": False,
             "compress": 2.0,
         },
