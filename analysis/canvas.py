@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from textwrap import fill
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ COST_NAMES: dict[Cost, str] = {
 }
 WIDEST = 42  # letters of a panel's title
 LABEL = 60  # and of a line of a label
+ROWS = 4  # of a legend that there is room for anyway
+LINE = 0.21  # inches: of a further one
 PERCENT = (-4, 104)  # room for markers at 0 and 100
 LEVEL = (0, (6, 3))  # dashes
 EXPERT = (0, (1, 2))  # dots
@@ -163,9 +166,12 @@ def trial_handles(data: pd.DataFrame) -> list[Line2D]:
 
 
 def legend(figure: Figure, handles: list[Line2D]) -> None:
-    """One legend for all panels, below them, in as many columns as fit."""
+    """One legend for all panels, below them, in as many columns as fit; a long one makes the figure higher."""
     for handle in handles:
         handle.set_label(wrapped(str(handle.get_label())))
-    longest = max(len(line) for handle in handles for line in str(handle.get_label()).splitlines())
+    lines = [line for handle in handles for line in str(handle.get_label()).splitlines()]
+    longest = max(map(len, lines))
     room = int(figure.get_figwidth() // (0.7 + 0.075 * longest))  # inches: of a handle, and of a letter
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(4, room, len(handles))), frameon=False)
+    columns = max(1, min(4, room, len(handles)))
+    figure.set_figheight(figure.get_figheight() + LINE * max(0, ceil(len(lines) / columns) - ROWS))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)

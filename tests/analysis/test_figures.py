@@ -91,6 +91,19 @@ def test_long_labels_leave_room_for_what_is_drawn(tmp_path: Path, recwarn: pytes
     assert not recwarn.list
 
 
+def test_many_labels_leave_room_for_what_is_drawn(tmp_path: Path) -> None:
+    folder = Folder()
+    for i in range(30):
+        folder.add(f"bc with the setting of number {i}", make_record("bc", seed=i, points=2, usage=(10, 100, 1.0)))
+    data = load(folder.write(tmp_path))
+    for series in series_of(data).values():
+        figure = PLOTS[series.view.kind](series, styles(data, "comparison"))
+        figure.set_layout_engine("constrained")
+        figure.draw_without_rendering()
+        box = figure.axes[0].get_position()
+        assert box.height * figure.get_figheight() > 1.2, series.name  # inches
+
+
 def test_profile_by_hand(tmp_path: Path) -> None:
     folder = Folder()
     for seed, share in enumerate((0.25, 0.5)):
