@@ -82,10 +82,14 @@ class Claim:
 
 
 ALL, TENTH, FINAL = "states alone", "every tenth state", "final states"
+BEST = "best of its leads"
 CLAIMS = (
     Claim("GPRIL succeeds at least as often as GAIL on the clip", "1b", difference, AT_LEAST, ("gpril", "gail")),
+    Claim(f"The same, GAIL with the {BEST}", "1b", difference, AT_LEAST, ("gpril", f"gail, {BEST}")),
     Claim("GPRIL succeeds more often than BC on the clip", "1b", difference, MORE, ("gpril", "bc")),
+    Claim(f"The same, BC with the {BEST}", "1b", difference, MORE, ("gpril", f"bc, {BEST}")),
     Claim("GAIL succeeds more often than BC on the clip", "1b", difference, MORE, ("gail", "bc")),
+    Claim(f"The same, both with the {BEST}", "1b", difference, MORE, (f"gail, {BEST}", f"bc, {BEST}")),
     Claim("GPRIL's success on the clip grows with demonstrations", "1b", growth, MORE, ("gpril",)),
     Claim(
         "GPRIL needs orders of magnitude fewer interactions than GAIL",

@@ -132,7 +132,7 @@ def test_a_figure_has_the_papers_seeds_where_the_profile_says_so() -> None:
     figure = experiments.EXPERIMENTS["fig1b"]
     for profile, asked, seeds in ((standard, None, 8), (standard, 3, 3), (quick, None, 5)):
         planned = plan(request(figure, profile=profile, seeds=asked, methods=("bc",), demonstrations=(10,)))
-        assert [item.trial.seed for item in planned] == list(range(seeds))
+        assert [item.trial.seed for item in planned if item.row.label == "bc"] == list(range(seeds))
 
 
 def test_a_variant_may_have_a_budget_of_its_own() -> None:
