@@ -113,7 +113,7 @@ def load(directory: Path) -> Results:
     trials = rows[["experiment", "label", "trial"]].merge(recorded, on="trial")
     missing = rows[~rows["trial"].isin(recorded["trial"])].reset_index(drop=True)
     orders: dict[str, list[str]] = {
-        "experiment": list(rows["experiment"].unique()),
+        "experiment": sorted(rows["experiment"].unique()),  # the paper's order, whatever was run first
         "label": [name for name in names if name in set(rows["label"])],
         "task": list(dict.fromkeys([*rows["task"], *trials["task"]])),
     }

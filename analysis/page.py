@@ -53,9 +53,9 @@ def render(results: Results, tables: list[Table], drawings: list[tuple[Series, D
     trials = results.scores[results.scores["mode"] == MODES[0]]
     failed = trials[trials["status"] != "ok"]
     counts = [
-        (len(trials), "trials with a record"),
-        (len(failed), "did not end well"),
-        (len(results.missing), "missing"),
+        (trials["trial"].nunique(), "trials with a record"),  # one may belong to several experiments
+        (failed["trial"].nunique(), "did not end well"),
+        (results.missing["trial"].nunique(), "missing"),
     ]
     return (
         environment.get_template("report.html")

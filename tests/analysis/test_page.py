@@ -15,7 +15,7 @@ from PIL import Image
 from analysis.films import films
 from analysis.load import ResultsError
 from analysis.report import write_report
-from tests.analysis.synthetic import comparison, make_record
+from tests.analysis.synthetic import Folder, comparison, make_record
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -89,6 +89,20 @@ def test_page_is_self_contained_and_escaped(reported: Path) -> None:
     assert "ValueError: 50 % of a_b & <c>\nsecond line" in words  # the whole message of the failed trial
     assert "torch 2.13.0" in words and "1234abc" in words and "bc on PegInsertion-v0: 000000000000" in words
     assert "started 3 times, 1 from a snapshot, 1 anew (it forgets)" in words and "none (18 records)" in words
+
+
+def test_a_trial_of_two_experiments_counts_once_and_experiments_are_in_order(tmp_path: Path) -> None:
+    folder = Folder()
+    shared = make_record("bc")
+    folder.add("bc", shared, "fig2e")
+    folder.add("bc", shared, "fig1b")
+    folder.add("bc", make_record("bc", seed=1), "fig1b", missing=True)
+    folder.add("bc", make_record("bc", seed=1), "fig2e", missing=True)
+    directory = folder.write(tmp_path)
+    write_report(directory)
+    words = " ".join(Page((directory / "report.html").read_text()).words)
+    assert "1 trials with a record, 0 did not end well, 1 missing." in words
+    assert words.index("fig1b") < words.index("fig2e")
 
 
 def test_claims_and_films_are_on_the_page_where_there_are_any(tmp_path: Path) -> None:
