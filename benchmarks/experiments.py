@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.errors import unknown
-from benchmarks.leads import LEADS
+from benchmarks.leads import LEADS, STATES_LEADS
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,22 @@ EXPERIMENTS: dict[str, Experiment] = {
             5,
         ),
         *map(_leads, LEADS),
+        Experiment(
+            "gail-states-leads",
+            "peg: what helps GAIL that has to begin from nothing, from states alone",
+            tuple(
+                Variant(
+                    f"gail, states alone{name and ', '}{name}",
+                    "gail",
+                    GAIL_NO_ACTIONS | change,
+                    GAIL_NO_ACTIONS_BUDGET,
+                    states_alone=True,
+                )
+                for name, change in STATES_LEADS.items()
+            ),
+            ("peg",),
+            (25,),
+        ),
         Experiment(
             "bc-l2",
             "which regularisation BC wants with more demonstrations",

@@ -1,4 +1,4 @@
-"""Settings worth trying: the grids of `gpril-leads`, `gail-leads` and `bc-leads`, mostly of one change at a time."""
+"""Settings worth trying: the grids of `gpril-leads`, `gail-leads`, `gail-states-leads` and `bc-leads`, mostly of one change at a time."""
 
 from __future__ import annotations
 
@@ -98,3 +98,12 @@ LEADS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 """Method -> name of a change -> the settings that differ from the profile's."""
+
+STATES_LEADS: dict[str, dict[str, Any]] = {
+    "": {},
+    "entropy 1": {"entropy": 1.0},
+    "scaled rewards": {"scale_rewards": True},
+    "compressed": {"compress": 2.0},
+    "entropy 1, scaled rewards, compressed": {"entropy": 1.0, "scale_rewards": True, "compress": 2.0},
+}
+"""The same for GAIL from states alone: what helped it where it has actions."""
