@@ -1,4 +1,4 @@
-"""Settings worth trying: the grids of `gpril-leads`, `gail-leads`, `gail-states-leads` and `bc-leads`, mostly of one change at a time."""
+"""Settings worth trying: the grids of the experiments named `-leads`, mostly of one change at a time."""
 
 from __future__ import annotations
 
