@@ -21,7 +21,7 @@ import pandas as pd
 from analysis.load import MODES, OTHER_CODE, Results
 from analysis.measures import Measure, Measured, difference, growth, interactions, reached, seconds
 from analysis.statistics import Estimate
-from analysis.tables import MODE_NAMES, NOTHING, PIPELINE_CHECK, Table
+from analysis.tables.build import MODE_NAMES, NOTHING, PIPELINE_CHECK, Table
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
 Region = tuple[float, float]

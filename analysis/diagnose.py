@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import click
 
-from analysis.diagnostics import diagnostics, plot_diagnostics
-from analysis.figures import encode, house_look
-from analysis.formats import csv
+from analysis.figures.diagnostics import diagnostics, plot_diagnostics
+from analysis.figures.render import encode, house_look
 from analysis.load import ResultsError, plan_of, records_of
-from analysis.tables import PIPELINE_CHECK
-from benchmarks.records import Plan, PlanRow, Record
+from analysis.tables.build import PIPELINE_CHECK
+from analysis.tables.render import csv
+from benchmarks.records.schema import Plan, PlanRow, Record
 
 SHOWN = 12
 """Most trials that an error lists."""

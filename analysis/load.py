@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from benchmarks.records import CurvePoint, Mode, Plan, Record, RecordError, Trial, load_plan, load_record
+from benchmarks.records.schema import CurvePoint, Mode, Plan, Record, RecordError, Trial, load_plan, load_record
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 CURVE_TYPES: dict[str, str] = {
@@ -72,7 +72,7 @@ class Results:
         rollouts: a row a final roll-out of a trial with status "ok": trial, mode, seed, success, seconds, end.
         missing: planned trials without a usable record: experiment, label, trial, task, demonstrations, seed.
         expert: a row a set of demonstrations that a record learnt from: task, digest, success, and the quartiles of the
-            seconds to insertion (see `benchmarks.expert`); without rows where the folder does not say.
+            seconds to insertion (see `benchmarks.planning.expert`); without rows where the folder does not say.
         provenance: a row a record: trial, method, task, code_digest, commit, started, threads, machine, versions.
         notices: lines for the reader about files and records that were left out or look wrong.
     """
@@ -252,7 +252,9 @@ def _expert(path: Path, learnt_from: set[tuple[str, str]], notices: list[str]) -
     except FileNotFoundError:
         return nothing
     except (OSError, ValueError, KeyError) as error:
-        notices.append(f"not used: {path}: {error}; `python -m benchmarks.expert {path.parent}` writes it anew")
+        notices.append(
+            f"not used: {path}: {error}; `python -m benchmarks.planning.expert {path.parent}` writes it anew"
+        )
         return nothing
     known = [key in learnt_from for key in zip(rows["task"], rows["digest"], strict=True)]
     return rows[known].reset_index(drop=True)

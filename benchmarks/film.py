@@ -27,12 +27,22 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.errors import InputError, one_line
-from benchmarks.evaluate import WIDTH
-from benchmarks.records import Mode, Plan, PlanRow, Record, RecordError, Rollout, canonical, load_plan, load_record
-from benchmarks.resume import fixed_part
-from benchmarks.trials import resolve_task, short_task
+from benchmarks.planning.reuse import fixed_part
+from benchmarks.planning.trials import resolve_task, short_task
+from benchmarks.records.schema import (
+    Mode,
+    Plan,
+    PlanRow,
+    Record,
+    RecordError,
+    Rollout,
+    canonical,
+    load_plan,
+    load_record,
+)
+from benchmarks.trial.evaluation import WIDTH
 from envs import TASKS
-from envs.errors import SimulationUnstable
+from envs.insertion.errors import SimulationUnstable
 from methods.interface import MethodError
 from methods.policy import GaussianPolicy
 
@@ -155,7 +165,7 @@ def film(take: Take, policy: GaussianPolicy) -> list[Image.Image]:
     step, over = 0, False
     info: dict[str, Any] = {}
     while not over:
-        # As `benchmarks.evaluate` does: a batch of so many rows, since other numbers of rows round differently.
+        # As `benchmarks.trial.evaluation` does: a batch of so many rows, since other numbers of rows round differently.
         actions = policy.act(np.repeat(observation[None].astype(np.float32), WIDTH, axis=0), MODE == "mean", rng)
         observation, _, terminated, truncated, info = env.step(actions[0])
         step, over = step + 1, bool(terminated or truncated)

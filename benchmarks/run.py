@@ -14,19 +14,18 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from benchmarks import experiments, expert, profiles
-from benchmarks.engine import Engine, Workplace
 from benchmarks.errors import InputError, RunError, cannot_write, one_line
-from benchmarks.filesystem import network_warning
-from benchmarks.local import LocalWorkplace
-from benchmarks.overview import listing, show_plan
-from benchmarks.progress import Estimator, new_view
-from benchmarks.records import Plan, Summary, Trial
-from benchmarks.resume import Survey, doubts, refuse_drift, refuse_mixture, survey
-from benchmarks.snapshots import STATE
-from benchmarks.store import Store
-from benchmarks.together import TogetherWorkplace
-from benchmarks.trials import Request, notices, parse_changes, plan, short_task
+from benchmarks.execution.local import LocalWorkplace
+from benchmarks.execution.progress import Estimator, new_view
+from benchmarks.execution.scheduler import Engine, Workplace
+from benchmarks.planning import experiments, expert, profiles
+from benchmarks.planning.listing import listing, show_plan
+from benchmarks.planning.reuse import Survey, doubts, refuse_drift, refuse_mixture, survey
+from benchmarks.planning.trials import Request, notices, parse_changes, plan, short_task
+from benchmarks.records.filesystem import network_warning
+from benchmarks.records.schema import Plan, Summary, Trial
+from benchmarks.records.store import Store
+from benchmarks.trial.checkpoints import STATE
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -72,11 +71,6 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
     help="Seconds between two snapshots of a trial, from which it goes on where it was killed; 0 takes none.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option(
-    "--batch-seeds/--no-batch-seeds",
-    default=None,
-    help="Train the seeds of a trial as one network, where the method can.  [default: with --device cuda]",
-)
 @click.option("--retry-failed", is_flag=True, help="Repeat trials that failed, diverged or timed out.")
 @click.option(
     "--accept-drift",
@@ -91,11 +85,10 @@ def command(context: click.Context, **options: Any) -> int:
         click.echo(listing())
         return 0
     _refuse_ray_options(context)
-    options["batch_seeds"] = _batch_seeds(options)
     request = _request(options)
     store = Store(options["results"] or Path("results") / request.profile.name)
     planned = plan(request)
-    found = survey(store, planned, options["retry_failed"], options["batch_seeds"])
+    found = survey(store, planned, options["retry_failed"])
     dropped = refuse_mixture(store, request.profile, found, options["accept_drift"])
     if not options["accept_drift"]:
         refuse_drift(store, found)
@@ -144,21 +137,14 @@ def _refuse_ray_options(context: click.Context) -> None:
             raise InputError(f"--{name.replace('_', '-')} means nothing to the local engine; add --engine ray")
 
 
-def _batch_seeds(options: Mapping[str, Any]) -> bool:
-    if options["batch_seeds"] and options["engine"] == "ray":
-        raise InputError("--batch-seeds: seeds train together in a process of this machine; use --engine local")
-    given, default = options["batch_seeds"], options["device"] == "cuda" and options["engine"] == "local"
-    return default if given is None else given
-
-
 @contextmanager
 def _workplace(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Workplace]:
     """Where trials are done. No cluster is asked for where there are none."""
     if options["engine"] == "local" or not to_do:
         jobs = options["jobs"] or _cores()
-        yield TogetherWorkplace(jobs, to_do) if options["batch_seeds"] else LocalWorkplace(jobs)
+        yield LocalWorkplace(jobs)
         return
-    from benchmarks import ray_engine  # here, because Ray is an extra
+    from benchmarks.execution import ray_cluster as ray_engine  # here, because Ray is an extra
 
     gpus = float(options["device"] == "cuda") if options["gpus_per_trial"] is None else options["gpus_per_trial"]
     share = ray_engine.Share(options["cpus_per_trial"], gpus)
@@ -190,7 +176,7 @@ def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace
         begun = [trial for trial in longest_first if (store.snapshots(trial.id) / STATE).exists()]
         if begun and options["save_every"]:
             view.note(f"{len(begun)} of them are in the middle of their training, and go on from there")
-        engine = Engine(store, view, workplace, options["timeout"], options["save_every"], options["batch_seeds"])
+        engine = Engine(store, view, workplace, options["timeout"], options["save_every"])
         engine.run(longest_first, found.codes, found.states)
 
 
@@ -206,7 +192,7 @@ def _cores() -> int:
 
 def _report(store: Store, found: Survey) -> int:
     """Print the table; 1 where a trial did not end well."""
-    from analysis.report import ResultsError, write_report  # here, because pandas takes a while to import
+    from analysis.report.__main__ import ResultsError, write_report  # here, because pandas takes a while to import
 
     try:
         for problem in expert.write(store.root, found.trials.values()):

@@ -14,16 +14,16 @@ WITH_ACTIONS = {name: TASKS[name] for name in ("clip", "peg")}
 """Those demonstrated with actions; the others are taught by hand, which shows states alone."""
 
 _SINGLE = {
-    "clip": "envs.clip:ClipInsertionEnv",
-    "peg": "envs.peg:PegInsertionEnv",
-    "physical-fixed": "envs.physical:PhysicalPegInsertionFixedEnv",
-    "physical-varying": "envs.physical:PhysicalPegInsertionVaryingEnv",
+    "clip": "envs.insertion.clip:ClipInsertionEnv",
+    "peg": "envs.insertion.peg:PegInsertionEnv",
+    "physical-fixed": "envs.insertion.physical:PhysicalPegInsertionFixedEnv",
+    "physical-varying": "envs.insertion.physical:PhysicalPegInsertionVaryingEnv",
 }
 _VECTOR = {
-    "clip": "envs.vector:ClipInsertionVectorEnv",
-    "peg": "envs.vector:PegInsertionVectorEnv",
-    "physical-fixed": "envs.physical:PhysicalPegInsertionFixedVectorEnv",
-    "physical-varying": "envs.physical:PhysicalPegInsertionVaryingVectorEnv",
+    "clip": "envs.insertion.vector:ClipInsertionVectorEnv",
+    "peg": "envs.insertion.vector:PegInsertionVectorEnv",
+    "physical-fixed": "envs.insertion.physical:PhysicalPegInsertionFixedVectorEnv",
+    "physical-varying": "envs.insertion.physical:PhysicalPegInsertionVaryingVectorEnv",
 }
 
 

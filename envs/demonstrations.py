@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from envs import TASKS
-from envs.arrays import ArrayFileError, read_arrays
+from envs.npz import ArrayFileError, read_arrays
 
 _FORMAT = 1
 _LARGEST_NUMBER = 1e9  # no physical quantity in units people use is beyond it, and its square is still a float32

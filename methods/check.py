@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from envs.demonstrations import DemonstrationError
-from methods.check_task import TASK, CheckContext, Interrupted, demonstrate
+from methods.conformance.task import TASK, CheckContext, Interrupted, demonstrate
 from methods.interface import Budget, Method, MethodError, Policy, SettingsError, make_settings
 from methods.registry import resolve
 

@@ -241,7 +241,6 @@ class Method(ABC):
         needs_environment: interacts with the task while it trains.
         summary: one line for `--list`.
         small: settings that make a training of seconds, for `methods.check`; empty where the defaults do.
-        cohort: "module:Class" of a `methods.cohort.Cohort`, that trains several seeds as one; empty if there is none.
     """
 
     name: ClassVar[str]
@@ -250,7 +249,6 @@ class Method(ABC):
     needs_environment: ClassVar[bool] = True
     summary: ClassVar[str] = ""
     small: ClassVar[Mapping[str, Any]] = {}
-    cohort: ClassVar[str] = ""
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = self.Settings() if settings is None else settings

@@ -19,7 +19,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from envs.arrays import read_arrays, read_small
+from envs.npz import read_arrays, read_small
 from methods.interface import Diverged, FitContext, MethodError, Policy, Task
 
 if TYPE_CHECKING:

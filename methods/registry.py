@@ -22,7 +22,7 @@ GROUP = "gpril_benchmarks.methods"
 
 BUILT_IN: Mapping[str, str] = {
     "gpril": "methods.gpril.algorithm:Gpril",
-    "gail": "methods.gail:Gail",
+    "gail": "methods.gail.algorithm:Gail",
     "bc": "methods.bc:BehaviouralCloning",
 }
 

@@ -13,8 +13,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.provenance import machine
-from benchmarks.speed import cohort, environments, flows, gail, loop
+from benchmarks.records.provenance import machine
+from benchmarks.speed import environments, flows, gail, loop
 from benchmarks.speed.timing import Comparison, chosen, gemm_rate
 
 WIDTH = 200
@@ -25,7 +25,6 @@ SUBJECTS: dict[str, Callable[[], Iterator[Comparison]]] = {
     "env": environments.measure,
     "loop": loop.measure,
     "gail": gail.measure,
-    "cohort": cohort.measure,
 }
 
 Document = dict[str, dict[str, Any]]

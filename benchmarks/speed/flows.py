@@ -14,8 +14,8 @@ from torch.nn.functional import softplus
 
 from benchmarks.speed.plain import PlainAscent
 from benchmarks.speed.timing import Comparison, compare, gemm_rate
-from methods.gpril.ascent import LikelihoodAscent
-from methods.gpril.flows import FlowShape, make_flow, sample
+from methods.gpril.flows.factory import FlowShape, make_flow, sample
+from methods.gpril.likelihood import LikelihoodAscent
 from methods.gpril.settings import Settings
 
 

@@ -18,15 +18,15 @@ from sb3_contrib import TRPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from torch import nn
 
-from benchmarks.context import describe_task
 from benchmarks.speed.timing import Comparison, compare, torch_threads
+from benchmarks.trial.context import describe_task
 from envs import WITH_ACTIONS
 from envs.demonstrations import Demonstrations, load_task
-from envs.insertion import make_env
-from envs.sb3 import InsertionVecEnv
-from methods.adversary import DemonstratedBatches
-from methods.check_task import CheckContext
-from methods.gail import Gail, Settings
+from envs.insertion.base import make_env
+from envs.insertion.sb3 import InsertionVecEnv
+from methods.conformance.task import CheckContext
+from methods.gail.algorithm import Gail, Settings
+from methods.gail.discriminator import DemonstratedBatches
 from methods.interface import Budget
 from methods.policy import HIDDEN
 from methods.sb3_policy import quiet_logger

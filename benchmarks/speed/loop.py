@@ -11,14 +11,14 @@ from time import perf_counter
 
 import gymnasium
 
-from benchmarks.context import describe_task
-from benchmarks.counting import CountedGroup, Counter
-from benchmarks.environments import make_group
 from benchmarks.speed.plain import PlainTraining
 from benchmarks.speed.timing import Comparison, compare
+from benchmarks.trial.context import describe_task
+from benchmarks.trial.counting import CountedGroup, Counter
+from benchmarks.trial.environments import make_group
 from envs import WITH_ACTIONS
 from envs.demonstrations import Demonstrations, load_task
-from methods.check_task import CheckContext
+from methods.conformance.task import CheckContext
 from methods.gpril.algorithm import Gpril, Training
 from methods.gpril.settings import Settings
 from methods.interface import Budget, EnvGroup

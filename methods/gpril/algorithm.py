@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from envs.demonstrations import Demonstrations
-from methods.gpril import stopping
-from methods.gpril.adam import Adam
-from methods.gpril.ascent import total_norm
+from methods.gpril import early_stopping as stopping
 from methods.gpril.diagnostics import of_gradients, of_models
-from methods.gpril.predecessor import PredecessorModels
+from methods.gpril.flows.optimizer import Adam
+from methods.gpril.likelihood import total_norm
+from methods.gpril.models import PredecessorModels
 from methods.gpril.replay import Episode, Replay, Triples
 from methods.gpril.rollout import WIDTH, roll_outs
 from methods.gpril.settings import Settings
@@ -54,7 +54,6 @@ class Gpril(Method):
         "burn_in": 5,
         "model_hidden": [16, 16],
     }
-    cohort: ClassVar[str] = "methods.gpril.cohort:GprilCohort"
 
     @classmethod
     def requires_actions(cls, settings: Any) -> bool:

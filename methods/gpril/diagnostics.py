@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.gpril.predecessor import PredecessorModels
+from methods.gpril.models import PredecessorModels
 from methods.gpril.replay import Replay
 from methods.interface import Task
 

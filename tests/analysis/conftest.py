@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report import write_report
+from analysis.report.__main__ import write_report
 from tests.analysis.synthetic import comparison, make_record
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.records import (
+from benchmarks.records.schema import (
     BudgetChoice,
     CurvePoint,
     DemonstrationChoice,

@@ -11,10 +11,10 @@ import pytest
 from analysis.claims import AT_LEAST, CLAIMS, DROP, LITTLE_LOSS, MORE, NOTHING_CHANGED, claims_table, verdict
 from analysis.load import load
 from analysis.measures import Measured
-from analysis.report import check_report, write_report
+from analysis.report.__main__ import check_report, write_report
 from analysis.statistics import Estimate
-from benchmarks.experiments import EXPERIMENTS
-from benchmarks.records import Mode, Rollout
+from benchmarks.planning.experiments import EXPERIMENTS
+from benchmarks.records.schema import Mode, Rollout
 from envs import TASKS
 from tests.analysis.synthetic import Folder, comparison, make_record
 

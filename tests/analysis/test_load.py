@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.figures import styles
+from analysis.figures.data import all_series
+from analysis.figures.draw import PLOTS
+from analysis.figures.render import styles
 from analysis.load import ResultsError, load
-from analysis.plots import PLOTS
-from analysis.report import write_report
-from analysis.series import all_series
-from benchmarks.records import Plan, PlanRow
+from analysis.report.__main__ import write_report
+from benchmarks.records.schema import Plan, PlanRow
 from tests.analysis.synthetic import Folder, comparison, make_record, record_path
 
 

@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 
 from benchmarks import run as command_line
-from benchmarks import worker
-from benchmarks.local import LocalWorkplace
-from benchmarks.messages import BEGUN, Order
-from benchmarks.records import Record, read_record
+from benchmarks.execution.local import LocalWorkplace
+from benchmarks.records.schema import Record, read_record
+from benchmarks.trial import worker
+from benchmarks.trial.protocol import BEGUN, Order
 from envs.demonstrations import save
 from tests import tiny
 from tests.benchmarks.fakes import METHOD, TASK
@@ -100,10 +100,10 @@ def bench(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Bench:
     """The report itself is the analysis' matter, so it is only named here."""
-    report = ModuleType("analysis.report")
+    report = ModuleType("analysis.report.__main__")
     report.ResultsError = ValueError  # type: ignore[attr-defined]
     report.write_report = lambda folder: f"report of {folder.name}"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "analysis.report", report)
+    monkeypatch.setitem(sys.modules, "analysis.report.__main__", report)
     monkeypatch.setenv("CI", "1")
     profile = tmp_path / "tests.toml"
     profile.write_text(PROFILE)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from benchmarks import provenance
-from benchmarks.messages import NOTHING
-from benchmarks.records import BudgetChoice, DemonstrationChoice, Evaluation, PlanRow, Record, Rollout, Status, Trial
+from benchmarks.records import provenance
+from benchmarks.records.schema import (
+    BudgetChoice,
+    DemonstrationChoice,
+    Evaluation,
+    PlanRow,
+    Record,
+    Rollout,
+    Status,
+    Trial,
+)
+from benchmarks.trial.protocol import NOTHING
 from tests.benchmarks.fakes import METHOD, TASK
 
 

@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,12 +16,10 @@ import gymnasium
 import numpy as np
 
 from envs.demonstrations import Demonstrations
-from methods.cohort import Ask
 from methods.interface import FitContext, Method, MethodError, Policy
 from tests import tiny
 
 METHOD = "tests.benchmarks.fakes:LeastSquares"
-SOCIABLE = "tests.benchmarks.fakes:Sociable"
 PATIENT = "tests.benchmarks.fakes:Patient"
 TASK = f"tests.tiny:{tiny.ID}"
 
@@ -134,27 +131,6 @@ class LeastSquares(Method):
         else:
             inside.data.qvel[0] = np.nan
         environment.step(action)
-
-
-class Sociable(LeastSquares):
-    """The same, but it can train seeds together: they tell each other who they are."""
-
-    name: ClassVar[str] = "sociable"
-    cohort: ClassVar[str] = "tests.benchmarks.fakes:Company"
-
-
-class Company:
-    """See `methods.cohort.Cohort`."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
-    def fit(self, demonstrations: Demonstrations, context: FitContext, ask: Ask) -> Linear:
-        context.report(0, company=float(len(ask(context.seeds.seed))))
-        return Sociable(self.settings).fit(demonstrations, context)
-
-    def serve(self, asked: Mapping[int, int]) -> Mapping[int, list[int]]:
-        return dict.fromkeys(asked, sorted(asked.values()))
 
 
 @dataclass(frozen=True)

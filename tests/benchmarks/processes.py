@@ -43,8 +43,6 @@ def workers_of(folder: Path) -> list[int]:
             environment = (process / "environ").read_bytes()
         except OSError:
             continue
-        if (
-            b"benchmarks.worker" in command or b"benchmarks.cohort_worker" in command
-        ) and f"BENCH={folder}\0".encode() in environment:
+        if b"benchmarks.trial.worker" in command and f"BENCH={folder}\0".encode() in environment:
             found.append(int(process.name))
     return found

@@ -15,12 +15,12 @@ from click.testing import CliRunner
 from gymnasium.envs.registration import EnvSpec
 from PIL import Image
 
-from analysis.films import films
+from analysis.report.films import films
 from benchmarks import film as filming
-from benchmarks.context import describe_task
-from benchmarks.evaluate import WIDTH, Evaluator
 from benchmarks.film import Take, main, takes
-from benchmarks.records import Plan, Record, Rollout, load_plan
+from benchmarks.records.schema import Plan, Record, Rollout, load_plan
+from benchmarks.trial.context import describe_task
+from benchmarks.trial.evaluation import WIDTH, Evaluator
 from envs.demonstrations import load_task
 from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
 from tests import tiny

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.records import Record, load_plan
+from benchmarks.records.schema import Record, load_plan
 from envs.demonstrations import load_task, save
 from tests.benchmarks import fakes
 from tests.benchmarks.conftest import Bench

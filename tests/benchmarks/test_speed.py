@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import cohort, environments, flows, gail, loop
+from benchmarks.speed import environments, flows, gail, loop
 from benchmarks.speed.plain import PlainTraining
 from benchmarks.speed.timing import Comparison, compare, gemm_rate
 from envs.demonstrations import load_task
-from envs.sb3 import InsertionVecEnv
+from envs.insertion.sb3 import InsertionVecEnv
 from methods.gpril.algorithm import Training
 
 
@@ -119,9 +119,3 @@ def test_gail_and_the_stock_one_take_the_same_steps(monkeypatch: pytest.MonkeyPa
     gail._ours(small, demonstrations, threads=2)
     gail._stock(small, demonstrations, DummyVecEnv)
     assert taken == {"ours": 32, "theirs": 32}
-
-
-def test_seeds_are_timed_together_and_alone_on_a_device_that_is_named() -> None:
-    (found,) = cohort.measure(seeds=2, rounds=1, sizes=(8,))
-    assert found.name == "2 seeds, 8-8" and found.ratio > 0.0
-    assert "2 seeds cost" in found.note and ("core" in found.note or "GPU" in found.note or "NVIDIA" in found.note)

@@ -8,8 +8,8 @@ from types import ModuleType
 from benchmarks.run import main
 
 if __name__ == "__main__":
-    report = ModuleType("analysis.report")
+    report = ModuleType("analysis.report.__main__")
     report.ResultsError = ValueError  # type: ignore[attr-defined]
     report.write_report = lambda folder: f"report of {folder.name}"  # type: ignore[attr-defined]
-    sys.modules["analysis.report"] = report
+    sys.modules["analysis.report.__main__"] = report
     sys.exit(main())

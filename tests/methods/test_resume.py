@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from methods import bc, gail, registry
-from methods.check_task import CheckContext, Interrupted
+from methods import bc, registry
+from methods.conformance.task import CheckContext, Interrupted
+from methods.gail import algorithm as gail
 from methods.interface import Policy, make_settings
 from tests import tiny
 from tests.methods.worlds import tiny_context

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from methods.check_task import CheckContext
+from methods.conformance.task import CheckContext
 from methods.interface import Budget, Policy, Task
 from tests.tiny import ID, TinySlot
 

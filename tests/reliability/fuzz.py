@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.messages import Event, Note
-from benchmarks.records import Plan, RecordError, load_plan, load_record
-from benchmarks.snapshots import DAMAGED, STARTS, Snapshots
+from benchmarks.records.schema import Plan, RecordError, load_plan, load_record
+from benchmarks.trial.checkpoints import DAMAGED, STARTS, Snapshots
+from benchmarks.trial.protocol import Event, Note
 from envs.demonstrations import DemonstrationError, load, save
 from methods.interface import MethodError
 from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks import run as command_line
-from benchmarks.store import Store
+from benchmarks.records.store import Store
 from tests.benchmarks import examples
 from tests.benchmarks.conftest import Bench
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import experiments, profiles, provenance
-from benchmarks.records import Plan
-from benchmarks.trials import Planned, Request, plan
+from benchmarks.planning import experiments, profiles
+from benchmarks.planning.trials import Planned, Request, plan
+from benchmarks.records import provenance
+from benchmarks.records.schema import Plan
 from methods import registry
 from tests.analysis.synthetic import make_record
 
@@ -62,7 +63,7 @@ def test_a_sweep_of_ten_thousand_trials_is_no_burden(tmp_path: Path) -> None:
     assert "0 trials to do" in full
     table = _timed("resume and report", *run, f"--results={results}")
     assert f"{SEEDS}" in table
-    assert table == _timed("report alone", sys.executable, "-m", "analysis.report", str(results))
+    assert table == _timed("report alone", sys.executable, "-m", "analysis.report.__main__", str(results))
 
 
 def _timed(name: str, *command: str) -> str:

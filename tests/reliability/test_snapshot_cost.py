@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.context import TrialContext
-from benchmarks.records import BudgetChoice, DemonstrationChoice, Evaluation, Trial
-from benchmarks.snapshots import STATE, Snapshots
+from benchmarks.records.schema import BudgetChoice, DemonstrationChoice, Evaluation, Trial
+from benchmarks.trial.checkpoints import STATE, Snapshots
+from benchmarks.trial.context import TrialContext
 from envs.demonstrations import load_task
-from methods import gail, registry
+from methods import registry
+from methods.gail import algorithm as gail
 from methods.gpril import algorithm
 from methods.gpril.replay import Episode
 from methods.gpril.settings import Settings

@@ -9,7 +9,7 @@ import pytest
 
 from methods.gpril.algorithm import Gpril
 from methods.gpril.settings import Settings
-from tests.methods.test_gpril import SMALL
+from tests.methods.gpril.test_gpril import SMALL
 from tests.methods.worlds import success, tiny_context
 from tests.tiny import demonstrate
 

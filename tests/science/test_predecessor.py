@@ -9,7 +9,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from methods.gpril.predecessor import PredecessorModels
+from methods.gpril.models import PredecessorModels
 from methods.gpril.replay import Episode, Replay, Triples
 from methods.gpril.settings import Settings
 from methods.interface import SeedStreams

@@ -1,0 +1,144 @@
+"""From records to tables, figures and a page: `python -m analysis.report DIR [--check]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from shutil import disk_usage
+
+import click
+
+from analysis.claims import claims_table
+from analysis.figures.data import Series, all_series
+from analysis.figures.render import draw, styles
+from analysis.load import Results, ResultsError, load
+from analysis.report.films import films
+from analysis.report.html import render
+from analysis.tables.build import Table, all_tables
+from analysis.tables.render import csv, text
+
+PLAIN_NOTE = """\
+Success in % of roll-outs: median [quartiles] over seeds; a trial that failed counts as 0. Best is the best
+evaluation during training, chosen afterwards. Intervals and pairwise comparisons are in tables/, pictures in
+figures/, and all of it in report.html."""
+OWNED = {"tables": {".csv", ".md", ".tex"}, "figures": {".csv", ".png", ".pdf"}}
+
+
+def write_report(directory: Path) -> str:
+    """Write `tables/`, `figures/` and `report.html` of a results folder, and return the main table as plain text.
+
+    The two folders belong to the report: files of an earlier one that no longer follow from the records are removed.
+    Notices about damaged or unplanned records go to standard error.
+
+    Raises:
+        ResultsError: there is nothing to report (see `load`), or the folder cannot be written.
+    """
+    try:
+        return _write(directory)
+    except OSError as error:
+        free = disk_usage(directory).free / 2**20
+        place = error.filename or directory
+        raise ResultsError(f"cannot write {place}: {error.strerror} ({free:,.0f} MiB free)") from None
+
+
+def _write(directory: Path) -> str:
+    results = _load(directory)
+    for folder in OWNED:
+        (directory / folder).mkdir(exist_ok=True)
+    tables, series = _tables(results), list(all_series(results))
+    files = _checked_files(tables, series)
+    drawings = []
+    for one in series:
+        drawing = draw(one, styles(results, one.experiment), results.profile)
+        files |= {f"figures/{name}": content for name, content in drawing.files.items()}
+        drawings.append((one, drawing))
+    files["report.html"] = render(results, tables, drawings, films(directory))
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    for name in _present(directory) - set(files):
+        (directory / name).unlink(missing_ok=True)  # another run may be reporting as well
+    return _plain(tables[0])
+
+
+def check_report(directory: Path) -> list[str]:
+    """What on disk does not follow from the records: a line a file, none if all agree.
+
+    Tables and the data of the figures are compared byte by byte. Pictures and the page, whose bytes depend on the
+    versions of the drawing libraries too, are not compared.
+
+    Raises:
+        ResultsError: there is nothing to compare with; see `load`.
+    """
+    results = _load(directory)
+    expected = _checked_files(_tables(results), list(all_series(results)))
+    lines = []
+    for name, content in expected.items():
+        path = directory / name
+        if not path.is_file():
+            lines.append(f"{path} is missing")
+        elif path.read_bytes() != content:
+            lines.append(f"{path} differs from what the records give")
+    pictures = {f"{name.removesuffix('.csv')}{end}" for name in expected for end in (".png", ".pdf")}
+    strangers = sorted(_present(directory) - pictures - set(expected))
+    return lines + [f"{directory / name} does not follow from the records" for name in strangers]
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 naming each file that the records do not give.")
+def main(directory: Path, check: bool) -> None:
+    """Turn the records in DIRECTORY into tables/, figures/ and report.html, and print the main table."""
+    try:
+        if not check:
+            click.echo(write_report(directory))
+        elif lines := check_report(directory):
+            click.echo("\n".join(lines))
+            sys.exit(1)
+        else:
+            click.echo(f"{directory}: the tables and the figures' data are what its records give")
+    except (ResultsError, OSError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+def _load(directory: Path) -> Results:
+    results = load(directory)
+    for notice in results.notices:
+        print(notice, file=sys.stderr)
+    return results
+
+
+def _tables(results: Results) -> list[Table]:
+    """The main table first; that of the claims where the plan holds an experiment of the paper."""
+    claims = claims_table(results)
+    return all_tables(results) + ([claims] if claims else [])
+
+
+def _checked_files(tables: list[Table], series: list[Series]) -> dict[str, bytes]:
+    """Path in the results folder -> content of all that follows from the records alone."""
+    files = {f"tables/{name}": content for table in tables for name, content in table.files().items()}
+    return files | {f"figures/{one.name}.csv": csv(one.data).encode() for one in series}
+
+
+def _present(directory: Path) -> set[str]:
+    """The files in the report's own folders."""
+    return {
+        f"{folder}/{path.name}"
+        for folder, endings in OWNED.items()
+        for path in (directory / folder).glob("*")
+        if path.suffix in endings
+    }
+
+
+def _plain(table: Table) -> str:
+    """The main table for a terminal: a block a task, without the columns that would not fit."""
+    shown = table.shown[[head for head in table.shown.columns if not head.endswith("IQM")]]
+    keys = [head for head in ("Experiment", "Task") if head in shown.columns]
+    blocks = [table.title]
+    for key, rows in shown.groupby(keys, sort=False):
+        blocks.append(f"{', '.join(map(str, key))}\n{text(rows.drop(columns=keys))}")
+    return "\n\n".join([*blocks, PLAIN_NOTE])
+
+
+if __name__ == "__main__":
+    main()

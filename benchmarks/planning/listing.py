@@ -1,0 +1,70 @@
+"""What `--list` and `--dry-run` print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+import envs
+from benchmarks.execution.progress import Estimator, duration
+from benchmarks.planning import profiles
+from benchmarks.planning.experiments import EXPERIMENTS
+from benchmarks.planning.reuse import Survey
+from benchmarks.planning.trials import Planned, short_task
+from benchmarks.records.provenance import find_task
+from methods import registry
+from methods.interface import MethodError
+
+WIDTH = 140
+"""Columns of what is printed into a file or another program."""
+
+
+def listing() -> str:
+    """All methods, tasks, experiments and profiles, one line each."""
+    sections: dict[str, Iterable[tuple[str, str]]] = {
+        "methods": ((name, _summary(name)) for name in registry.names()),
+        "tasks": ((name, f"{task} ({find_task(task).entry_point})") for name, task in envs.TASKS.items()),
+        "experiments": ((name, experiment.summary) for name, experiment in EXPERIMENTS.items()),
+        "profiles": ((name, profiles.load(name).summary) for name in profiles.names()),
+    }
+    return "\n".join(
+        line
+        for section, rows in sections.items()
+        for line in (section, *(f"  {name:<16} {summary}" for name, summary in rows), "")
+    )
+
+
+def _summary(method: str) -> str:
+    try:
+        return registry.resolve(method).summary
+    except MethodError as error:
+        return str(error)
+
+
+def show_plan(found: Survey, estimator: Estimator, jobs: int, console: Console) -> None:
+    """Print what would be done: a row for each experiment, task, variant and number of demonstrations."""
+    table = Table("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each", box=SIMPLE)
+    for column in table.columns[3:]:
+        column.justify = "right"
+    groups: dict[tuple[str, str, str, str], list[Planned]] = {}
+    for item in found.planned:
+        episodes = str(item.trial.demonstrations.episodes)
+        place = (item.row.experiment, short_task(item.trial.task), item.row.label, episodes)
+        groups.setdefault(place, []).append(item)
+    for place, items in groups.items():
+        ids = [item.row.trial for item in items]
+        statuses = [found.records[i].status for i in ids if i in found.records]
+        done, waiting = statuses.count("ok"), sum(i in found.states for i in ids)
+        counts = (len(ids), done, len(statuses) - done, waiting)
+        table.add_row(*place, *map(str, counts), f"{duration(estimator.seconds(items[0].trial))}")
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(table)
+    total = sum(estimator.seconds(trial) for trial in found.to_do) / jobs
+    source = "a rough guess of the profile" if estimator.guessing else "from the records here"
+    console.print(f"{len(found.to_do)} trials to do, about {duration(total)} with {jobs} jobs ({source})")
+    for message in found.damaged.values():
+        console.print(f"damaged, so it is done again: {message}")

@@ -1,0 +1,269 @@
+"""From what the user asked for to the list of trials, each with every setting spelled out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import envs
+from benchmarks.errors import InputError, unknown
+from benchmarks.planning.experiments import Experiment, Variant
+from benchmarks.planning.profiles import Profile
+from benchmarks.records import provenance
+from benchmarks.records.schema import DemonstrationChoice, PlanRow, Trial
+from benchmarks.trial.context import describe_task
+from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
+from methods import registry
+from methods.interface import Method, MethodError, make_settings
+
+METHODS = ("gpril", "gail", "bc")
+SHIPPED = "shipped"
+TABLES = ("budget", "evaluation")
+"""What `--set` can change besides the settings of a method."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for.
+
+    Attributes:
+        profile: budgets and settings.
+        experiments: the grids to run.
+        methods: names, module:Attribute or file.py:Attribute; empty means the experiment's.
+        tasks: short names or Gymnasium ids; empty means the experiment's.
+        seeds: how many, counted from the profile's first; None means the experiment's or the profile's.
+        demonstrations: numbers of demonstrated episodes; empty means the experiment's or the profile's.
+        file: demonstrations of one's own; None means the shipped ones.
+        changes: values of --set by table ("gpril", "budget", ...) and key.
+        device: torch device of the trials.
+    """
+
+    profile: Profile
+    experiments: tuple[Experiment, ...]
+    methods: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    seeds: int | None = None
+    demonstrations: tuple[int, ...] = ()
+    file: Path | None = None
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial and its place in an experiment."""
+
+    row: PlanRow
+    trial: Trial
+
+
+def parse_changes(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Read "TABLE.KEY=VALUE" strings; values are JSON (0.95, true, [64, 64]), anything else is text.
+
+    Raises:
+        InputError: one of them does not have that form.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        place, equals, text = assignment.partition("=")
+        table, dot, key = place.strip().rpartition(".")
+        if not (table and dot and key and equals):
+            raise InputError(f"--set {assignment!r}: write it as METHOD.SETTING=VALUE, for example gpril.gamma=0.95")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text.strip()
+        changes.setdefault(table, {})[key] = value
+    return changes
+
+
+def plan(request: Request) -> list[Planned]:
+    """All trials of a request, in the order of its experiments, tasks, variants, demonstrations and seeds.
+
+    Raises:
+        InputError: a name is unknown, a value impossible, or there are too few demonstrations.
+    """
+    _strangers(request)
+    planned = [row for experiment in request.experiments for row in _grid(request, experiment)]
+    _check_changes(request, planned)
+    _check_labels(planned)
+    return planned
+
+
+def notices(request: Request, planned: Iterable[Planned]) -> list[str]:
+    """Lines about what may not be what the user meant: tables of the profile that are not for what is known here, and
+    labels of one experiment that turn out to be the same trials."""
+    lines = []
+    if strangers := _strangers(request):
+        lines.append(f"not known here, so left alone in profile {request.profile.name}: {', '.join(strangers)}")
+    labels: dict[tuple[str, str, str], dict[str, None]] = {}
+    for row in (item.row for item in planned):
+        labels.setdefault((row.experiment, short_task(row.task), row.trial), {})[row.label] = None
+    same = (
+        f"{experiment}, {task}: {' and '.join(map(repr, shared))} are the same trials"
+        for (experiment, task, _), shared in labels.items()
+        if len(shared) > 1
+    )
+    return [*lines, *dict.fromkeys(same)]
+
+
+def resolve_task(name: str) -> str:
+    """The Gymnasium id of a task given by its short name or id; raises InputError where there is none."""
+    task = envs.TASKS.get(name, name)
+    try:
+        provenance.find_task(task)
+    except KeyError:
+        raise unknown("task", name, [*envs.TASKS, *envs.TASKS.values()]) from None
+    return task
+
+
+def short_task(task: str) -> str:
+    """The short name of a task, or its id where it has none."""
+    return next((name for name, identity in envs.TASKS.items() if identity == task), task)
+
+
+def _strangers(request: Request) -> list[str]:
+    methods = {*registry.names(), *(_resolve(name).name for name in request.methods)}
+    tasks = {form for name in request.tasks for form in (name, name.rpartition(":")[2])}
+    return request.profile.strangers(methods, tasks)
+
+
+def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
+    numbers = request.demonstrations or experiment.demonstrations or tuple(request.profile.suite.demonstrations)
+    suite = request.profile.suite
+    own_seeds = experiment.seeds if suite.figure_seeds else None
+    seeds = range(suite.first_seed, suite.first_seed + (request.seeds or own_seeds or suite.seeds))
+    variants = _variants(request, experiment)
+    for task in _tasks(request, experiment):
+        demonstrations = _demonstrations(task, request.file)
+        there = demonstrations.episodes - suite.first_demonstration
+        if not_there := [number for number in numbers if number > there]:
+            raise InputError(
+                f"--demos {not_there[0]}: the demonstrations of {task} have {demonstrations.episodes} episodes, "
+                f"of which profile {request.profile.name} leaves {max(there, 0)}; choose at most as many"
+            )
+        for variant in variants:
+            first = _first_trial(request, variant, task, demonstrations)
+            label = _label(variant.label, request.changes, _resolve(variant.method).name)
+            for number in numbers:
+                choice = first.demonstrations.model_copy(update={"episodes": number})
+                for seed in seeds:
+                    trial = first.model_copy(update={"demonstrations": choice, "seed": seed})
+                    yield Planned(PlanRow.of(experiment.name, label, trial), trial)
+
+
+def _first_trial(request: Request, variant: Variant, task: str, demonstrations: Demonstrations) -> Trial:
+    """The trial of a variant with one demonstration and the first seed; the others differ in these alone."""
+    method = _resolve(variant.method)
+    profile, changes = request.profile, request.changes
+    short = short_task(task)
+    values = profile.settings_of(method.name, short) | dict(variant.settings) | dict(changes.get(method.name, {}))
+    try:
+        settings = make_settings(method, values)
+        plain = json.loads(json.dumps(asdict(settings), allow_nan=False))
+    except MethodError as error:
+        raise InputError(str(error)) from None
+    except ValueError:
+        raise InputError(f"a setting of {method.name} is not a finite number: {values}") from None
+    if method.requires_actions(settings):
+        if variant.states_alone or variant.final_only:
+            raise InputError(f"{variant.label}: {method.name} with these settings needs the demonstrated actions")
+        if demonstrations.actions is None:
+            raise InputError(
+                f"{short}: its demonstrations are states alone, and {method.name} with these settings needs actions; "
+                "leave it out with --methods, or change its settings with --set (see the experiment fig2f)"
+            )
+    return Trial(
+        method=variant.method,
+        settings=plain,
+        task=task,
+        demonstrations=DemonstrationChoice(
+            source=str(request.file) if request.file else SHIPPED,
+            digest=demonstrations.digest,
+            episodes=1,
+            start=profile.suite.first_demonstration,
+            every=variant.every,
+            final_only=variant.final_only,
+            states_alone=variant.states_alone,
+        ),
+        seed=profile.suite.first_seed,
+        budget=profile.budget_of(method.name, short, {**variant.budget, **changes.get("budget", {})}),
+        evaluation=profile.evaluation_with(changes.get("evaluation", {})),
+        device=request.device,
+    )
+
+
+def _variants(request: Request, experiment: Experiment) -> list[Variant]:
+    chosen = request.methods or METHODS
+    for name in chosen:
+        _resolve(name)
+    if not experiment.variants:
+        return [Variant(_resolve(name).name, name) for name in chosen]
+    variants = [v for v in experiment.variants if not request.methods or v.method in request.methods]
+    if not variants:
+        methods = ", ".join(dict.fromkeys(variant.method for variant in experiment.variants))
+        raise InputError(f"experiment {experiment.name!r} compares {methods}; --methods leaves none of them")
+    return variants
+
+
+def _tasks(request: Request, experiment: Experiment) -> list[str]:
+    own = [resolve_task(name) for name in experiment.tasks]
+    chosen = [resolve_task(name) for name in request.tasks] or own
+    if experiment.variants and not set(chosen) <= set(own):
+        raise InputError(f"experiment {experiment.name!r} is about {', '.join(own)}; --tasks asks for others")
+    return list(dict.fromkeys(chosen))
+
+
+def _resolve(name: str) -> type[Method]:
+    try:
+        return registry.resolve(name)
+    except MethodError as error:
+        raise InputError(str(error)) from None
+
+
+def _demonstrations(task: str, file: Path | None) -> Demonstrations:
+    if file is None and task not in envs.TASKS.values():
+        raise InputError(f"task {task} has no shipped demonstrations; give some with --demonstrations FILE.npz")
+    try:
+        demonstrations = load(file) if file else load_task(task)
+    except (DemonstrationError, OSError) as error:
+        raise InputError(str(error)) from None
+    if demonstrations.task != task.rpartition(":")[2]:
+        raise InputError(f"{file}: these are demonstrations of {demonstrations.task}, not of {task}")
+    if file:
+        try:
+            describe_task(task, demonstrations)
+        except MethodError as error:
+            raise InputError(f"{file}: {error}") from None
+    return demonstrations
+
+
+def _label(label: str, changes: Mapping[str, Mapping[str, Any]], method: str) -> str:
+    """Changed settings are part of a variant's name, so that its results never mix with the unchanged one's."""
+    words = [f"{key}={json.dumps(value)}" for key, value in sorted(changes.get(method, {}).items())]
+    for table in TABLES:
+        words += [f"{table}.{key}={json.dumps(value)}" for key, value in sorted(changes.get(table, {}).items())]
+    return f"{label} ({', '.join(words)})" if words else label
+
+
+def _check_changes(request: Request, planned: list[Planned]) -> None:
+    running = {_resolve(item.trial.method).name for item in planned}
+    for table in request.changes:
+        if table not in running and table not in TABLES:
+            raise unknown("method in --set", table, [*running, *TABLES])
+
+
+def _check_labels(planned: list[Planned]) -> None:
+    """One label, task, number of demonstrations and seed must mean one trial."""
+    seen: dict[tuple[str, str, str, int, int], Planned] = {}
+    for item in planned:
+        trial = item.trial
+        place = (item.row.experiment, item.row.label, trial.task, trial.demonstrations.episodes, trial.seed)
+        other = seen.setdefault(place, item)
+        if other.row != item.row:
+            raise InputError(
+                f"two methods are called {item.row.label!r}: {other.trial.method} and {trial.method}; rename one"
+            )

@@ -1,0 +1,300 @@
+"""What is written about a trial: the schema of records and plans, and nothing else.
+
+Records are JSON. Reading one validates its digest and every field, strictly, so a record that loads is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from envs.npz import ArrayFileError, read_small
+
+SCHEMA: Literal[1] = 1
+Mode = Literal["sampled", "mean"]
+Status = Literal["ok", "failed", "diverged", "timed out"]
+
+LARGEST = 2**28
+"""Most bytes of a record or a plan."""
+_FRAME = b'{"record":%b,"sha256":"%b"}\n'
+_FRAMED = re.compile(rb'\{"record":(.*),"sha256":"([0-9a-f]{64})"\}\s*', re.DOTALL)
+
+
+class RecordError(ValueError):
+    """A record or plan is damaged or of another schema; the message names the file and the field."""
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+TrialId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0.0)]
+
+
+class DemonstrationChoice(_Model):
+    """Which demonstrations a trial learns from.
+
+    Attributes:
+        source: "shipped" or a file's path as the user gave it.
+        digest: sha256 of the whole set.
+        episodes: how many episodes are used, from `start` on.
+        every: keep each n-th state (and the final one).
+        final_only: keep the final state of each episode alone.
+        states_alone: drop the actions.
+    """
+
+    source: str
+    digest: str
+    episodes: Annotated[int, Field(ge=1)]
+    start: Count = 0
+    every: Annotated[int, Field(ge=1)] = 1
+    final_only: bool = False
+    states_alone: bool = False
+
+
+class BudgetChoice(_Model):
+    """See `methods.interface.Budget`."""
+
+    environment_steps: Count
+    policy_updates: Count
+
+
+class Evaluation(_Model):
+    """How a trial is evaluated.
+
+    Attributes:
+        rollouts: final roll-outs, for sampled and for mean actions each.
+        first_seed: roll-out i resets its environment with seed `first_seed + i`, the same for every method.
+        curve_points: evaluations spread evenly over the training.
+        curve_rollouts: roll-outs of each of these, for sampled and for mean actions each.
+    """
+
+    rollouts: Annotated[int, Field(ge=1)]
+    first_seed: Count = 2_000_000
+    curve_points: Count = 0
+    curve_rollouts: Count = 0
+
+
+class Trial(_Model):
+    """One method on one task with one seed: everything that can change the outcome but the code."""
+
+    method: str
+    settings: dict[str, JsonValue]
+    task: str
+    demonstrations: DemonstrationChoice
+    seed: Count
+    budget: BudgetChoice
+    evaluation: Evaluation
+    device: str = "cpu"
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits of the sha256 of the trial's canonical JSON."""
+        return hashlib.sha256(canonical(self.model_dump(mode="json"))).hexdigest()[:16]
+
+
+class Rollout(_Model):
+    """One evaluation episode.
+
+    Attributes:
+        seed: the environment's seed.
+        success: whether the goal was reached.
+        seconds: simulated length.
+        end: "success", "workspace", "timeout", "unstable", or a task's own word.
+    """
+
+    seed: Count
+    success: bool
+    seconds: Seconds
+    end: str
+
+
+class CurvePoint(_Model):
+    """The policy at one moment of its training; costs are those of training alone."""
+
+    progress: Share
+    environment_steps: Count
+    episodes: Count
+    gradient_steps: Count
+    training_seconds: Seconds
+    sampled: Share
+    mean: Share
+
+
+class Usage(_Model):
+    """What the trial cost."""
+
+    environment_steps: Count
+    episodes: Count
+    gradient_steps: Count
+    training_seconds: Seconds
+    evaluation_seconds: Seconds
+    peak_memory_mib: Seconds
+
+
+class Provenance(_Model):
+    """What made the record.
+
+    Attributes:
+        code_digest: sha256 over the source files the trial depends on.
+        versions: of Python and the libraries that can change a number.
+        machine, threads: processor, cores and system; how many threads the trial was allowed.
+        commit: git commit with "+" where the tree had changes; empty outside a checkout.
+        started: UTC, ISO 8601.
+        starts: processes that worked on the trial; more than one where it was interrupted.
+        resumed: how many of them went on from a snapshot instead of the trial's beginning.
+        unsaved: why no snapshot could be kept, so that an interruption means to begin anew; empty where one could.
+        together: trials that trained as one in its process, in the seconds of training that each of them states.
+    """
+
+    code_digest: Digest
+    versions: dict[str, str]
+    machine: dict[str, str]
+    threads: int
+    commit: str
+    started: str
+    starts: Annotated[int, Field(ge=1)] = 1
+    resumed: Count = 0
+    unsaved: str = ""
+    together: Annotated[int, Field(ge=1)] = 1
+
+
+class Diagnostics(_Model):
+    """Scalars a method reported while it trained: one list of (gradient step, value) a name."""
+
+    series: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
+
+
+class Summary(_Model):
+    """What a run needs to know of a record: it is small, however many roll-outs there were."""
+
+    trial: Trial
+    status: Status
+    usage: Usage
+    provenance: Provenance
+
+
+class Record(Summary):
+    """The outcome of one trial. `final` is empty, and counts as success 0, unless the status is "ok"."""
+
+    schema_version: Literal[1] = SCHEMA
+    error: str = ""
+    curve: list[CurvePoint] = Field(default_factory=list)
+    final: dict[Mode, list[Rollout]] = Field(default_factory=dict)
+    diagnostics: Diagnostics = Diagnostics()
+
+    @property
+    def summary(self) -> Summary:
+        """The part that is small."""
+        return Summary(trial=self.trial, status=self.status, usage=self.usage, provenance=self.provenance)
+
+    def success(self, mode: Mode) -> float:
+        """Share of successful final roll-outs in [0, 1]; 0 for a trial that did not end well."""
+        rollouts = self.final.get(mode, [])
+        return sum(rollout.success for rollout in rollouts) / len(rollouts) if rollouts else 0.0
+
+    def to_bytes(self) -> bytes:
+        """The record's file: its canonical content and the digest that guards it."""
+        content = canonical(self.model_dump(mode="json"))
+        return _FRAME % (content, hashlib.sha256(content).hexdigest().encode())
+
+
+class PlanRow(_Model):
+    """One trial's place in an experiment.
+
+    Attributes:
+        experiment: its name.
+        label: how tables and figures call this variant of the method.
+        trial: the trial's id.
+        task, demonstrations, seed: of the trial, so that one without a record is missing in the right place.
+        other_code: its record was made by other code than the run that planned it, and kept on demand.
+    """
+
+    experiment: str
+    label: str
+    trial: TrialId
+    task: str
+    demonstrations: Annotated[int, Field(ge=1)]
+    seed: Count
+    other_code: bool = False
+
+    @staticmethod
+    def of(experiment: str, label: str, trial: Trial) -> PlanRow:
+        """The place of `trial`."""
+        return PlanRow(
+            experiment=experiment,
+            label=label,
+            trial=trial.id,
+            task=trial.task,
+            demonstrations=trial.demonstrations.episodes,
+            seed=trial.seed,
+        )
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What makes it one row of a plan and not two."""
+        return self.experiment, self.label, self.trial
+
+
+class Plan(_Model):
+    """Which trials belong to which experiment of a results folder; written by the runner, read by the analysis."""
+
+    schema_version: Literal[1] = SCHEMA
+    profile: str
+    rows: list[PlanRow]
+
+
+def load_record(path: Path) -> Record:
+    """Read a record's file.
+
+    Raises:
+        RecordError: naming the file and what is wrong with it.
+        OSError: it cannot be read, or is not there.
+    """
+    return read_record(_content(path), str(path))
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan's file; raises RecordError and OSError as `load_record` does."""
+    try:
+        return Plan.model_validate_json(_content(path))
+    except ValidationError as error:
+        raise RecordError(f"{path}: not a plan of schema {SCHEMA} ({_first_line(error)})") from None
+
+
+def read_record(content: bytes, name: str) -> Record:
+    """Parse a record's file, called `name` in the message of the RecordError it may raise."""
+    framed = _FRAMED.fullmatch(content)
+    if not framed:
+        raise RecordError(f"{name}: not a record; the file was cut, or is another one")
+    if hashlib.sha256(framed[1]).hexdigest().encode() != framed[2]:
+        raise RecordError(f"{name}: its content does not match its digest; the file was changed")
+    try:
+        return Record.model_validate_json(framed[1])
+    except ValueError as error:
+        raise RecordError(f"{name}: not a record of schema {SCHEMA} ({_first_line(error)})") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_small(path, LARGEST)
+    except ArrayFileError as error:
+        raise RecordError(f"{path}: {error}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).splitlines()[:3])[:200]

@@ -1,0 +1,299 @@
+"""The only writer of a results folder.
+
+    records/<trial>.json    one finished trial each
+    attempts/               records that a retry replaced
+    damaged/                records that were damaged, and so done again
+    policies/<trial>/       final policies (not for version control)
+    code/<digest>.json      the source files behind a code digest
+    plan.json               which trials belong to which experiment
+    snapshots/<trial>/      of trials that are not finished, to go on from
+    locks/, scratch/        of the runs at work
+
+Files appear whole or not at all: they are written under a temporary name, flushed to the disk and renamed. Whatever is
+temporary carries its run's token; a run's lock is released by the kernel when the run dies, and the next one sweeps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from benchmarks.errors import InputError, cannot_read, cannot_write
+from benchmarks.records.filesystem import flush
+from benchmarks.records.schema import Plan, PlanRow, Record, RecordError, Summary, canonical, load_plan, load_record
+from envs.npz import read_small
+
+T = TypeVar("T")
+WRITTEN = ("", "records", "attempts", "damaged", "code")
+"""Folders in which files appear by being renamed."""
+
+
+class Store:
+    """A results folder. Reading needs nothing; call `open` before writing, and `close` at the end."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._token = secrets.token_hex(6)
+        self._alive = FileLock(self._lock_path(f"run-{self._token}"))
+
+    def open(self) -> None:
+        """Create the folder and sweep what dead runs left.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        try:
+            for name in ("records", "attempts", "damaged", "policies", "code", "snapshots", "locks", "scratch"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            self._alive.acquire()
+            self._sweep()
+        except OSError as error:
+            raise InputError(
+                f"{cannot_write(Path(error.filename or self.root), error)}; choose another folder with --results"
+            ) from None
+
+    def close(self) -> None:
+        """Leave no trace but the results."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._alive.release()
+        Path(self._alive.lock_file).unlink(missing_ok=True)
+
+    def read(self, trials: Iterable[str]) -> tuple[dict[str, Record], dict[str, str]]:
+        """The finished ones among these trials, and what is wrong with the damaged ones.
+
+        Raises:
+            InputError: a file is there but cannot be read.
+        """
+        return self._read(trials, lambda record: record)
+
+    def summaries(self, trials: Iterable[str]) -> tuple[dict[str, Summary], dict[str, str]]:
+        """As `read`, without holding more than one whole record at a time."""
+        return self._read(trials, lambda record: record.summary)
+
+    def state(self, trial: str) -> str:
+        """What tells the trial's record on the disk from one that replaces it, empty where there is none."""
+        path = self._record_path(trial)
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise cannot_read(path, error) from None
+        return f"{found.st_ino} {found.st_mtime_ns} {found.st_size}"  # files appear by being renamed
+
+    def claim(self, trial: str) -> BaseFileLock | None:
+        """The lock of a trial, held until it is released or this process dies; None while another run holds it."""
+        try:
+            return self._lock(trial, blocking=False)
+        except Timeout:
+            return None
+
+    def scratch(self, trial: str) -> Path:
+        """An empty folder for a trial, removed when the run is over."""
+        folder = self._scratch / trial
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        return folder
+
+    def snapshots(self, trial: str) -> Path:
+        """The folder in which a trial keeps its snapshots; it outlives the run."""
+        return self.root / "snapshots" / trial
+
+    def drop_snapshots(self, trial: str) -> None:
+        """The trial is finished, and nothing will go on from them."""
+        shutil.rmtree(self.snapshots(trial), ignore_errors=True)
+
+    def save(self, record: Record, policy: Path | None = None) -> None:
+        """Keep a trial's record, and its policy, a folder on the same disk.
+
+        A record it replaces becomes an attempt, or is set aside where it is damaged.
+
+        Raises:
+            RunError: it could not be written; earlier records are whole.
+        """
+        trial = record.trial.id
+        place = self._record_path(trial)
+        earlier = self._content(trial)
+        if earlier is not None:
+            self._keep(earlier, trial, "attempts" if trial in self.read([trial])[0] else "damaged")
+        if policy is not None and policy.is_dir():
+            self._move(policy, self.root / "policies" / trial)
+        self._write(place, record.to_bytes())
+
+    def save_attempt(self, record: Record) -> None:
+        """Keep the record of an attempt that will be made again; raises RunError as `save` does."""
+        self._keep(record.to_bytes(), record.trial.id, "attempts")
+
+    def save_code(self, digest: str, files: Mapping[str, str]) -> None:
+        """Remember which files a code digest stands for, so that a difference can be named."""
+        path = self._code_path(digest)
+        if not path.exists():
+            self._write(path, canonical(dict(files)) + b"\n")
+
+    def code(self, digest: str) -> dict[str, str]:
+        """The files behind a code digest; empty where they are not known."""
+        try:
+            files = json.loads(read_small(self._code_path(digest)))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return files if isinstance(files, dict) else {}
+
+    def plan(self) -> Plan | None:
+        """The folder's plan; None where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            return load_plan(self.root / "plan.json")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise cannot_read(self.root / "plan.json", error) from None
+        except RecordError as error:
+            raise InputError(f"{error}; delete it: every run makes it anew for what it is asked") from None
+
+    def merge_plan(self, plan: Plan, dropped: frozenset[PlanRow] = frozenset()) -> Plan:
+        """Add rows to the folder's plan and return the whole.
+
+        Earlier rows leave it where they are `dropped`, or where their trial was never finished, no other run is at work
+        and `plan` is about their experiment: of others it does not say what is still wanted.
+        """
+        with self._lock("plan"):
+            known = self.plan()
+            asked, experiments = {row.trial for row in plan.rows}, {row.experiment for row in plan.rows}
+            shared = bool(self._others())
+            old = [
+                row
+                for row in (known.rows if known else [])
+                if shared or row.experiment not in experiments or row.trial in asked or self.state(row.trial)
+            ]
+            gone = {row.place for row in dropped}
+            rows = {row.place: row for row in [*old, *plan.rows] if row.place not in gone}
+            merged = Plan(profile=plan.profile, rows=list(rows.values()))
+            if merged != known:
+                self._write(self.root / "plan.json", merged.model_dump_json(indent=1).encode() + b"\n")
+        return merged
+
+    def _read(self, trials: Iterable[str], keep: Callable[[Record], T]) -> tuple[dict[str, T], dict[str, str]]:
+        kept: dict[str, T] = {}
+        damaged: dict[str, str] = {}
+        for trial in trials:
+            path = self._record_path(trial)
+            try:
+                record = load_record(path)
+                if record.trial.id != trial:
+                    raise RecordError(f"{path}: it is the record of another trial, {record.trial.id}")
+                kept[trial] = keep(record)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise cannot_read(path, error) from None
+            except RecordError as error:
+                damaged[trial] = str(error)
+        return kept, damaged
+
+    def _content(self, trial: str) -> bytes | None:
+        path = self._record_path(trial)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise cannot_read(path, error) from None
+
+    @property
+    def _scratch(self) -> Path:
+        return self.root / "scratch" / self._token
+
+    def _record_path(self, trial: str) -> Path:
+        return self.root / "records" / f"{trial}.json"
+
+    def _code_path(self, digest: str) -> Path:
+        return self.root / "code" / f"{digest[:16]}.json"
+
+    def _lock_path(self, name: str) -> Path:
+        return self.root / "locks" / f"{name}.lock"
+
+    def _lock(self, name: str, blocking: bool = True) -> BaseFileLock:
+        """A lock that is held; raises RunError, and Timeout where it is another's and not to be waited for."""
+        lock = FileLock(self._lock_path(name))
+        try:
+            lock.acquire(blocking=blocking)
+        except Timeout:
+            raise
+        except OSError as error:
+            raise cannot_write(Path(lock.lock_file), error) from None
+        return lock
+
+    def _keep(self, content: bytes, trial: str, folder: str) -> None:
+        name = f"{trial}-{hashlib.sha256(content).hexdigest()[:8]}.json"
+        self._write(self.root / folder / name, content)
+
+    def _move(self, source: Path, place: Path) -> None:
+        try:
+            for path in (*source.rglob("*"), source):
+                flush(path)
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(source, place)
+            flush(place.parent)
+        except OSError as error:
+            raise cannot_write(place, error) from None
+
+    def _write(self, path: Path, content: bytes) -> None:
+        temporary = path.with_name(f".{path.name}.{self._token}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            flush(path.parent)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise cannot_write(path, error) from None
+
+    def _sweep(self) -> None:
+        """Remove what dead runs left. It is listed first, since whoever wrote it was alive by then or is dead."""
+        folders = [self.root / name for name in WRITTEN]
+        left = {path: path.name.split(".")[-2] for folder in folders for path in folder.glob(".*.tmp")}
+        left |= {path: path.name for path in (self.root / "scratch").iterdir()}
+        alive = {self._token, *self._others()}
+        for path, token in left.items():
+            if token in alive:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        for folder in (self.root / "snapshots").iterdir():  # of runs that died between a record and its snapshots' end
+            if any(record.status == "ok" for record in self.summaries([folder.name])[0].values()):
+                self.drop_snapshots(folder.name)
+
+    def _others(self) -> set[str]:
+        """The other runs at work here, by their tokens; the locks of dead ones are removed."""
+        others = set()
+        for path in (self.root / "locks").glob("run-*.lock"):
+            token = path.stem.removeprefix("run-")
+            lock = FileLock(path)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                others.add(token)
+                continue
+            path.unlink(missing_ok=True)
+            lock.release()
+        return others - {self._token}

@@ -1,0 +1,38 @@
+"""What a trial costs in time and memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+
+class Stopwatch:
+    """Seconds of training, without those of evaluation."""
+
+    def __init__(self) -> None:
+        self._began = perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return perf_counter() - self._began
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """While something is done that is not training."""
+        before = perf_counter()
+        try:
+            yield
+        finally:
+            self._began += perf_counter() - before
+
+
+def peak_memory_mib() -> float:
+    """Largest resident memory of this process so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,0 +1,175 @@
+"""Command line that records, shows and films demonstrations of the scripted expert."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+import mujoco
+import numpy as np
+
+from envs import TASKS
+from envs.demonstrations import DemonstrationError, Demonstrations, load, save
+from envs.experts.kinesthetic import demonstrator
+from envs.experts.render import film, write_video
+from envs.experts.scripted import Expert, ExpertSettings
+from envs.insertion.base import InsertionEnv
+
+_DEFAULTS = ExpertSettings()
+
+
+def collect(
+    task: str,
+    episodes: int,
+    seed: int,
+    settings: ExpertSettings | None = None,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Demonstrations:
+    """Records successful episodes of the expert; failed attempts are left out, but counted in `origin`.
+
+    task: a name of `envs.TASKS`. settings: those of the task's demonstrator, its own if None. progress: called with 1
+    after each recorded episode.
+    The same seed gives the same bytes on the same platform with the same versions, and the first k of n episodes are
+    those of a shorter recording. Raises DemonstrationError where the expert fails more often than it succeeds.
+    """
+    teacher = demonstrator(task)
+    settings = settings or teacher.settings
+    env = teacher.environment()
+    observations: list[np.ndarray] = []
+    actions: list[np.ndarray] = []
+    lengths: list[int] = []
+    reset_seeds: list[int] = []
+    attempts = 0
+    while len(lengths) < episodes:
+        if attempts > 20 + 2 * len(lengths):
+            raise DemonstrationError(
+                f"the expert succeeded in {len(lengths)} of {attempts} attempts: lower the noise ({settings.noise})"
+            )
+        rng = np.random.default_rng([seed, attempts])
+        attempts += 1
+        reset_seed = int(rng.integers(2**31))
+        states, moves, success = _attempt(env, teacher.expert(env, settings, rng), reset_seed)
+        if not success:
+            continue
+        observations += states
+        actions += [*moves, np.zeros_like(moves[0])]
+        lengths.append(len(moves))
+        reset_seeds.append(reset_seed)
+        progress(1)
+    env.close()
+    origin = {
+        "made_by": "envs.experts.demonstrate",
+        "seed": seed,
+        "expert": asdict(settings),
+        "failed_attempts": attempts - episodes,
+        "reset_seeds": reset_seeds,
+        "versions": {"mujoco": mujoco.__version__, "numpy": np.__version__},
+        "platform": f"{platform.system()} {platform.machine()}",
+    } | ({"taught": "by hand, states alone"} if teacher.states_alone else {})
+    time_step = np.concatenate([np.arange(length + 1, dtype=np.int32) for length in lengths])
+    return Demonstrations(
+        observations=np.array(observations, dtype=np.float32),
+        actions=None if teacher.states_alone else np.array(actions, dtype=np.float32),
+        episode=np.repeat(np.arange(episodes, dtype=np.int32), np.add(lengths, 1)),
+        time_step=time_step,
+        terminal=np.append(time_step[1:] == 0, True),
+        dt=env.dt,
+        task=TASKS[task],
+        origin=origin,
+    )
+
+
+def _attempt(env: InsertionEnv, expert: Expert, seed: int) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
+    """One episode: its states (one more than actions), its actions, and whether it succeeded."""
+    observation, info = env.reset(seed=seed)
+    states, moves = [observation], []
+    while not info["end_reason"]:
+        moves.append(expert.act())
+        observation, _, _, _, info = env.step(moves[-1])
+        states.append(observation)
+    return states, moves, info["is_success"]
+
+
+def summary(demonstrations: Demonstrations) -> str:
+    """A few lines for people: size, lengths, ranges, origin."""
+    lengths = demonstrations.lengths
+    origin = demonstrations.origin
+    failed = origin.get("failed_attempts", "?")
+    lines = [
+        f"task          {demonstrations.task}",
+        f"episodes      {demonstrations.episodes} (all successful; {failed} failed attempts left out)",
+        f"states        {len(demonstrations.observations)}, one every {demonstrations.dt:g} s",
+        f"length        median {np.median(lengths):.1f} s, from {lengths.min():.1f} to {lengths.max():.1f} s",
+        f"made by       {origin.get('made_by', '?')}, seed {origin.get('seed', '?')}",
+        f"versions      {origin.get('versions', '?')}, {origin.get('platform', '?')}",
+        f"expert        {origin.get('expert', '?')}",
+        f"digest        {demonstrations.digest}",
+        "range         lowest ... highest",
+    ]
+    arrays = {"observation": demonstrations.observations, "action": demonstrations.actions}
+    for name, array in arrays.items():
+        if array is None:
+            lines.append("  actions     none: states alone")
+            continue
+        for column, (low, high) in enumerate(zip(array.min(axis=0), array.max(axis=0), strict=True)):
+            lines.append(f"  {name:>11} {column:>2}  {low:9.3f} ... {high:9.3f}")
+    return "\n".join(lines)
+
+
+class Refusal(click.ClickException):
+    """Bad input: one line and exit code 2."""
+
+    exit_code = 2
+
+
+@click.command()
+@click.option("--task", type=click.Choice(list(TASKS)), help="The task to record.")
+@click.option("--episodes", default=100, show_default=True, type=click.IntRange(min=1), help="How many to record.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The .npz file to write.")
+@click.option("--noise", default=_DEFAULTS.noise, show_default=True, help="Level of the operator's noise.")
+@click.option("--lag", default=_DEFAULTS.lag, show_default=True, help="The operator's reaction lag in s.")
+@click.option("--time-constant", default=_DEFAULTS.time_constant, show_default=True, help="That of the noise in s.")
+@click.option("--show", type=click.Path(path_type=Path), help="Describe this demonstration file instead of recording.")
+@click.option("--video", type=click.Path(dir_okay=False, path_type=Path), help="Film the first episode: .gif or .mp4.")
+def main(
+    task: str | None,
+    episodes: int,
+    seed: int,
+    out: Path | None,
+    noise: float,
+    lag: float,
+    time_constant: float,
+    show: Path | None,
+    video: Path | None,
+) -> None:
+    """Records successful episodes of the scripted expert, or shows a file of them.
+
+    The same options give the same bytes on the same platform with the same versions; the files that ship with the
+    package were all made with `--task TASK --episodes 100 --seed 0`.
+    """
+    try:
+        if show is not None:
+            demonstrations = load(show)
+        elif task is None or out is None:
+            raise Refusal("give --task and --out to record, or --show FILE to describe a file")
+        elif not out.parent.is_dir():
+            raise Refusal(f"{out}: there is no folder {out.parent}; create it or choose another place")
+        else:
+            settings = replace(demonstrator(task).settings, noise=noise, lag=lag, time_constant=time_constant)
+            with click.progressbar(length=episodes, label=f"Recording {TASKS[task]}") as bar:
+                demonstrations = collect(task, episodes, seed, settings, bar.update)
+            save(demonstrations, out)
+        click.echo(summary(demonstrations))
+        if video is not None:
+            write_video(film(demonstrations), demonstrations.dt, video)
+            click.echo(f"video         {video}")
+    except (ValueError, RuntimeError) as error:
+        raise Refusal(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Many insertion environments stepped at once, on as many threads as wanted, with the results of single ones.
+
+MuJoCo frees the interpreter while it simulates, so the threads of one process share that work; observing and judging
+are a few array operations for all environments together. (`mujoco.rollout` is no faster here, and loses the solver's
+warm start from one control step to the next, so its results would differ.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from envs import TASKS
+from envs.insertion.base import InsertionEnv, conclude, make_env
+from envs.insertion.errors import ActionError
+from envs.insertion.outcome import TERMINAL
+from envs.insertion.parameters import JOINTS
+
+
+class InsertionVector:
+    """Environments of one task side by side, each in an episode of its own; none starts anew by itself.
+
+    Row i does what a single environment does with the same seeds and actions, to the last bit, whatever the other rows
+    do and however many threads there are.
+
+    Attributes:
+        environments: the single environments; between two calls they may be looked at, stepped and reset as such.
+    """
+
+    def __init__(self, first: InsertionEnv, count: int, threads: int = 1) -> None:
+        """`first` and its siblings, `count` environments together; raises ValueError for none, or for no thread."""
+        for name, number in (("environments", count), ("threads", threads)):
+            if number < 1:
+                raise ValueError(f"{number} {name}: at least one is needed")
+        self.environments: list[InsertionEnv] = [first, *(first.sibling() for _ in range(count - 1))]
+        self._helpers = min(threads, count) - 1
+        self._pool = ThreadPoolExecutor(self._helpers) if self._helpers else None
+
+    def reset(
+        self, seeds: Sequence[int | None], rows: Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> np.ndarray:
+        """Start episodes in `rows`, in all if None; returns their first observations [k, O] float32.
+
+        seeds: one a row; None goes on with the row's random numbers. options: see `InsertionEnv.reset`.
+        """
+        chosen = zip(self._chosen(rows), seeds, strict=True)
+        return np.array([environment.reset(seed=seed, options=options)[0] for environment, seed in chosen])
+
+    def step(self, actions: np.ndarray, rows: Sequence[int] | None = None) -> tuple[np.ndarray, list[str]]:
+        """Hold an action [k, 7] in each of `rows`, in all if None, for one control period.
+
+        Returns:
+            observations [k, O] float32, and why the episodes end now, names of END_REASONS, "" where they go on. Unlike
+            a single environment nothing is raised where one is "unstable", for the sake of the others.
+
+        Raises:
+            ActionError: the actions are not [k, 7] finite numbers, or an episode has ended; then nothing was done.
+        """
+        environments = self._chosen(rows)
+        for environment in environments:
+            environment.check_running()
+        actions = np.asarray(actions, dtype=np.float64)
+        if actions.shape != (len(environments), JOINTS) or not np.isfinite(actions).all():
+            raise ActionError(
+                f"actions {actions}: [{len(environments)}, {JOINTS}] finite numbers in [-1, 1] are needed"
+            )
+        self._advance(environments, np.clip(actions, -1.0, 1.0))
+        return conclude(environments)
+
+    def get_state(self) -> list[dict[str, Any]]:
+        """The states of all rows, see `InsertionEnv.get_state`."""
+        return [environment.get_state() for environment in self.environments]
+
+    def set_state(self, state: list[dict[str, Any]]) -> None:
+        """Go on from what `get_state` gave."""
+        for environment, own in zip(self.environments, state, strict=True):
+            environment.set_state(own)
+
+    def close(self) -> None:
+        """End the threads, and close the environments."""
+        if self._pool:
+            self._pool.shutdown()
+        for environment in self.environments:
+            environment.close()
+
+    def _chosen(self, rows: Sequence[int] | None) -> list[InsertionEnv]:
+        return self.environments if rows is None else [self.environments[row] for row in rows]
+
+    def _advance(self, environments: list[InsertionEnv], actions: np.ndarray) -> None:
+        """Every thread takes the next environment until none is left, so that none waits for a slow one."""
+        work = iter(list(zip(environments, actions, strict=True)))  # a list's iterator can be shared by threads
+
+        def run() -> None:
+            for environment, action in work:
+                environment.advance(action)
+
+        helpers = [self._pool.submit(run) for _ in range(self._helpers)] if self._pool else []
+        run()
+        for helper in helpers:
+            helper.result()
+
+
+class InsertionVectorEnv(gymnasium.vector.VectorEnv):
+    """Gymnasium's vector environment over an `InsertionVector`, which starts anew where an episode ends.
+
+    `gymnasium.make_vec("PegInsertion-v0", num_envs=8, vectorization_mode="custom")` makes one, or this class itself,
+    which takes `threads` and the single environment's options too. What `gymnasium.vector.SyncVectorEnv` says of single
+    environments, this one says: observations, rewards, ends and infos.
+    """
+
+    task: str  # of a subclass
+
+    def __init__(self, num_envs: int, threads: int = 1, max_episode_steps: None = None, **options: Any) -> None:
+        """`max_episode_steps` is what `make_vec` passes: None, since these environments have their own time limit."""
+        first = make_env(self.task, **options)
+        self.vector = InsertionVector(first, num_envs, threads)
+        super().__init__(num_envs, first.observation_space, first.action_space)
+
+    def reset_wait(
+        self, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode in each environment, with seeds `seed`, `seed + 1`, ... or those of a list."""
+        seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else seed
+        observations = self.vector.reset(seeds or [None] * self.num_envs, options=options)
+        return observations, self._infos()
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self, **_: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Step all; raises ActionError and SimulationUnstable."""
+        environments = self.vector.environments
+        observations, reasons = self.vector.step(self._actions)
+        ended = [row for row, reason in enumerate(reasons) if reason]
+        final = [(observations[row].copy(), environments[row].info()) for row in ended]
+        for row in ended:
+            environments[row].check_stable()
+        if ended:
+            observations[ended] = self.vector.reset([None] * len(ended), ended)
+        infos = self._infos()
+        for row, (observation, info) in zip(ended, final, strict=True):
+            infos = self._add_info(infos, {"final_observation": observation, "final_info": info}, row)
+        rewards = np.array([float(reason == "success") for reason in reasons])
+        terminated = np.array([reason in TERMINAL for reason in reasons])
+        return observations, rewards, terminated, np.array([reason == "timeout" for reason in reasons]), infos
+
+    def close_extras(self, **_: Any) -> None:
+        self.vector.close()
+
+    def _infos(self) -> dict[str, Any]:
+        """The single environments' infos as arrays, each with Gymnasium's mask of who has one: everyone."""
+        infos: dict[str, Any] = {}
+        rows = [environment.info() for environment in self.vector.environments]
+        for name in rows[0]:
+            dtype = object if name == "end_reason" else None
+            infos[name] = np.array([row[name] for row in rows], dtype)
+            infos[f"_{name}"] = np.ones(self.num_envs, bool)
+        return infos
+
+
+class ClipInsertionVectorEnv(InsertionVectorEnv):
+    """Many of ClipInsertion-v0."""
+
+    task = TASKS["clip"]
+
+
+class PegInsertionVectorEnv(InsertionVectorEnv):
+    """Many of PegInsertion-v0."""
+
+    task = TASKS["peg"]

@@ -1,0 +1,279 @@
+"""Generative adversarial imitation learning (Ho & Ermon, 2016), through `imitation`'s GAIL and sb3-contrib's TRPO."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from stable_baselines3.common.vec_env import VecEnv
+
+from envs.demonstrations import Demonstrations
+from methods.bc import CHECKPOINT_EVERY, Pairs, clone
+from methods.gail.discriminator import (
+    DemonstratedBatches,
+    Discriminator,
+    LateRewards,
+    Regularisation,
+    RegularisedGail,
+    Terminal,
+)
+from methods.gail.trpo import ThriftyTRPO
+from methods.interface import Diverged, FitContext, Method, MethodError, State
+from methods.policy import GaussianPolicy, new_network
+from methods.registry import register
+from methods.sb3_policy import SharedPolicy, quiet_logger
+
+LIBRARY_SCALARS = {"kl": "kl_divergence_loss", "critic_loss": "value_loss"}
+"""What is reported from sb3-contrib's diagnostics of an iteration, by our name."""
+
+WARM_START_BATCH = 256
+"""Demonstrated pairs in an update of the warm start, as in BC."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of GAIL.
+
+    In the paper (section 4.1, appendix B, tables b and e):
+        processes: environments stepped side by side.
+        batch_size: steps in each of them before an iteration of TRPO.
+        actor_steps: iterations of TRPO, each on fresh steps, between two updates of the discriminator.
+        discriminator_steps: updates of the discriminator then.
+        gamma: discount.
+        kl: bound of the policy's mean divergence in an iteration.
+        discriminator_hidden, discriminator_learning_rate: its hidden layers (tanh), and Adam's rate.
+        entropy: weight of the mean entropy of the discriminator's verdicts, which is maximised. (The text of the table
+            is damaged; read as the cited implementation's `entcoeff`: 1 keeps verdicts below about 0.9.)
+        critic_hidden, critic_learning_rate: the critic's hidden layers (tanh), and Adam's rate.
+        terminal: what the end of an episode is worth, see `LateRewards`; the paper's is "always".
+        use_actions: judge pairs of state and action; false judges states alone and needs no demonstrated actions.
+
+    In the cited implementation (openai/baselines), where the paper is silent:
+        gae_lambda: decay of generalised advantage estimation.
+        discriminator_batch: rows of either kind in its update.
+        critic_passes, critic_batch: passes of the critic over an iteration's steps, and rows in its update (there 128
+            in each of the processes, whose gradients are averaged).
+        cg_steps: steps of conjugate gradients.
+        fisher_every: the Fisher matrix is estimated on each n-th step.
+
+    Departures from the paper, all off by default:
+        gradient_penalty: see `Regularisation`.
+        compress: beyond so many of the demonstrations' deviations the discriminator sees the logarithm of an
+            observation, as GPRIL's models do; 0 is off.
+        scale_rewards: pay (1 - gamma) of each reward, so that values are of the order of one, as a critic's are that
+            has just begun. (The policy's step does not depend on the scale.)
+        warm_start: updates of behavioural cloning before the first iteration, at most the budget's policy updates.
+        warm_start_learning_rate, warm_start_l2, warm_start_decay: its settings, see `methods.bc.Settings`.
+        warm_start_sigma: the policy's sigma after it, so that there is something to explore with; 0 keeps what it left.
+    """
+
+    processes: Annotated[int, Ge(1)] = 16
+    batch_size: Annotated[int, Ge(2)] = 256
+    actor_steps: Annotated[int, Ge(1)] = 3
+    discriminator_steps: Annotated[int, Ge(1)] = 1
+    gamma: Annotated[float, Ge(0.0), Lt(1.0)] = 0.995
+    kl: Annotated[float, Gt(0.0)] = 0.01
+    discriminator_hidden: tuple[int, ...] = (150, 100)
+    discriminator_learning_rate: Annotated[float, Gt(0.0)] = 1e-4
+    entropy: Annotated[float, Ge(0.0)] = 1.0
+    critic_hidden: tuple[int, ...] = (300, 200)
+    critic_learning_rate: Annotated[float, Gt(0.0)] = 5e-3
+    terminal: Terminal = "always"
+    use_actions: bool = True
+
+    gae_lambda: Annotated[float, Ge(0.0), Le(1.0)] = 0.97
+    discriminator_batch: Annotated[int, Ge(1)] = 4096
+    critic_passes: Annotated[int, Ge(1)] = 5
+    critic_batch: Annotated[int, Ge(1)] = 2048
+    cg_steps: Annotated[int, Ge(1)] = 10
+    fisher_every: Annotated[int, Ge(1)] = 5
+
+    gradient_penalty: Annotated[float, Ge(0.0)] = 0.0
+    compress: Annotated[float, Ge(0.0)] = 0.0
+    scale_rewards: bool = False
+    warm_start: Annotated[int, Ge(0)] = 0
+    warm_start_learning_rate: Annotated[float, Gt(0.0)] = 1e-3
+    warm_start_l2: Annotated[float, Ge(0.0)] = 1e-4
+    warm_start_decay: bool = False
+    warm_start_sigma: Annotated[float, Ge(0.0)] = 0.0
+
+
+@register
+class Gail(Method):
+    """GAIL; see `Settings` for what follows the paper.
+
+    Episodes differ in length, about which `imitation` warns, because a positive reward then favours long episodes and
+    a negative one short ones. The paper's answer, and ours, is to say what the end of an episode is worth (`terminal`),
+    so the library is told to allow it.
+    """
+
+    name: ClassVar[str] = "gail"
+    Settings: ClassVar[type] = Settings
+    summary: ClassVar[str] = "adversarial imitation (Ho & Ermon, 2016) through imitation's GAIL and sb3-contrib's TRPO"
+
+    @classmethod
+    def requires_actions(cls, settings: Any) -> bool:
+        return settings.use_actions or settings.warm_start > 0
+
+    def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
+        s, steps = self.settings, context.budget.environment_steps
+        if steps < s.processes * s.batch_size:
+            raise MethodError(
+                f"a budget of {steps} environment steps is less than one iteration of {s.processes} x {s.batch_size}; "
+                "raise it, or lower gail.processes or gail.batch_size"
+            )
+        return _Training(s, demonstrations, context).run()
+
+
+class _Training:
+    """One run: warm start, then iterations of TRPO with updates of the discriminator between them."""
+
+    def __init__(self, settings: Settings, demonstrations: Demonstrations, context: FitContext) -> None:
+        self.settings = settings
+        self.demonstrations = demonstrations
+        self.context = context
+        self.batches = DemonstratedBatches(
+            demonstrations,
+            context.task.action_size,
+            settings.use_actions,
+            settings.discriminator_batch,
+            context.seeds.generator("demonstrated batches"),
+        )
+        self.network = new_network(demonstrations, context)
+        self.policy = GaussianPolicy(self.network)
+        self.iterations = 0
+        self.gradient_steps = 0
+
+    def run(self) -> GaussianPolicy:
+        s = self.settings
+        venv = self.context.make_vector_env(s.processes)
+        try:
+            trpo = self._generator(venv)
+            trainer = self._trainer(venv, trpo)
+            state = self.context.resume() or {"warm_start": None}
+            if "trainer" in state:
+                self._go_on(state, trainer)
+            else:
+                self._warm_start(state["warm_start"])
+            iteration = s.processes * s.batch_size
+            iterations = self.context.budget.environment_steps // iteration
+            critic_steps = s.critic_passes * math.ceil(iteration / s.critic_batch)
+            while self.iterations < iterations:
+                trainer.train_gen(iteration)
+                self.iterations += 1
+                self.gradient_steps += 1 + critic_steps
+                self._report(trainer, trpo)
+                if self.iterations % s.actor_steps == 0:
+                    for _ in range(s.discriminator_steps):
+                        judged = trainer.train_disc()
+                    self.gradient_steps += s.discriminator_steps
+                    self.context.report(
+                        self.gradient_steps, **{f"discriminator_{name}": value for name, value in judged.items()}
+                    )
+                progress = self.iterations / iterations
+                self.context.checkpoint(self.policy, progress, self.gradient_steps, lambda: self._state(trainer))
+        finally:
+            venv.close()
+        return self.policy
+
+    def _state(self, trainer: RegularisedGail) -> State:
+        """All that changes during the iterations."""
+        return {
+            "trainer": trainer.get_state(),
+            "batches": self.batches.rng.bit_generator.state,
+            "iterations": self.iterations,
+            "gradient_steps": self.gradient_steps,
+        }
+
+    def _go_on(self, state: State, trainer: RegularisedGail) -> None:
+        trainer.set_state(state["trainer"])
+        self.batches.rng.bit_generator.state = state["batches"]
+        self.iterations, self.gradient_steps = state["iterations"], state["gradient_steps"]
+
+    def _warm_start(self, resumed: State | None) -> None:
+        """Cloning, as far as it has been `resumed`, and a sigma to explore with."""
+        s = self.settings
+
+        def tell(update: int, snapshot: Callable[[], State]) -> None:
+            self.gradient_steps = update
+            if update % CHECKPOINT_EVERY == 0:
+                self.context.checkpoint(self.policy, 0.0, update, lambda: {"warm_start": snapshot()})
+
+        if s.warm_start:
+            clone(
+                self.network,
+                Pairs.of(self.demonstrations, self.context.device),
+                min(s.warm_start, self.context.budget.policy_updates),
+                learning_rate=s.warm_start_learning_rate,
+                l2=s.warm_start_l2,
+                batch_size=WARM_START_BATCH,
+                rng=self.context.seeds.generator("demonstrated pairs"),
+                scratch=self.context.scratch,
+                decay=s.warm_start_decay,
+                after_update=tell,
+                resumed=resumed,
+            )
+        if s.warm_start_sigma:
+            self.network.set_sigma(s.warm_start_sigma)
+
+    def _generator(self, venv: VecEnv) -> ThriftyTRPO:
+        s = self.settings
+        return ThriftyTRPO(
+            SharedPolicy,
+            venv,
+            learning_rate=s.critic_learning_rate,
+            n_steps=s.batch_size,
+            batch_size=s.critic_batch,
+            gamma=s.gamma,
+            gae_lambda=s.gae_lambda,
+            cg_max_steps=s.cg_steps,
+            n_critic_updates=s.critic_passes,
+            target_kl=s.kl,
+            fisher_every=s.fisher_every,
+            policy_kwargs={"network": self.network, "critic_hidden": s.critic_hidden},
+            seed=self.context.seeds.integer("gail"),  # seeds all global generators and the environments
+            device=self.context.device,
+        )
+
+    def _trainer(self, venv: VecEnv, trpo: ThriftyTRPO) -> RegularisedGail:
+        s = self.settings
+        trainer = RegularisedGail(
+            demonstrations=self.batches,
+            demo_batch_size=s.discriminator_batch,
+            venv=venv,
+            gen_algo=trpo,
+            reward_net=Discriminator(
+                venv.observation_space,
+                venv.action_space,
+                self.network,
+                s.discriminator_hidden,
+                s.use_actions,
+                s.compress,
+            ),
+            regularisation=Regularisation(s.entropy, s.gradient_penalty),
+            disc_opt_kwargs={"lr": s.discriminator_learning_rate},
+            log_dir=self.context.scratch,
+            custom_logger=quiet_logger(self.context.scratch),
+            allow_variable_horizon=True,
+        )
+        scale = 1.0 - s.gamma if s.scale_rewards else 1.0
+        paid = LateRewards(trainer.venv_buffering, trainer.reward_train.predict, s.terminal, s.gamma, scale)
+        trpo.set_env(paid)
+        trpo.rollout_buffer.pay = paid.rewards
+        return trainer
+
+    def _report(self, trainer: RegularisedGail, trpo: ThriftyTRPO) -> None:
+        """Tell what an iteration of TRPO did; the library's own diagnostics are read from its logger."""
+        kept = trainer.logger.default_logger.name_to_value
+        scalars = {name: float(kept[f"mean/gen/train/{place}"]) for name, place in LIBRARY_SCALARS.items()}
+        with torch.no_grad():
+            observations = torch.as_tensor(trpo.rollout_buffer.observations, device=trpo.device)
+            scalars["policy_sigma"] = float(self.network(observations)[1].mean())
+        if not all(map(math.isfinite, scalars.values())):
+            raise Diverged(f"after {trpo.num_timesteps} environment steps: {scalars}")
+        self.context.report(self.gradient_steps, **scalars)
+        trainer.logger.dump(trpo.num_timesteps)  # forgets them

@@ -1,0 +1,211 @@
+"""The figures' data by hand; that they are drawn, carry what they must and are reproducible."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from analysis.figures.data import Series, all_series, curves, profile
+from analysis.figures.draw import PLOTS
+from analysis.figures.render import draw, styles
+from analysis.load import Results, load
+from tests.analysis.synthetic import LABELS, Folder, comparison, make_record
+
+
+def series_of(results: Results) -> dict[str, Series]:
+    return {series.name: series for series in all_series(results)}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return load(comparison(seeds=3).write(tmp_path_factory.mktemp("results")))
+
+
+def test_every_experiment_has_its_figures(results: Results) -> None:
+    kinds = ["success", "curves-episodes", "curves-gradient-steps", "curves-training-seconds", "performance-profile"]
+    assert list(series_of(results)) == [f"comparison-{kind}" for kind in kinds]
+
+
+def test_names_stay_within_the_folder(tmp_path: Path) -> None:
+    folder = Folder()
+    folder.add("BC", make_record(), experiment="../fig 1")
+    assert next(iter(series_of(load(folder.write(tmp_path))))) == "..%2Ffig%201-success"
+
+
+def test_curves_by_hand(tmp_path: Path) -> None:
+    """Two seeds reach .5 and 1 after 10 and 20 episodes; a third fails half way and counts as 0 from there on."""
+    folder = Folder()
+    for seed, (share, episodes) in enumerate([(0.5, 10), (1.0, 20)]):
+        success = {"sampled": share, "mean": share}
+        folder.add("A", make_record("a", seed=seed, success=success, points=2, usage=(episodes, 100, 1.0)))  # type: ignore[arg-type]
+    broken = make_record(
+        "a", seed=2, success={"sampled": 1.0, "mean": 1.0}, points=2, status="failed", usage=(30, 100, 1.0)
+    )
+    folder.add("A", broken)
+    folder.add("B", make_record("b", success={"sampled": 0.3, "mean": 0.2}, points=2))
+    results = load(folder.write(tmp_path))
+    data = curves(results.scores, results.curve, "episodes")
+    sampled = data[data["mode"] == "sampled"]
+    start, end, level = sampled.to_dict(orient="records")
+    assert (start["label"], start["point"], start["episodes"], start["trials"]) == ("A", 0, 10, 3)  # of 5, 10 and 15
+    assert start["median"] == 0.7  # of .35, .7 and .7: the square root of a half, in twentieths
+    assert (end["point"], end["episodes"], end["median"], end["q1"], end["q3"]) == (1, 15, 0.5, 0.25, 0.75)
+    assert level["label"] == "B" and pd.isna(level["point"]) and pd.isna(level["episodes"]) and level["median"] == 0.3
+
+
+def test_labels_that_share_a_trial_both_have_its_curve(tmp_path: Path) -> None:
+    folder = Folder()
+    for label in ("bc", "bc, L2 0.01"):
+        folder.add(label, make_record("bc", points=2, usage=(10, 100, 1.0)))
+    results = load(folder.write(tmp_path))
+    data = curves(results.scores, results.curve, "episodes")
+    assert data.groupby("label", observed=True)["point"].agg(list).map(sorted).tolist() == [[0, 0, 1, 1]] * 2
+
+
+def test_a_method_that_failed_before_its_first_point_is_drawn_at_nothing(tmp_path: Path) -> None:
+    folder = Folder()
+    folder.add("A", make_record("a", points=2, usage=(10, 100, 1.0)))
+    failed = make_record("b", points=2, usage=(7, 5, 1.0), status="failed")
+    folder.add("B", failed.model_copy(update={"curve": []}))
+    results = load(folder.write(tmp_path))
+    data = curves(results.scores, results.curve, "episodes")
+    level = data[data["label"] == "B"]
+    assert level["point"].isna().all() and (level["median"] == 0).all() and len(level) == 2
+
+
+def test_long_labels_leave_room_for_what_is_drawn(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    folder = Folder()
+    settings = ", ".join(f"a_setting_with_a_long_name_{i}=0.123" for i in range(6))
+    folder.add(f"bc ({settings})", make_record("bc", points=2, usage=(10, 100, 1.0)))
+    results = load(folder.write(tmp_path))
+    for series in series_of(results).values():
+        figure = PLOTS[series.view.kind](series, styles(results, "comparison"))
+        figure.set_layout_engine("constrained")
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_position().width > 0.15, series.name
+    assert not recwarn.list
+
+
+def test_many_labels_leave_room_for_what_is_drawn(tmp_path: Path) -> None:
+    folder = Folder()
+    for i in range(30):
+        folder.add(f"bc with the setting of number {i}", make_record("bc", seed=i, points=2, usage=(10, 100, 1.0)))
+    data = load(folder.write(tmp_path))
+    for series in series_of(data).values():
+        figure = PLOTS[series.view.kind](series, styles(data, "comparison"))
+        figure.set_layout_engine("constrained")
+        figure.draw_without_rendering()
+        box = figure.axes[0].get_position()
+        assert box.height * figure.get_figheight() > 1.2, series.name  # inches
+
+
+def test_profile_by_hand(tmp_path: Path) -> None:
+    folder = Folder()
+    for seed, share in enumerate((0.25, 0.5)):
+        folder.add("A", make_record("a", seed=seed, success={"sampled": share, "mean": 0.0}))
+    data = profile(load(folder.write(tmp_path)).scores)
+    shares = data[data["mode"] == "sampled"].set_index("threshold")["share"]
+    assert [shares[at] for at in (0.0, 0.24, 0.25, 0.49, 0.5, 0.99)] == [1.0, 1.0, 0.5, 0.5, 0.0, 0.0]
+    assert (data.loc[data["mode"] == "mean", "share"] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["success", "curves-episodes", "performance-profile"])
+def test_files_are_pictures_with_content_and_reproducible(results: Results, kind: str) -> None:
+    series, look = series_of(results)[f"comparison-{kind}"], styles(results, "comparison")
+    files = draw(series, look, "quick").files
+    assert list(files) == [f"{series.name}.png", f"{series.name}.pdf"]
+    image = Image.open(BytesIO(files[f"{series.name}.png"]))
+    assert image.width >= 1000 and "Software" not in image.info
+    pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    for label in ("GPRIL", "GAIL"):  # each method's colour is there
+        distance = np.abs(pixels - 255 * np.array(look[label].colour)).max(axis=1)
+        assert (distance <= 2).sum() > 100
+    pdf = files[f"{series.name}.pdf"]
+    assert pdf.startswith(b"%PDF") and len(pdf) > 5_000 and b"CreationDate" not in pdf
+    assert draw(series, look, "quick").files == files
+
+
+def test_smoke_figures_carry_their_warning(results: Results) -> None:
+    series = series_of(results)["comparison-success"]
+    plain, marked = (
+        draw(series, styles(results, "comparison"), profile).files["comparison-success.png"]
+        for profile in ("quick", "smoke")
+    )
+
+    def reddish(png: bytes) -> int:
+        red, green, blue = np.asarray(Image.open(BytesIO(png)).convert("RGB"), dtype=int).reshape(-1, 3).T
+        return int(((red > 150) & (green < 60) & (blue < 60)).sum())
+
+    assert reddish(plain) == 0 and reddish(marked) > 200
+
+
+def test_axes_are_named_with_units_and_modes(results: Results) -> None:
+    for series in series_of(results).values():
+        figure = PLOTS[series.view.kind](series, styles(results, "comparison"))
+        names = {axes.get_xlabel() for axes in figure.axes} | {axes.get_ylabel() for axes in figure.axes}
+        assert any("%" in name for name in names)
+        words = " ".join(
+            [axes.get_title() for axes in figure.axes] + [t.get_text() for t in figure.legends[0].get_texts()]
+        )
+        assert "sampled" in words and "mean action" in words
+    figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results, "comparison"))
+    assert figure.axes[0].get_xscale() == "log"
+    assert "BC (final success)" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_several_numbers_of_demonstrations_become_an_axis(tmp_path: Path) -> None:
+    results = load(comparison(("peg",), (5, 25), seeds=2).write(tmp_path))
+    figure = PLOTS["success"](series_of(results)["comparison-success"], styles(results, "comparison"))
+    assert figure.axes[0].get_xlabel() == "Demonstrations (episodes)"
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["5", "25"]
+    assert len(figure.axes) == 2  # one task: its two modes side by side
+
+
+def test_costs_that_start_at_zero_get_a_symmetric_logarithm(tmp_path: Path) -> None:
+    folder = Folder()
+    record = make_record("gpril", usage=(500, 1_000, 9.0), points=3)
+    start = record.curve[0].model_copy(update={"episodes": 0, "progress": 0.0})
+    folder.add(
+        "GPRIL",
+        record.model_copy(update={"curve": [start, make_record("gpril", usage=(5, 9, 1.0)).curve[-1], *record.curve]}),
+    )
+    results = load(folder.write(tmp_path))
+    figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results, "comparison"))
+    assert figure.axes[0].get_xscale() == "symlog"
+
+
+def test_a_method_keeps_its_style(tmp_path: Path) -> None:
+    """Colour and marker belong to the method, whatever else is compared; variants differ from each other."""
+    variants = {**LABELS, "GPRIL, states": ("gpril", 0.5, 10, 10, 1.0), "Mine": ("mine", 0.5, 10, 10, 1.0)}
+    many = styles(load(comparison(seeds=1, labels=variants).write(tmp_path / "many")), "comparison")
+    few = styles(load(comparison(seeds=1, labels={"BC": LABELS["BC"]}).write(tmp_path / "few")), "comparison")
+    assert list(many) == list(variants)
+    assert many["BC"] == few["BC"]
+    looks = [(style.colour, style.marker) for style in many.values()]
+    assert len(set(looks)) == len(looks)
+    assert many["GPRIL"].line == "-" != many["GPRIL, states"].line
+
+
+def test_the_plain_colour_is_that_of_the_method_itself(tmp_path: Path) -> None:
+    """An experiment of variants alone leaves it to the experiment that shows the method as it is."""
+    folder = Folder()
+    for label, experiment in [("bc, L2 0.1", "variants"), ("bc, L2 0", "variants"), ("bc", "plain"), ("own", "own")]:
+        folder.add(label, make_record("own" if label == "own" else "bc", seed=len(folder.rows)), experiment)
+    results = load(folder.write(tmp_path))
+    plain, (first, second) = styles(results, "plain")["bc"], styles(results, "variants").values()
+    assert len({plain.colour, first.colour, second.colour}) == len({plain.marker, first.marker, second.marker}) == 3
+    assert plain.line == "-" and set(styles(results, "own")) == {"own"}
+
+
+def test_one_seed_without_curve_is_drawn(tmp_path: Path) -> None:
+    folder = Folder()
+    folder.add("costs $1_0^ & 5 %", make_record(points=0))
+    results = load(folder.write(tmp_path))
+    assert list(series_of(results)) == ["comparison-success", "comparison-performance-profile"]
+    for series in series_of(results).values():
+        assert len(draw(series, styles(results, "comparison"), "quick").files[f"{series.name}.png"]) > 5_000

@@ -1,0 +1,103 @@
+"""What the user is told while trials run."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from benchmarks.execution.progress import START_SECONDS, Estimator, LiveView, PlainView, duration, new_view, outcome
+from benchmarks.planning import profiles
+from tests.benchmarks import examples
+
+PROFILE = profiles.load("smoke").model_copy(update={"seconds": {"linear": 50.0}})
+"""It knows methods by their names, also those that trials name by their place."""
+TRIALS = [examples.trial(seed) for seed in range(4)]
+NAMES = {trial.id: f"trial {trial.seed}" for trial in TRIALS}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5000, "83 min"), (9000, "2.5 h")]
+)
+def test_durations_are_in_peoples_units(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_estimates_come_from_records_where_there_are_any() -> None:
+    estimator = Estimator(PROFILE, [])
+    assert estimator.guessing and estimator.seconds(TRIALS[0]) == 50.0
+    for record in (examples.record(0, seconds=10.0), examples.record(1, seconds=20.0)):
+        estimator.learn(record)
+    estimator.learn(examples.record(2, status="failed", seconds=1000.0))
+    assert not estimator.guessing and estimator.seconds(TRIALS[3]) == 15.0 + START_SECONDS
+    assert estimator.seconds(TRIALS[3].model_copy(update={"task": "another"})) == 50.0
+
+
+def test_estimates_mind_the_budget() -> None:
+    """A trial of ten times the environment steps takes ten times as long where steps are what ended the others."""
+    idle = examples.record(0, seconds=96.0)
+    steps = idle.trial.budget.environment_steps
+    busy = idle.model_copy(update={"usage": idle.usage.model_copy(update={"environment_steps": steps})})
+    trial = examples.trial(environment_steps=10 * steps)
+    most = PROFILE.budget_of("linear", trial.task, {}).environment_steps
+    assert Estimator(PROFILE, []).seconds(examples.trial(environment_steps=3 * most)) == 150.0, "the guess, longer"
+    assert Estimator(PROFILE, [idle]).seconds(trial) == 96.0 + START_SECONDS
+    assert Estimator(PROFILE, [busy]).seconds(trial) == pytest.approx(10 * (96.0 + START_SECONDS))
+    quicker = examples.record(seconds=11.0).model_copy(update={"trial": trial})
+    assert Estimator(PROFILE, [busy, quicker]).seconds(trial) == 11.0 + START_SECONDS, "of its own budget"
+
+
+def test_outcomes_say_what_matters() -> None:
+    assert outcome(examples.record(seconds=12.0)) == "success 0.50 sampled, 0.50 mean, in 12 s"
+    failed = examples.record(status="failed", error="it broke\nTraceback", seconds=3.0)
+    assert outcome(failed) == "failed after 3 s: it broke"
+
+
+@pytest.mark.parametrize("kind", [PlainView, LiveView])
+def test_a_view_follows_a_run(kind: type[PlainView]) -> None:
+    view = kind(NAMES, TRIALS, Estimator(PROFILE, []), jobs=2)
+    view.console.file = io.StringIO()
+    with view:
+        assert view.time_left() == "about 2 min left", "4 trials of 50 s, 2 at once"
+        view.started(TRIALS[0])
+        view.progressed(TRIALS[0], 0.5)
+        assert view.time_left() == "about 88 s left"
+        view.started(TRIALS[0])
+        assert view.time_left() == "about 2 min left", "begun again"
+        view.finished(examples.record(0, seconds=10.0))
+        view.finished(examples.record(1, seconds=10.0))
+        assert view.time_left() == "about 14 s left", "learnt from the records"
+        view.note("[a note]")
+    text = view.console.file.getvalue()
+    assert "[1/4] trial 0: success 0.50 sampled" in text and "[2/4] trial 1" in text and "[a note]" in text
+
+
+@pytest.mark.parametrize("kind", [PlainView, LiveView])
+def test_a_view_shows_names_as_they_are(kind: type[PlainView]) -> None:
+    """Brackets are no markup, and colons no emoji."""
+    names = {trial.id: f"bc [red] :smile: {trial.seed}" for trial in TRIALS}
+    view = kind(names, TRIALS, Estimator(PROFILE, []), jobs=2)
+    view.console.file = io.StringIO()
+    view.console._force_terminal = True
+    with view:
+        view.started(TRIALS[0])
+        if kind is LiveView:
+            view.console.print(view._running)
+        else:
+            view.finished(examples.record(0))
+    assert "bc [red] :smile: 0" in view.console.file.getvalue()
+
+
+def test_bars_are_for_terminals_outside_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen() -> type[PlainView]:
+        return type(new_view(NAMES, TRIALS, Estimator(PROFILE, []), jobs=1))
+
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(Console, "is_terminal", property(lambda console: True))
+    assert chosen() is LiveView
+    monkeypatch.setenv("CI", "true")
+    assert chosen() is PlainView
+    monkeypatch.delenv("CI")
+    monkeypatch.setattr(Console, "is_terminal", property(lambda console: False))
+    assert chosen() is PlainView

@@ -1,0 +1,262 @@
+"""The Ray engine on a cluster of several nodes, all on this machine; `tox -e ray` runs these tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from benchmarks.execution import shipment
+from benchmarks.execution.relay import PREFIX
+from benchmarks.records import provenance
+from benchmarks.records.schema import Trial, read_record
+from tests.benchmarks import processes
+from tests.benchmarks.conftest import Bench
+from tests.benchmarks.execution.test_interruptions import ALWAYS, outcome
+from tests.benchmarks.fakes import PATIENT
+from tests.benchmarks.processes import start
+from tests.benchmarks.test_run import results_of
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -c constraints.txt -e '.[ray]'")
+from tests.benchmarks.machines import Machines  # noqa: E402 (needs Ray)
+
+pytestmark = pytest.mark.ray
+wait_for = partial(processes.wait_for, seconds=180.0)  # Ray itself starts many processes
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Where Ray and all trials write. Its path is short since those of sockets must be."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", name)
+        patch.setenv("BENCH", name)
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # Ray keeps its token in the user's home
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[Machines]:
+    """Two nodes."""
+    made = Machines(folder)
+    made.add()
+    made.add()
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def on_ray(bench: Bench, cluster: Machines) -> Iterator[Bench]:
+    """The bench with its trials on the cluster, where nothing may be left behind."""
+    cluster.clean()
+    where = ("--engine=ray", f"--ray-address={cluster.address}")
+    yield Bench(bench.folder, (*bench.arguments, *where), bench._run)
+    wait_for(lambda: not cluster.left())  # a trial that was ended cleans up at its own pace
+
+
+def parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("trials", ["tiny", "smoke"])
+def test_results_equal_those_of_the_local_engine(on_ray: Bench, trials: str) -> None:
+    arguments = (*on_ray.arguments, "--seeds=4")
+    if trials == "smoke":
+        where = [argument for argument in on_ray.arguments if "ray" in argument]
+        arguments = (*where, "--methods=bc,gpril", "--profile=smoke", "--seeds=1", f"--results={on_ray.results}")
+    there = replace(on_ray, arguments=arguments)
+    here = replace(on_ray, arguments=tuple(argument for argument in arguments if "ray" not in argument))
+    runs = [start(there), start(here, f"--results={on_ray.folder / 'local'}", "--jobs=1")]
+    said = [run.communicate(timeout=500)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    on_cluster, locally = ({r.trial.id: results_of(r) for r in on_ray.records(name)} for name in ("results", "local"))
+    assert len(on_cluster) == 4 and on_cluster == locally
+    assert files_of(on_ray.results / "policies") == files_of(on_ray.folder / "local" / "policies")
+
+
+def test_a_node_that_dies_loses_no_trial(on_ray: Bench, cluster: Machines) -> None:
+    node = cluster.add()
+    log = (f"--set=linear.log={on_ray.log}", "--set=linear.pause=1.0", "--seeds=7")
+    run = start(on_ray, *log)
+    wait_for(lambda: len(on_ray.starts()) == 3)
+    cluster.kill(node)
+    said = run.communicate(timeout=200)[1]
+    assert run.returncode == 0, said
+    assert "7 trials to do with 3 jobs" in said and "the process or its node died" in said
+    assert [record.status for record in on_ray.records()] == ["ok"] * 7
+    (attempt,) = (on_ray.results / "attempts").iterdir()
+    lost = read_record(attempt.read_bytes(), "attempt")
+    assert sorted(on_ray.starts()) == sorted([*range(7), lost.trial.seed]), "the lost trial alone began again"
+    cluster.clean()
+
+
+def test_a_node_that_comes_later_helps(on_ray: Bench, cluster: Machines) -> None:
+    log = (f"--set=linear.log={on_ray.log}", "--set=linear.pause=1.0", "--seeds=8")
+    run = start(on_ray, *log)
+    wait_for(lambda: len(on_ray.starts()) == 2)
+    node = cluster.add()
+    try:
+        wait_for(lambda: len(cluster.workers()) == 3)
+        said = run.communicate(timeout=200)[1]
+        assert run.returncode == 0 and sorted(on_ray.starts()) == list(range(8)), said
+    finally:
+        cluster.kill(node)
+
+
+def test_a_killed_worker_is_tried_again(on_ray: Bench) -> None:
+    run = start(on_ray, "--set=linear.trouble=kill once", f"--set=linear.log={on_ray.log}")
+    said = run.communicate(timeout=200)[1]
+    assert run.returncode == 0 and "was killed by SIGKILL" in said, said
+    assert sorted(on_ray.starts()) == [0, 0, 1]
+    (attempt,) = (on_ray.results / "attempts").iterdir()
+    assert "SIGKILL" in read_record(attempt.read_bytes(), "attempt").error
+
+
+def test_a_trial_goes_on_elsewhere_from_its_snapshot(on_ray: Bench, cluster: Machines) -> None:
+    """A process of Ray is killed; it takes the trial's own process along, but the snapshots are with the runner."""
+    patient = replace(on_ray, arguments=(*on_ray.arguments, f"--methods={PATIENT}", "--seeds=1"))
+    run = start(patient, "--set=patient.pause=1.0", ALWAYS)
+    wait_for(lambda: list((on_ray.results / "snapshots").glob("*/state.npz")))
+    (worker,) = cluster.workers()
+    os.kill(parent(worker), signal.SIGKILL)
+    wait_for(lambda: worker not in cluster.workers(), seconds=10.0)
+    said = run.communicate(timeout=200)[1]
+    assert run.returncode == 0 and "the process or its node died" in said
+    (record,) = on_ray.records()
+    assert (record.provenance.starts, record.provenance.resumed) == (2, 1)
+    assert not list((on_ray.results / "snapshots").iterdir())
+
+    start(patient, f"--results={on_ray.folder / 'straight'}").communicate(timeout=200)
+    (straight,) = on_ray.records("straight")
+    assert outcome(record) == outcome(straight) and straight.provenance.starts == 1
+    cluster.clean()
+
+
+def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(on_ray: Bench, cluster: Machines) -> None:
+    run = start(on_ray, "--set=linear.trouble=hang", "--seeds=1", "--timeout=15")
+    assert run.communicate(timeout=200) and run.returncode == 1
+    (late,) = on_ray.records()
+    assert late.status == "timed out" and "ended after 15 s" in late.error
+    assert len(late.curve) == 1 and late.curve[0].progress == 0.5
+    assert not cluster.workers()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_stopped_run_ends_cleanly_and_the_same_command_goes_on(
+    on_ray: Bench, cluster: Machines, stop: signal.Signals
+) -> None:
+    slow = (f"--set=linear.log={on_ray.log}", "--set=linear.pause=0.5", "--jobs=1", "--seeds=3")
+    run = start(on_ray, *slow)
+    wait_for(lambda: 1 in on_ray.starts())
+    run.send_signal(stop)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert "To go on: python -m benchmarks.run" in said and "Traceback" not in said
+    assert not cluster.workers() and not cluster.left()
+    assert [record.trial.seed for record in on_ray.records()] == [0]
+    assert not list((on_ray.results / "scratch").iterdir())
+
+    run = start(on_ray, *slow)
+    said = run.communicate(timeout=200)[1]
+    assert run.returncode == 0, said
+    assert on_ray.starts() == [0, 1, 1, 2]
+
+
+def test_no_worker_outlives_a_killed_runner(on_ray: Bench, cluster: Machines) -> None:
+    run = start(on_ray, f"--set=linear.log={on_ray.log}", "--set=linear.trouble=hang", "--set=linear.unlucky=1")
+    wait_for(lambda: 1 in on_ray.starts())
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate(timeout=30)
+    wait_for(lambda: not cluster.workers(), seconds=30.0)
+    cluster.clean()
+
+
+def test_two_runs_share_the_work(on_ray: Bench, bench: Bench) -> None:
+    slow = (f"--set=linear.log={bench.log}", "--set=linear.pause=0.2", "--jobs=1", "--seeds=4")
+    runs = [start(each, *slow) for each in (on_ray, bench)]
+    said = [run.communicate(timeout=200)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert sorted(bench.starts()) == [0, 1, 2, 3]
+
+
+def test_a_node_does_a_trial_with_the_files_it_was_sent(
+    on_ray: Bench, demonstration_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method, a package and demonstrations of one's own, below the current folder and nowhere else."""
+    (on_ray.folder / "mine").mkdir()
+    own = on_ray.folder / "mine" / "own.py"
+    own.write_text(
+        "import os\nfrom tests.benchmarks import fakes\n"
+        "class Mine(fakes.LeastSquares):\n    name = 'mine'\n    def fit(self, *given):\n"
+        f"        open({str(on_ray.log)!r}, 'w').write('\\n'.join([__file__, fakes.__file__, os.getcwd()]))\n"
+        "        return super().fit(*given)\n"
+    )
+    shutil.copy(demonstration_file, on_ray.folder / "mine" / "tiny.npz")
+    monkeypatch.chdir(on_ray.folder)
+    monkeypatch.setenv("PYTHONPATH", str(provenance.ROOT))
+    run = start(on_ray, "--methods=mine/own.py:Mine", "--demonstrations=mine/tiny.npz", "--seeds=1")
+    said = run.communicate(timeout=200)[1]
+    assert run.returncode == 0 and "every node must have" not in said, said
+    for place in on_ray.log.read_text().split("\n"):
+        assert Path(place).is_absolute() and "working_dir_files" in place
+
+
+def test_a_node_with_other_source_files_makes_no_result(on_ray: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pack(trials: Iterable[Trial], folder: Path) -> list[str]:
+        shipment.pack(trials, folder)
+        (folder / "methods" / "interface.py").open("a").write("# changed")
+        return []
+
+    monkeypatch.setattr("benchmarks.execution.ray_cluster.pack", pack)
+    assert on_ray.run("--seeds=1").code == 1
+    (record,) = on_ray.records()
+    assert record.status == "failed" and "source files of this trial changed" in record.error and not record.final
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--ray-address=127.0.0.1:1",), "--ray-address 127.0.0.1:1: no cluster answers there"),
+        (("--ray-address=nonsense",), "'nonsense' is neither HOST:PORT nor auto"),
+        (("--ray-address=ray://127.0.0.1:10001",), "a machine outside the cluster joins it first"),
+        (
+            ("--cpus-per-trial=64",),
+            "has 64 CPUs, which a trial asks for; it has 0 CPUs; 1 CPUs; 1 CPUs",
+        ),
+        (("--gpus-per-trial=0.5",), "no node of the cluster has 1 CPUs and 0.5 GPUs"),
+        (("--device=cuda",), "no node of the cluster has 1 CPUs and 1 GPUs"),
+    ],
+)
+def test_what_the_cluster_cannot_do_is_refused(on_ray: Bench, more: tuple[str, ...], said: str) -> None:
+    outcome = on_ray.run(*more)
+    assert outcome.code == 2 and said in outcome.err, outcome.err
+    assert not on_ray.results.exists()
+
+
+def test_a_cluster_that_is_gone_ends_the_run_in_words(on_ray: Bench, cluster: Machines) -> None:
+    """It is the last test of this cluster."""
+    run = start(on_ray, f"--set=linear.log={on_ray.log}", "--set=linear.pause=2.0", "--seeds=4")
+    wait_for(lambda: 1 in on_ray.starts())
+    cluster.behead()
+    said = run.communicate(timeout=120)[1]
+    assert run.returncode == 1 and "the cluster is gone" in said and "Traceback" not in said
+    assert not list((on_ray.results / "scratch").iterdir())
+    cluster.clean()
+
+
+def test_a_cluster_of_this_machine_is_started_and_ended(bench: Bench, folder: Path) -> None:
+    outcome = bench.run("--engine=ray", "--jobs=2", "--gpus-per-trial=0")
+    assert outcome.code == 0 and "2 trials to do with 2 jobs" in outcome.err, outcome.err
+    assert [record.status for record in bench.records()] == ["ok", "ok"]
+    assert not ray.is_initialized() and not list(folder.glob(f"{PREFIX}*"))

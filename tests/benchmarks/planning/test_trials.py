@@ -1,0 +1,191 @@
+"""From requests to trials: everything resolved, every combination once, ids that mean something."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+import envs
+from benchmarks.errors import InputError
+from benchmarks.planning import ablations as leads
+from benchmarks.planning import experiments, profiles
+from benchmarks.planning.experiments import Experiment, Variant
+from benchmarks.planning.trials import Planned, Request, notices, parse_changes, plan
+from benchmarks.records.schema import Trial
+from methods.bc import Settings as BcSettings
+from tests.benchmarks.fakes import METHOD
+
+QUICK = profiles.load("quick")
+COMPARE = experiments.EXPERIMENTS["compare"]
+PLACEBO = experiments.EXPERIMENTS["placebo"]
+
+
+def request(*chosen: Experiment, **changes: object) -> Request:
+    return dataclasses.replace(Request(QUICK, chosen or (COMPARE,)), **changes)  # type: ignore[arg-type]
+
+
+def labels(planned: list[Planned]) -> list[str]:
+    return list(dict.fromkeys(item.row.label for item in planned))
+
+
+def test_the_default_compares_three_methods_on_two_tasks() -> None:
+    planned = plan(request())
+    assert labels(planned) == ["gpril", "gail", "bc"]
+    assert list(dict.fromkeys(item.trial.task for item in planned)) == ["ClipInsertion-v0", "PegInsertion-v0"]
+    assert len({item.row.trial for item in planned}) == len(planned) == 2 * 3 * QUICK.suite.seeds
+
+
+def test_a_grid_has_every_combination_once() -> None:
+    planned = plan(request(methods=("bc",), tasks=("peg",), demonstrations=(5, 10), seeds=3))
+    assert [(t.trial.demonstrations.episodes, t.trial.seed) for t in planned] == [
+        (n, s) for n in (5, 10) for s in range(3)
+    ]
+    assert [item.row.trial for item in planned] == [item.trial.id for item in planned]
+
+
+def test_every_setting_is_spelled_out_and_changed_ones_are_in_the_label() -> None:
+    changes = parse_changes(["bc.l2=0.5", "bc.l2_grid=[0, 1]", "budget.policy_updates=77", "evaluation.rollouts=3"])
+    (item,) = plan(request(methods=("bc",), tasks=("peg",), seeds=1, changes=changes))
+    settings = item.trial.settings
+    assert set(settings) == {field.name for field in dataclasses.fields(BcSettings)}
+    assert (settings["l2"], settings["l2_grid"]) == (0.5, [0.0, 1.0])
+    assert item.trial.budget.policy_updates == 77 and item.trial.evaluation.rollouts == 3
+    assert item.row.label == "bc (l2=0.5, l2_grid=[0, 1], budget.policy_updates=77, evaluation.rollouts=3)"
+
+
+def test_a_profile_may_have_settings_of_a_method_of_ones_own() -> None:
+    profile = QUICK.model_copy(update={"settings": {"linear": {"episodes": 5}}})
+    (notice,) = notices(request(profile=profile), plan(request(profile=profile)))
+    assert "left alone in profile quick: settings.linear" in notice
+    assert notices(request(profile=profile, methods=(METHOD,)), []) == []
+    mine = plan(request(profile=profile, methods=(METHOD,), tasks=("peg",), seeds=1))
+    assert mine[0].trial.settings["episodes"] == 5
+
+
+def test_ids_tell_apart_whatever_can_change_the_outcome() -> None:
+    (item,) = plan(request(methods=("bc",), tasks=("peg",), seeds=1))
+    trial = item.trial
+    others = [
+        trial.model_copy(update=update)
+        for update in (
+            {"seed": 1},
+            {"device": "cuda"},
+            {"settings": {**trial.settings, "l2": 0.3}},
+            {"budget": trial.budget.model_copy(update={"policy_updates": 1})},
+            {"evaluation": trial.evaluation.model_copy(update={"first_seed": 2})},
+            {"demonstrations": trial.demonstrations.model_copy(update={"every": 2})},
+        )
+    ]
+    assert len({trial.id, *(other.id for other in others)}) == 7
+    assert Trial.model_validate_json(trial.model_dump_json()).id == trial.id
+    assert plan(request(methods=("bc",), tasks=("peg",), seeds=1))[0].row.trial == trial.id
+
+
+def test_labels_that_a_change_makes_the_same_trials_are_pointed_out() -> None:
+    leads = request(experiments.EXPERIMENTS["bc-l2"], seeds=2, demonstrations=(10, 25))
+    assert notices(leads, plan(leads)) == []
+    changed = dataclasses.replace(leads, changes={"bc": {"l2": 0.5}})
+    (notice,) = notices(changed, plan(changed))
+    assert notice.startswith("bc-l2, clip: 'bc, L2 0 (l2=0.5)' and 'bc, L2 0.0001 (l2=0.5)' and ")
+    assert notice.endswith(" are the same trials")
+
+
+def test_the_placebo_changes_gprils_control_alone() -> None:
+    planned = plan(request(PLACEBO, tasks=("peg",), seeds=1))
+    controls = {item.row.label: item.trial.settings.get("control") for item in planned}
+    assert controls == {
+        "gpril": "none",
+        "gpril, shuffled targets": "shuffled",
+        "gpril, self-imitation": "self",
+        "bc": None,
+    }
+    base = {**planned[0].trial.settings, "control": None}
+    assert all({**item.trial.settings, "control": None} == base for item in planned[:3])
+
+
+@pytest.mark.parametrize("method", ["gpril", "gail", "bc"])
+def test_leads_change_what_they_say_and_nothing_else(method: str) -> None:
+    base, *others = plan(request(experiments.EXPERIMENTS[f"{method}-leads"], tasks=("peg",), seeds=1))
+    assert base.row.label == method
+    for item in others:
+        changed = {key for key, value in item.trial.settings.items() if base.trial.settings[key] != value}
+        assert changed <= set(leads.LEADS[method][item.row.label.removeprefix(f"{method}, ")])
+
+
+def test_demonstrations_are_taken_from_the_profiles_first_on() -> None:
+    planned = plan(request(profile=profiles.load("tuning"), methods=("bc",), tasks=("peg",), demonstrations=(50,)))
+    assert {item.trial.demonstrations.start for item in planned} == {50}
+    assert [item.trial.seed for item in planned] == [100, 101, 102, 103, 104]
+    with pytest.raises(InputError, match=r"--demos 51: .* 100 episodes, of which profile tuning leaves 50"):
+        plan(request(profile=profiles.load("tuning"), methods=("bc",), demonstrations=(51,)))
+
+
+def test_experiments_share_their_trials() -> None:
+    planned = plan(request(COMPARE, PLACEBO, seeds=1))
+    shared = {item.row.trial for item in planned if item.row.experiment == "compare"}
+    shared &= {item.row.trial for item in planned if item.row.experiment == "placebo"}
+    assert len(shared) == 4, "gpril and bc on both tasks"
+
+
+def test_a_figure_has_the_papers_seeds_where_the_profile_says_so() -> None:
+    standard, quick = profiles.load("standard"), profiles.load("quick")
+    figure = experiments.EXPERIMENTS["fig1b"]
+    for profile, asked, seeds in ((standard, None, 8), (standard, 3, 3), (quick, None, 5)):
+        planned = plan(request(figure, profile=profile, seeds=asked, methods=("bc",), demonstrations=(10,)))
+        assert [item.trial.seed for item in planned if item.row.label == "bc"] == list(range(seeds))
+
+
+def test_a_variant_may_have_a_budget_of_its_own() -> None:
+    figure = experiments.EXPERIMENTS["fig1c"]
+    planned = plan(request(figure, profile=profiles.load("standard"), seeds=1, methods=("gail",)))
+    steps = {item.row.label: item.trial.budget.environment_steps for item in planned}
+    assert steps["gail, 40 thousand steps"] == 40_000 and steps["gail"] == 160_000
+    changed = plan(request(figure, seeds=1, methods=("gail",), changes={"budget": {"environment_steps": 70_000}}))
+    assert {item.trial.budget.environment_steps for item in changed} == {70_000}
+
+
+def test_the_papers_figures_share_their_trials() -> None:
+    names = ("fig1b", "fig1c", "fig1d", "fig2c", "fig2d", "fig2e")
+    planned = plan(request(*(experiments.EXPERIMENTS[name] for name in names), profile=profiles.load("standard")))
+    trials = {name: {item.row.trial for item in planned if item.row.experiment == name} for name in names}
+    assert trials["fig2c"] < trials["fig2d"] and trials["fig2c"] < trials["fig2e"]
+    assert len(trials["fig1b"] & trials["fig1d"]) == 3 * 4 * 8, "the three methods as they are"
+    assert len(trials["fig1b"] & trials["fig1c"]) == 2 * 8, "GPRIL and GAIL as they are, with 10 demonstrations"
+
+
+def test_methods_and_tasks_narrow_an_experiment() -> None:
+    planned = plan(request(PLACEBO, methods=("bc", "gail"), tasks=("PegInsertion-v0",), seeds=1))
+    assert labels(planned) == ["bc"] and {item.trial.task for item in planned} == {"PegInsertion-v0"}
+    with pytest.raises(InputError, match="compares gpril, bc; --methods leaves none"):
+        plan(request(PLACEBO, methods=("gail",)))
+    clip_only = dataclasses.replace(PLACEBO, tasks=("clip",))
+    with pytest.raises(InputError, match=r"about ClipInsertion-v0; --tasks asks for others"):
+        plan(request(clip_only, tasks=("peg",)))
+
+
+def test_demonstration_options_of_a_variant_reach_the_trial() -> None:
+    states = Experiment(
+        "states",
+        "",
+        (
+            Variant("every tenth", "gpril", {"beta_pi": 0.0, "warm_start": 0}, every=10, states_alone=True),
+            Variant("final", "gpril", {"beta_pi": 0.0, "warm_start": 0}, final_only=True),
+        ),
+        tasks=("peg",),
+        demonstrations=(25,),
+    )
+    tenth, final = (item.trial.demonstrations for item in plan(request(states, seeds=1)))
+    assert (tenth.every, tenth.states_alone, tenth.episodes) == (10, True, 25)
+    assert final.final_only
+    needy = dataclasses.replace(states, variants=(Variant("bc", "bc", states_alone=True),))
+    with pytest.raises(InputError, match="needs the demonstrated actions"):
+        plan(request(needy))
+
+
+def test_methods_that_need_actions_are_refused_where_a_task_shows_none() -> None:
+    with pytest.raises(InputError, match="physical-fixed: its demonstrations are states alone, and bc"):
+        plan(request(methods=("bc",), tasks=("physical-fixed",)))
+    planned = plan(request(experiments.EXPERIMENTS["fig2f"]))
+    assert {item.trial.task for item in planned} == {envs.TASKS["physical-fixed"], envs.TASKS["physical-varying"]}
+    assert {item.trial.demonstrations.episodes for item in planned} == {20}

@@ -1,0 +1,182 @@
+"""The results folder: files are whole or absent, locks die with their owner, leftovers are swept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.errors import InputError, RunError
+from benchmarks.records.schema import Plan, Record, read_record
+from benchmarks.records.store import Store
+from tests.benchmarks import examples
+from tests.reliability.kills import kill_while_saving
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "results")
+    opened.open()
+    yield opened
+    opened.close()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_record_comes_back_as_it_was_saved(store: Store) -> None:
+    record = examples.record()
+    assert store.state(record.trial.id) == ""
+    store.save(record)
+    assert store.read([record.trial.id, "not there"]) == ({record.trial.id: record}, {})
+    assert names(store.root / "records") == [f"{record.trial.id}.json"]
+
+
+def test_the_record_it_replaces_becomes_an_attempt(store: Store) -> None:
+    first, second = examples.record(status="failed", error="no"), examples.record()
+    for record in (first, second):
+        store.save(record)
+    assert store.read([first.trial.id])[0] == {first.trial.id: second}
+    assert [read_record(p.read_bytes(), "attempt") for p in (store.root / "attempts").iterdir()] == [first]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_disk_is_reported_and_leaves_earlier_records_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    earlier, later = examples.record(0), examples.record(1)
+    store.save(earlier)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, full)
+        with pytest.raises(RunError, match=rf"{later.trial.id}\.json: No space left.*MiB free"):
+            store.save(later)
+    assert names(store.root / "records") == [f"{earlier.trial.id}.json"]
+    assert store.read([earlier.trial.id])[0] == {earlier.trial.id: earlier}
+
+
+def test_a_crash_between_writing_and_renaming_is_swept_by_the_next_run(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\nfrom pathlib import Path\nfrom benchmarks.records.store import Store\n"
+        "from tests.benchmarks import examples\n"
+        "store = Store(Path(sys.argv[1]))\nstore.open()\nstore.scratch('a trial')\nstore.save(examples.record(0))\n"
+        "os.replace = lambda *_: os._exit(9)\nstore.save(examples.record(1))\n"
+    )
+    crashed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, env=with_source())
+    assert crashed.returncode == 9
+    assert [path for path in (tmp_path / "records").iterdir() if path.suffix == ".tmp"]
+    assert names(tmp_path / "scratch")
+    alive = Store(tmp_path)
+    alive.open()
+    assert names(tmp_path / "records") == [f"{examples.record(0).trial.id}.json"]
+    assert names(tmp_path / "scratch") == []
+    alive.close()
+
+
+def with_source() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path.cwd())}
+
+
+def test_the_temporary_files_of_a_living_run_are_left_alone(store: Store) -> None:
+    writing = store.root / "records" / f".x.json.{store._token}.tmp"
+    writing.touch()
+    folder = store.scratch("a trial")
+    other = Store(store.root)
+    other.open()
+    other.close()
+    assert writing.exists() and folder.is_dir()
+
+
+def test_killed_at_any_moment_of_writing_no_record_is_lost_or_damaged(tmp_path: Path) -> None:
+    kill_while_saving(tmp_path, kills=20)
+
+
+def test_a_lock_is_held_by_one_and_dies_with_its_owner(store: Store) -> None:
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom benchmarks.records.store import Store\n"
+        "lock = Store(Path(sys.argv[1])).claim('a trial')\nprint('locked', flush=True)\ntime.sleep(600)\n"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script, str(store.root)], stdout=subprocess.PIPE, text=True, env=with_source()
+    )
+    assert owner.stdout is not None and owner.stdout.readline() == "locked\n"
+    assert store.claim("a trial") is None
+    owner.kill()
+    owner.communicate()
+    lock = store.claim("a trial")
+    assert lock is not None and store.claim("a trial") is None
+    lock.release()
+    assert store.claim("a trial") is not None
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "another trial's"])
+def test_a_damaged_record_is_named_and_set_aside(store: Store, damage: str) -> None:
+    record = examples.record()
+    store.save(record)
+    path = store.root / "records" / f"{record.trial.id}.json"
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": whole[:-30],
+            "changed": whole.replace(b'"seed":0', b'"seed":3', 1),
+            "empty": b"",
+            "another trial's": examples.record(5).to_bytes(),
+        }[damage]
+    )
+    records, damaged = store.read([record.trial.id])
+    assert not records and str(path) in damaged[record.trial.id]
+    content = path.read_bytes()
+    store.save(record)
+    assert store.read([record.trial.id]) == ({record.trial.id: record}, {})
+    assert [place.read_bytes() for place in (store.root / "damaged").iterdir()] == [content]
+    assert not names(store.root / "attempts")
+
+
+def test_plans_are_merged(store: Store) -> None:
+    def plan(*seeds: int) -> Plan:
+        return Plan(profile="quick", rows=[examples.row(seed) for seed in seeds])
+
+    assert store.plan() is None
+    store.merge_plan(plan(0, 1))
+    store.save(examples.record(1))
+    assert store.merge_plan(plan(2, 1)).rows == plan(1, 2).rows, "0 was never run"
+    assert store.plan() == plan(1, 2)
+    assert store.merge_plan(plan(2), dropped=frozenset([examples.row(1)])).rows == plan(2).rows
+
+    other = Store(store.root)
+    other.open()
+    assert other.merge_plan(plan(7)).rows == plan(2, 7).rows, "another run may be about to do 2"
+    other.close()
+
+
+def test_a_run_for_one_experiment_forgets_nothing_that_another_still_lacks(store: Store) -> None:
+    missing, old = examples.row(0), examples.row(1)
+    store.merge_plan(Plan(profile="quick", rows=[missing]))
+    other = old.model_copy(update={"experiment": "placebo"})
+    assert store.merge_plan(Plan(profile="quick", rows=[other])).rows == [missing, other]
+    new = examples.row(2)
+    assert store.merge_plan(Plan(profile="quick", rows=[new])).rows == [other, new], "asked anew, it is wanted no more"
+
+
+def test_a_damaged_plan_is_refused_by_name(store: Store) -> None:
+    (store.root / "plan.json").write_text('{"profile": "quick"')
+    with pytest.raises(InputError, match=r"plan\.json"):
+        store.plan()
+
+
+def test_the_policy_is_kept_beside_the_record(store: Store) -> None:
+    record: Record = examples.record()
+    policy = store.scratch(record.trial.id) / "policy"
+    policy.mkdir()
+    (policy / "weights.json").write_text("[]")
+    store.save(record, policy)
+    assert (store.root / "policies" / record.trial.id / "weights.json").read_text() == "[]"

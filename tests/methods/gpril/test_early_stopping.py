@@ -1,0 +1,99 @@
+"""Early stopping keeps the weights that explain held-out roll-outs best, and lets the next iteration go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from methods.gpril.algorithm import Gpril
+from methods.gpril.early_stopping import LOOK_EVERY, train
+from methods.gpril.models import PredecessorModels
+from methods.gpril.replay import Replay, Triples
+from tests.methods.gpril.test_gpril import SMALL, models
+from tests.methods.worlds import tiny_context
+from tests.tiny import demonstrate
+
+HARD = {"model_l2": 0.0, "displacement": False, "scale_actions": False}
+"""Units in which the untrained models are far off, so that there is something to learn before they overfit."""
+
+
+def triples(replay: Replay, count: int, seed: int) -> Triples:
+    return replay.sample(count, 0.8, False, np.random.default_rng(seed))
+
+
+def rows(batch: Triples, chosen: slice) -> Triples:
+    return Triples(*(part[chosen] for part in vars(batch).values()))
+
+
+def overfit(built: PredecessorModels, replay: Replay, patience: int = 3) -> tuple[int, int]:
+    """Train on 20 triples alone, judge on others."""
+    batch = triples(replay, 520, 1)
+    return train(built, updating(built, lambda: rows(batch, np.s_[:20])), 300, rows(batch, np.s_[20:]), patience)
+
+
+def updating(built: PredecessorModels, draw: Callable[[], Triples]) -> Callable[[int, tuple[bool, bool]], None]:
+    def update(steps: int, learning: tuple[bool, bool]) -> None:
+        for _ in range(steps):
+            built.update(draw(), learning)
+
+    return update
+
+
+def held_out(built: PredecessorModels, replay: Replay) -> np.ndarray:
+    batch = rows(triples(replay, 520, 1), np.s_[20:])
+    return np.array([float(part.mean()) for part in built.log_probs(batch)])
+
+
+def test_each_model_stops_for_itself_and_keeps_its_best_weights() -> None:
+    built, replay = models(**HARD)
+    kept = overfit(built, replay)
+    found, few = held_out(built, replay), rows(triples(replay, 520, 1), np.s_[:20])
+    assert 0 < kept[1] < kept[0] < 300, "both had learnt something before, and B^a overfits earlier"
+    assert built.gradient_steps == sum(best + 3 * LOOK_EVERY for best in kept), "each rested three looks after its best"
+
+    again, _ = models(**HARD)
+    seen = {}
+    for update in range(kept[0] + 3 * LOOK_EVERY + 1):
+        seen[update] = held_out(again, replay)
+        again.update(few)
+    for position, best in enumerate(kept):
+        assert seen[best][position] == pytest.approx(found[position], abs=1e-6)
+        assert all(seen[update][position] <= found[position] for update in range(0, best + 49, LOOK_EVERY))
+
+
+def test_a_resting_model_does_not_move_and_the_other_does() -> None:
+    built, replay = models()
+    before = [flow._transform.weights.detach().clone() for flow in (built.states, built.actions)]
+    built.update(triples(replay, 64, 0), (False, True))
+    after = [flow._transform.weights for flow in (built.states, built.actions)]
+    assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])
+    assert built.gradient_steps == 1
+
+
+def test_a_stopped_model_learns_on_in_the_next_iteration() -> None:
+    built, replay = models(**HARD)
+    overfit(built, replay)
+    stuck, rng = held_out(built, replay), np.random.default_rng(9)
+    kept = train(built, updating(built, lambda: replay.sample(256, 0.8, False, rng)), 100, triples(replay, 500, 5), 3)
+    assert min(kept) > 0
+    assert (held_out(built, replay) > stuck).all()
+
+
+def test_patience_is_reported_and_saves_updates(tmp_path: Path) -> None:
+    def steps(**changes: Any) -> tuple[int, list[dict[str, float]]]:
+        settings = replace(SMALL, warm_start=0, burn_in=0, model_updates=200, initial_episodes=4, **changes)
+        context = tiny_context(tmp_path, 80, 2000)
+        Gpril(replace(settings, held_out_every=2)).fit(demonstrate(2, 0), context)
+        return context.checkpoints[-1][1], [scalars for _, scalars in context.reports]
+
+    every, silent = steps()
+    fewer, told = steps(model_patience=1, model_learning_rate=0.02)
+    assert every == 80 + 2 * 2 * 200 > fewer
+    assert not any("kept_updates_states" in scalars for scalars in silent)
+    assert all(0 <= scalars["kept_updates_states"] < 200 for scalars in told)
