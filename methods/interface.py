@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -55,8 +55,9 @@ class Task:
         id: Gymnasium id.
         observation_size: O, the length of an observation.
         action_size: A, the length of an action.
-        action_low: lowest action, [A] float32, in the environment's units.
-        action_high: highest action, [A] float32.
+        action_low: lowest action, [A] float32. Inside a method actions are fractions of the environment's bounds, in
+            demonstrations, environments and policies alike, so these are -1 ...
+        action_high: ... and 1, whatever the environment's units.
         horizon: longest episode, in control steps.
         dt: seconds between two control steps.
         kinematic_error: of observations [n, O], how far [n] (m) what they say about one thing is from what they say
@@ -80,10 +81,12 @@ class Budget:
     Attributes:
         environment_steps: most control steps of self-supervised interaction, summed over all environments.
         policy_updates: gradient updates of the policy for methods that train it by maximum likelihood (BC, GPRIL).
+        expert_queries: most actions that may be asked of the task's demonstrator.
     """
 
     environment_steps: int
     policy_updates: int
+    expert_queries: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,21 +105,55 @@ class SeedStreams:
         return np.random.default_rng([self.seed, *words.tolist()])
 
 
-class Policy(ABC):
-    """A trained policy."""
+Mode = Literal["sampled", "mean"]
+"""How a policy acts: by sampling, or deterministically (for a Gaussian policy with its mean action)."""
+
+
+class Actor(ABC):
+    """A policy at work in several episodes side by side. What it remembers of an episode is kept here, row by row."""
 
     @abstractmethod
-    def act(self, observations: np.ndarray, deterministic: bool, rng: np.random.Generator) -> np.ndarray:
-        """Choose actions.
+    def start(self, rows: Sequence[int]) -> None:
+        """Forget these rows: an episode begins in each of them. Called before their first `act`."""
+
+    @abstractmethod
+    def act(
+        self, observations: np.ndarray, rows: Sequence[int], deterministic: bool, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Choose one action for each of `rows`, and advance their memory by one step.
 
         Args:
-            observations: [n, O] float32, in the environment's units.
-            deterministic: take the mean action instead of a sampled one.
+            observations: [k, O] float32, one per row, in the environment's units; must not be changed.
+            rows: k different rows, each started before. What happens in one row must not depend on the others.
+            deterministic: act without sampling (mode "mean") instead of by sampling (mode "sampled").
             rng: the only source of randomness that may be used.
 
         Returns:
-            actions [n, A] float32, within the task's bounds.
+            actions [k, A] float32, fractions of the task's bounds: -1 is the lowest action, 1 the highest.
         """
+
+
+class Policy(ABC):
+    """A trained policy.
+
+    A policy without memory implements `act`; one with memory (action chunks, recurrent networks, histories) implements
+    `actor` instead. Several actors of one policy may be at work at once, so neither may store anything in the policy.
+
+    Class attributes:
+        modes: which of "sampled" and "mean" the policy has. A missing mode is an empty cell of the tables.
+    """
+
+    modes: ClassVar[tuple[Mode, ...]] = ("sampled", "mean")
+
+    def act(self, observations: np.ndarray, deterministic: bool, rng: np.random.Generator) -> np.ndarray:
+        """Choose actions [n, A] float32 for n unrelated observations [n, O]; see `Actor.act`."""
+        raise TypeError(f"{type(self).__name__} remembers the episode, so ask an actor: policy.actor(count)")
+
+    def actor(self, count: int) -> Actor:
+        """An actor for `count` episodes side by side, rows 0 to `count - 1`."""
+        if type(self).act is Policy.act:
+            raise TypeError(f"{type(self).__name__} implements neither act (no memory) nor actor (memory)")
+        return _MemorylessActor(self)
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -126,6 +163,35 @@ class Policy(ABC):
     @abstractmethod
     def load(cls, folder: Path) -> Policy:
         """Read what `save` wrote; raises MethodError naming the file where it is damaged."""
+
+
+class _MemorylessActor(Actor):
+    """The actor of a policy that implements `act`."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def start(self, rows: Sequence[int]) -> None:
+        pass
+
+    def act(
+        self, observations: np.ndarray, rows: Sequence[int], deterministic: bool, rng: np.random.Generator
+    ) -> np.ndarray:
+        return self._policy.act(observations, deterministic, rng)
+
+
+class Expert(Protocol):
+    """The demonstrator of a task, which an interactive method may query."""
+
+    def action(self, environment: gymnasium.Env[np.ndarray, np.ndarray]) -> np.ndarray:
+        """The action [A] float32, as a fraction of the bounds, that the demonstrator would take now.
+
+        Args:
+            environment: made by this context's `make_env`, its episode running. It is not stepped.
+
+        Raises:
+            BudgetExceeded: `Budget.expert_queries` have been made already.
+        """
 
 
 class EnvGroup(Protocol):
@@ -162,6 +228,7 @@ class FitContext(ABC):
         seeds: named random streams; the only randomness a method may use.
         device: torch device, "cpu" or "cuda".
         scratch: an empty folder of this trial's own, removed after it.
+        expert: the task's demonstrator; None where it has none, or where the budget has no queries.
     """
 
     task: Task
@@ -169,6 +236,7 @@ class FitContext(ABC):
     seeds: SeedStreams
     device: str
     scratch: Path
+    expert: Expert | None = None
 
     @property
     @abstractmethod
@@ -180,9 +248,14 @@ class FitContext(ABC):
     def episodes(self) -> int:
         """Episodes ended so far, over all environments made here."""
 
+    @property
+    def expert_queries(self) -> int:
+        """Actions asked of the demonstrator so far."""
+        return 0
+
     @abstractmethod
     def make_env(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
-        """A counted environment; its reward is the task's success signal and must not be learnt from."""
+        """A counted environment, to be stepped in this process only; its reward is the task's success signal and must not be learnt from."""
 
     @abstractmethod
     def make_vector_env(self, count: int) -> VecEnv:
@@ -218,7 +291,7 @@ class FitContext(ABC):
                 whose method gives none begins anew where it was interrupted.
 
         Raises:
-            Stopped: the suite wants the method to end here.
+            Stopped: the suite wants the method to end here (after Ctrl-C, say); do not catch it.
             Diverged: the policy's actions are not finite.
         """
 
@@ -239,6 +312,9 @@ class Method(ABC):
         Settings: a frozen dataclass; every field has a default and a documented meaning.
         needs_actions: refuses demonstrations of states alone.
         needs_environment: interacts with the task while it trains.
+        needs_expert: queries the task's demonstrator while it trains.
+        policy: the class of what `fit` returns, so that films, `benchmarks.play` and robots can load what was saved;
+            None means the shared `methods.policy.GaussianPolicy`.
         summary: one line for `--list`.
         small: settings that make a training of seconds, for `methods.check`; empty where the defaults do.
     """
@@ -247,6 +323,8 @@ class Method(ABC):
     Settings: ClassVar[type]
     needs_actions: ClassVar[bool] = True
     needs_environment: ClassVar[bool] = True
+    needs_expert: ClassVar[bool] = False
+    policy: ClassVar[type[Policy] | None] = None
     summary: ClassVar[str] = ""
     small: ClassVar[Mapping[str, Any]] = {}
 
