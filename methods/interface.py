@@ -255,7 +255,10 @@ class FitContext(ABC):
 
     @abstractmethod
     def make_env(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
-        """A counted environment, to be stepped in this process only; its reward is the task's success signal and must not be learnt from."""
+        """A counted environment, to be stepped in this process only.
+
+        Its reward is the task's success signal and must not be learnt from.
+        """
 
     @abstractmethod
     def make_vector_env(self, count: int) -> VecEnv:
