@@ -61,7 +61,7 @@ def collect(
         progress(1)
     env.close()
     origin = {
-        "made_by": "envs.experts.demonstrate",
+        "made_by": "envs.demonstrate",  # as in the shipped files, whose digest it is part of
         "seed": seed,
         "expert": asdict(settings),
         "failed_attempts": attempts - episodes,
