@@ -132,7 +132,7 @@ def test_points_that_were_jumped_over_are_evaluated_once(tmp_path: Path) -> None
 
 def test_the_clock_stands_still_while_evaluating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    for module in ("context", "meters"):
+    for module in ("trial.context", "trial.clock"):
         monkeypatch.setattr(f"benchmarks.{module}.perf_counter", lambda: now[0])
     context = new_context(tmp_path, points=2)
 
