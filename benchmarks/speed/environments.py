@@ -15,6 +15,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 
 from benchmarks.speed.timing import Comparison, compare
 from envs import WITH_ACTIONS
@@ -80,7 +81,7 @@ def _one(task: str) -> Callable[[], None]:
 
 
 def _many(task: str, threads: int) -> Callable[[], object]:
-    env: Any = gymnasium.make_vec(task, MANY, vectorization_mode="custom", vector_kwargs={"threads": threads})
+    env: Any = load_env_creator(str(gymnasium.spec(task).vector_entry_point))(num_envs=MANY, threads=threads)
     env.reset(seed=0)
     _, actions = load_task(task).pairs()
     each = len(actions) // MANY

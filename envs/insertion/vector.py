@@ -13,12 +13,15 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.vector.utils import batch_space
 
 from envs import TASKS
 from envs.insertion.base import InsertionEnv, conclude, make_env
 from envs.insertion.errors import ActionError
 from envs.insertion.outcome import TERMINAL
 from envs.insertion.parameters import JOINTS
+
+AutoresetMode = getattr(gymnasium.vector, "AutoresetMode", None)  # Gymnasium 0.29 has no name for its mode
 
 
 class InsertionVector:
@@ -105,61 +108,101 @@ class InsertionVector:
 
 
 class InsertionVectorEnv(gymnasium.vector.VectorEnv):
-    """Gymnasium's vector environment over an `InsertionVector`, which starts anew where an episode ends.
+    """Gymnasium's vector environment over an `InsertionVector`; an episode that ends is followed by the next at once.
 
-    `gymnasium.make_vec("PegInsertion-v0", num_envs=8, vectorization_mode="custom")` makes one, or this class itself,
-    which takes `threads` and the single environment's options too. What `gymnasium.vector.SyncVectorEnv` says of single
-    environments, this one says: observations, rewards, ends and infos.
+    `gymnasium.make_vec("envs:PegInsertion-v0", num_envs=8)` makes one, as does this class itself; both take `threads`
+    and the single environment's options. Observations, rewards, ends and infos are those of
+    `gymnasium.vector.SyncVectorEnv(..., autoreset_mode=AutoresetMode.SAME_STEP)` over single environments:
+    `infos["final_obs"]` and `infos["final_info"]` hold the last observation and info of the episodes that ended.
     """
 
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP} if AutoresetMode else {}
     task: str  # of a subclass
 
     def __init__(self, num_envs: int, threads: int = 1, max_episode_steps: None = None, **options: Any) -> None:
-        """`max_episode_steps` is what `make_vec` passes: None, since these environments have their own time limit."""
+        """Make `num_envs` environments, stepped by `threads` threads.
+
+        Args:
+            num_envs: number of environments.
+            threads: number of threads that step them.
+            max_episode_steps: None; accepted because `make_vec` may pass it. These environments have their own time
+                limit.
+            options: those of the single environment, such as `parameters`.
+
+        Raises:
+            ValueError: fewer than one environment or thread.
+        """
         first = make_env(self.task, **options)
         self.vector = InsertionVector(first, num_envs, threads)
-        super().__init__(num_envs, first.observation_space, first.action_space)
+        self.num_envs = num_envs
+        self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
+        self.observation_space = batch_space(first.observation_space, num_envs)
+        self.action_space = batch_space(first.action_space, num_envs)
+        self.closed = False
 
-    def reset_wait(
-        self, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode in each environment, with seeds `seed`, `seed + 1`, ... or those of a list."""
-        seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else seed
-        observations = self.vector.reset(seeds or [None] * self.num_envs, options=options)
-        return observations, self._infos()
+        """Start an episode in each environment.
 
-    def step_async(self, actions: np.ndarray) -> None:
-        self._actions = actions
+        Args:
+            seed: seeds `seed`, `seed + 1`, ... if a number, one per environment if a sequence; None continues each
+                environment's random numbers.
+            options: see `InsertionEnv.reset`.
 
-    def step_wait(self, **_: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step all; raises ActionError and SimulationUnstable."""
+        Returns:
+            observations [num_envs, O] float32 and the infos as arrays.
+        """
+        seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else seed or [None] * self.num_envs
+        return self.vector.reset(seeds, options=options), self._stacked(self._infos())
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Hold an action [num_envs, 7] for one control period, and start the next episode where one ends.
+
+        Returns:
+            observations [num_envs, O] float32, rewards [num_envs], terminated [num_envs], truncated [num_envs], infos.
+
+        Raises:
+            ActionError: the actions are not finite or have another shape.
+            SimulationUnstable: a simulation diverged.
+        """
         environments = self.vector.environments
-        observations, reasons = self.vector.step(self._actions)
+        observations, reasons = self.vector.step(actions)
         ended = [row for row, reason in enumerate(reasons) if reason]
-        final = [(observations[row].copy(), environments[row].info()) for row in ended]
-        for row in ended:
-            environments[row].check_stable()
+        infos: dict[str, Any] = {}
         if ended:
+            for row in ended:
+                environments[row].check_stable()
+            final_obs = np.full(self.num_envs, None, object)
+            for row in ended:
+                final_obs[row] = observations[row].copy()
+            mask = np.isin(np.arange(self.num_envs), ended)
+            final_info = self._stacked({row: environments[row].info() for row in ended})
+            infos = {"final_obs": final_obs, "_final_obs": mask, "final_info": final_info, "_final_info": mask.copy()}
             observations[ended] = self.vector.reset([None] * len(ended), ended)
-        infos = self._infos()
-        for row, (observation, info) in zip(ended, final, strict=True):
-            infos = self._add_info(infos, {"final_observation": observation, "final_info": info}, row)
+        infos |= self._stacked(self._infos())
         rewards = np.array([float(reason == "success") for reason in reasons])
         terminated = np.array([reason in TERMINAL for reason in reasons])
         return observations, rewards, terminated, np.array([reason == "timeout" for reason in reasons]), infos
 
     def close_extras(self, **_: Any) -> None:
+        """End the threads, and close the environments."""
         self.vector.close()
 
-    def _infos(self) -> dict[str, Any]:
-        """The single environments' infos as arrays, each with Gymnasium's mask of who has one: everyone."""
-        infos: dict[str, Any] = {}
-        rows = [environment.info() for environment in self.vector.environments]
-        for name in rows[0]:
-            dtype = object if name == "end_reason" else None
-            infos[name] = np.array([row[name] for row in rows], dtype)
-            infos[f"_{name}"] = np.ones(self.num_envs, bool)
-        return infos
+    def _infos(self) -> dict[int, dict[str, Any]]:
+        return {row: environment.info() for row, environment in enumerate(self.vector.environments)}
+
+    def _stacked(self, infos: dict[int, dict[str, Any]]) -> dict[str, Any]:
+        """Infos of some rows as arrays [num_envs], each with Gymnasium's mask `_name` of the rows that have one."""
+        stacked: dict[str, Any] = {}
+        for row, info in infos.items():
+            for name, value in info.items():
+                if name not in stacked:
+                    text = isinstance(value, str)
+                    stacked[name] = np.full(self.num_envs, None if text else 0, object if text else type(value))
+                    stacked[f"_{name}"] = np.zeros(self.num_envs, bool)
+                stacked[name][row], stacked[f"_{name}"][row] = value, True
+        return stacked
 
 
 class ClipInsertionVectorEnv(InsertionVectorEnv):

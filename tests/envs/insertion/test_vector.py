@@ -21,6 +21,7 @@ from envs.insertion.vector import InsertionVector, PegInsertionVectorEnv
 both = pytest.mark.parametrize("task", list(envs.WITH_ACTIONS))
 every = pytest.mark.parametrize("task", list(envs.TASKS))
 COUNT = 5
+OLD = not hasattr(gymnasium.vector, "AutoresetMode")  # Gymnasium 0.29
 
 
 def actions_of(task: str, episode: int) -> np.ndarray:
@@ -69,10 +70,17 @@ def test_each_row_is_a_single_environment(task: str, threads: int) -> None:
 
 
 @every
-def test_gymnasium_s_vector_environment_says_the_same_as_its_own(task: str) -> None:
-    mine = gymnasium.make_vec(envs.TASKS[task], num_envs=COUNT, vectorization_mode="custom")
-    theirs = SyncVectorEnv([lambda: gymnasium.make(envs.TASKS[task])] * COUNT)
-    assert (mine.observation_space, mine.action_space) == (theirs.observation_space, theirs.action_space)
+def test_the_vector_environment_agrees_with_gymnasium_s_own(task: str) -> None:
+    if OLD:
+        mine: Any = gymnasium.make_vec(envs.TASKS[task], num_envs=COUNT, vectorization_mode="custom")
+        theirs: Any = SyncVectorEnv([lambda: gymnasium.make(envs.TASKS[task])] * COUNT)
+    else:
+        mode = gymnasium.vector.AutoresetMode.SAME_STEP
+        mine = gymnasium.make_vec(envs.TASKS[task], num_envs=COUNT)
+        theirs = SyncVectorEnv([lambda: gymnasium.make(envs.TASKS[task])] * COUNT, autoreset_mode=mode)
+        assert mine.metadata["autoreset_mode"] == theirs.metadata["autoreset_mode"] == mode
+    for name in ("observation_space", "action_space", "single_observation_space", "single_action_space", "num_envs"):
+        assert getattr(mine, name) == getattr(theirs, name), name
     rng = np.random.default_rng(0)
     ended = 0
     for one, other in zip(mine.reset(seed=3), theirs.reset(seed=3), strict=True):
@@ -80,13 +88,23 @@ def test_gymnasium_s_vector_environment_says_the_same_as_its_own(task: str) -> N
     for _ in range(60):
         actions = rng.uniform(-0.3, 1.0, (COUNT, 7)).astype(np.float32)
         results = [env.step(actions) for env in (mine, theirs)]
+        ended += results[0][2].sum()
+        if OLD:  # Gymnasium 0.29 calls the last observation otherwise, and nests no infos
+            results = [(*rest, {name: infos[name] for name in ("time", "_time")}) for *rest, infos in results]
         for one, other in zip(*results, strict=True):
             assert_same(one, other)
-        ended += results[0][2].sum()
-    assert ended > COUNT, "episodes ended and began anew"
+    assert ended > COUNT, "episodes must end and be followed by others"
     first = [env.reset(seed=[7] * COUNT)[0] for env in (mine, theirs)]
     np.testing.assert_array_equal(*first)
     mine.close()
+
+
+def test_a_vector_environment_closes_once_and_takes_threads_and_parameters() -> None:
+    env = PegInsertionVectorEnv(2, threads=2, parameters=PegParameters(clearance=0.003))
+    assert {one.parameters.clearance for one in env.vector.environments} == {0.003}
+    env.close()
+    env.close()
+    assert env.closed
 
 
 def assert_same(one: Any, other: Any) -> None:
