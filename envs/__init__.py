@@ -3,6 +3,8 @@
 Importing this package registers the tasks with Gymnasium and nothing else: MuJoCo is loaded by `gymnasium.make`.
 """
 
+from gymnasium.envs.registration import register, registry
+
 TASKS = {
     "clip": "ClipInsertion-v0",
     "peg": "PegInsertion-v0",
@@ -28,14 +30,12 @@ _VECTOR = {
 
 
 def register_tasks() -> None:
-    """Registers every task of TASKS; it is also the package's `gymnasium.envs` plug-in, so it may run twice.
+    """Register every task of TASKS with Gymnasium; may be called more than once.
 
     The environments check their own input and end their own episodes (section 4.1: after 50 s), so Gymnasium's
-    wrappers for that are left out.
+    wrappers for that are left out. There is no `gymnasium.envs` plug-in, which would run in every program that imports
+    Gymnasium: `import envs`, or name a task as "envs:ClipInsertion-v0".
     """
-    # Importing Gymnasium loads its plug-ins, this function among them, so it must not happen before it is defined.
-    from gymnasium.envs.registration import register, registry
-
     for name, task in TASKS.items():
         if task not in registry:
             register(

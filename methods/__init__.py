@@ -1,0 +1,6 @@
+"""Learning methods behind one contract, `methods.interface`."""
+
+from pathlib import Path
+from runpy import run_path
+
+run_path(str(Path(__file__).parents[1] / "envs" / "shadowing.py"))["require_ours"]("envs")

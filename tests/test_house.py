@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,10 +65,80 @@ def test_nothing_is_read_that_could_execute(path: Path) -> None:
 
 
 def test_registering_the_tasks_is_light() -> None:
-    """Gymnasium loads `envs` whenever it is imported; the physics must wait until an environment is made."""
-    code = "import sys, gymnasium, envs; envs.register_tasks(); print('mujoco' in sys.modules)"
+    """The physics must wait until an environment is made."""
+    code = "import sys, envs; envs.register_tasks(); print('mujoco' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+COMMANDS = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    for path in sources()
+    if '__name__ == "__main__"' in path.read_text() or path.name == "__main__.py"
+]
+
+
+def started_beside(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder that is searched before the suite, as where the suite is installed."""
+    paths = {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=os.environ | paths, capture_output=True, text=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The usual layout of somebody else's repository."""
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "__init__.py").touch()
+    (tmp_path / "analysis.py").write_text("MINE = True\n")
+    return tmp_path
+
+
+def test_other_repositories_are_not_harmed(repository: Path) -> None:
+    """Gymnasium runs the plug-ins of every installed package, so one of ours could break every program."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "gymnasium.envs" not in project.get("entry-points", {})
+    done = started_beside(repository, "-c", "import gymnasium, envs, analysis; gymnasium.make('CartPole-v1')")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if not name.startswith(("envs.", "analysis."))])
+def test_a_hidden_package_is_named_in_one_sentence(repository: Path, command: str) -> None:
+    done = started_beside(repository, "-m", command)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"error: {repository / 'envs'} hides this suite's package 'envs'")
+    assert "PYTHONSAFEPATH=1" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("hidden", ["envs", "methods", "benchmarks"])
+@pytest.mark.parametrize("kind", ["package", "folder", "module"])
+def test_each_way_of_hiding_a_package_is_seen(tmp_path: Path, hidden: str, kind: str) -> None:
+    if kind == "module":
+        (tmp_path / f"{hidden}.py").touch()
+    else:
+        (tmp_path / hidden).mkdir()
+        (tmp_path / hidden / ("__init__.py" if kind == "package" else "notes.txt")).touch()
+    done = started_beside(tmp_path, "-m", "analysis.report", "--help")
+    if kind == "folder":  # Python prefers a package further down the path to a folder without __init__.py
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 2 and f"hides this suite's package '{hidden}'" in done.stderr, done.stderr
+    safe = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "analysis.report", "--help"]
+    assert subprocess.run(command, cwd=tmp_path, env=os.environ | safe, capture_output=True).returncode == 0
+
+
+def test_a_hidden_package_is_an_import_error_for_programs(repository: Path) -> None:
+    done = started_beside(repository, "-c", "import methods.registry")
+    assert done.returncode == 1 and "ImportError:" in done.stderr and "hides this suite's package 'envs'" in done.stderr
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name.startswith("envs.")])
+def test_the_commands_of_envs_need_nothing_else(tmp_path: Path, command: str) -> None:
+    for name in ("methods", "benchmarks", "analysis"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('imported')\n")
+    done = started_beside(tmp_path, "-m", command, "--help")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("page", pages.PAGES)
