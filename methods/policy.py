@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -169,28 +169,55 @@ class GaussianPolicy(Policy):
         return np.clip(actions, self._low, self._high)
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
-        shape = asdict(self.network.shape)
-        (folder / "policy.json").write_text(json.dumps({"shape": shape, "sha256": _digest(shape, arrays)}, indent=1))
-        np.savez(folder / "policy.npz", **arrays)  # type: ignore[arg-type]  # names are ours, never "file"
+        save_network(self.network, folder)
 
     @classmethod
     def load(cls, folder: Path) -> GaussianPolicy:
         """See `Policy.load`; no more memory is taken than the largest allowed network needs."""
-        try:
-            stored = json.loads(read_small(folder / "policy.json"))
-            shape = TypeAdapter(PolicyShape).validate_python(stored["shape"])
-            network = GaussianNetwork(shape, np.zeros((1, shape.observation_size)))
-            arrays = read_arrays(folder / "policy.npz", dict.fromkeys(network.state_dict(), "<f4"))
-            if _digest(stored["shape"], arrays) != stored["sha256"]:
-                raise ValueError("its content does not match its digest: it was damaged or changed")
-            if not all(np.isfinite(array).all() for array in arrays.values()):
-                raise ValueError("it holds numbers that are not finite")
-            network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:  # RecursionError is a RuntimeError
-            raise MethodError(f"{folder}: not a saved policy ({' '.join(str(error).split())[:160]})") from None
-        return cls(network)
+
+        def build(shape: PolicyShape) -> GaussianNetwork:
+            return GaussianNetwork(shape, np.zeros((1, shape.observation_size)))
+
+        return cls(load_network(folder, PolicyShape, build))
+
+
+S = TypeVar("S")
+N = TypeVar("N", bound=nn.Module)
+
+
+def save_network(network: nn.Module, folder: Path) -> None:
+    """Write a network and its `shape` (a frozen dataclass): policy.json, and policy.npz with float32 arrays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
+    shape = asdict(cast(Any, network).shape)
+    (folder / "policy.json").write_text(json.dumps({"shape": shape, "sha256": _digest(shape, arrays)}, indent=1))
+    np.savez(folder / "policy.npz", **arrays)  # type: ignore[arg-type]  # names are ours, never "file"
+
+
+def load_network(folder: Path, shape: type[S], build: Callable[[S], N]) -> N:
+    """Read what `save_network` wrote, on the CPU and ready to act.
+
+    Args:
+        folder: where it was written.
+        shape: the class of the network's `shape`, which bounds what a file may ask for.
+        build: makes a network of a shape. Its values do not matter and take no memory.
+
+    Raises:
+        MethodError: the files are missing, damaged or changed; the message names the folder.
+    """
+    try:
+        stored = json.loads(read_small(folder / "policy.json"))
+        with torch.device("meta"):  # the file alone says how much memory is taken
+            network = build(TypeAdapter(shape).validate_python(stored["shape"]))
+        arrays = read_arrays(folder / "policy.npz", dict.fromkeys(network.state_dict(), "<f4"))
+        if _digest(stored["shape"], arrays) != stored["sha256"]:
+            raise ValueError("its content does not match its digest: it was damaged or changed")
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("it holds numbers that are not finite")
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, assign=True)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:  # RecursionError is a RuntimeError
+        raise MethodError(f"{folder}: not a saved policy ({' '.join(str(error).split())[:160]})") from None
+    return network.eval()
 
 
 def _digest(shape: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
