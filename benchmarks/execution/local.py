@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 from benchmarks.errors import WorkerDied
 from benchmarks.records import provenance
-from benchmarks.trial.protocol import BEGUN, Order
+from benchmarks.trial.protocol import BEGUN, TrialRequest
 
 STDERR_TAIL = 2000
 LONGEST_EVENT = 2**28
@@ -33,7 +33,7 @@ class LocalWorkplace:
     def room(self) -> int:
         return self._jobs
 
-    async def work(self, order: Order) -> AsyncGenerator[bytes, None]:
+    async def work(self, order: TrialRequest) -> AsyncGenerator[bytes, None]:
         async with aclosing(lines_of(self.module, order.model_dump_json().encode())) as lines:
             async for line in lines:
                 yield line

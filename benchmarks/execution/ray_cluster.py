@@ -28,7 +28,7 @@ from benchmarks.execution.relay import Folder, read_folder, relay, with_commit, 
 from benchmarks.execution.shipment import pack
 from benchmarks.records import provenance
 from benchmarks.records.schema import Trial
-from benchmarks.trial.protocol import Order
+from benchmarks.trial.protocol import TrialRequest
 
 # Before Ray is imported: no report of its use to its makers, and no devices hidden from tasks that ask for none.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -101,7 +101,7 @@ class RayWorkplace:
             )
         return self._jobs or self.capacity()
 
-    async def work(self, order: Order) -> AsyncGenerator[bytes, None]:
+    async def work(self, order: TrialRequest) -> AsyncGenerator[bytes, None]:
         places = {"policy": order.scratch / "policy", "snapshots": order.snapshots or order.scratch / "snapshots"}
         items: ray.ObjectRefGenerator = self._task.remote(order, read_folder(places["snapshots"]), self._node)
         try:

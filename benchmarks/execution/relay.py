@@ -19,7 +19,7 @@ from typing import Literal
 from benchmarks.errors import WorkerDied
 from benchmarks.execution.local import LocalWorkplace
 from benchmarks.records.schema import RecordError, read_record
-from benchmarks.trial.protocol import Order, is_record
+from benchmarks.trial.protocol import TrialRequest, is_record
 
 Folder = dict[str, bytes]
 """The files of a folder, by their relative paths."""
@@ -30,7 +30,7 @@ YOUNG_SECONDS = 60.0
 WAKE_SECONDS = 0.5
 
 
-def relay(order: Order, snapshots: Folder, workplace: LocalWorkplace) -> Iterator[bytes | tuple[Kind, Folder]]:
+def relay(order: TrialRequest, snapshots: Folder, workplace: LocalWorkplace) -> Iterator[bytes | tuple[Kind, Folder]]:
     """Do a trial on this machine, in folders of its own instead of the order's.
 
     Args:

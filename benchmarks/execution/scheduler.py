@@ -20,7 +20,7 @@ from benchmarks.records import provenance
 from benchmarks.records.schema import CurvePoint, Provenance, Record, Status, Trial, Usage, read_record
 from benchmarks.records.store import Store
 from benchmarks.trial.checkpoints import history
-from benchmarks.trial.protocol import NOTHING, Halt, Note, Order, is_record, read_event
+from benchmarks.trial.protocol import NOTHING, Abort, Notice, Progress, TrialRequest, is_record, read_message
 from methods import registry
 
 RETRIES = 2
@@ -35,7 +35,7 @@ class Workplace(Protocol):
     def room(self) -> int:
         """How many trials can be at work at once; it may change while they are."""
 
-    def work(self, order: Order) -> AsyncGenerator[bytes, None]:
+    def work(self, order: TrialRequest) -> AsyncGenerator[bytes, None]:
         """Do a trial in a process of its own, which ends when the generator is closed.
 
         Yields:
@@ -182,7 +182,7 @@ class Engine:
         made_by = provenance.describe(self._codes[trial.id])
         heard = _Heard()
         snapshots = self._store.snapshots(trial.id).resolve() if self._save_every else None
-        order = Order(
+        order = TrialRequest(
             trial=trial,
             code_digest=self._codes[trial.id],
             scratch=scratch.resolve(),
@@ -211,16 +211,16 @@ class Engine:
             if is_record(line):
                 heard.record = read_record(line, "the worker's result")
                 return
-            event = read_event(line)
+            event = read_message(line)
         except ValueError:
             return  # a line cut by the worker's death; a cut record is no record
-        if isinstance(event, Halt):
+        if isinstance(event, Abort):
             raise RunError(event.reason)
         if isinstance(event, CurvePoint):
             heard.curve.append(event)
-        elif isinstance(event, Note):
+        elif isinstance(event, Notice):
             self._view.note(event.text)
-        else:
+        elif isinstance(event, Progress):
             heard.usage = event.usage
             self._view.progressed(trial, event.share)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.records import provenance
 from benchmarks.records.schema import Trial, canonical
-from benchmarks.trial.protocol import Emit, Note
+from benchmarks.trial.protocol import Emit, Notice
 from envs.npz import read_arrays
 from methods.checkpointing import pack, unpack
 from methods.interface import State
@@ -48,8 +48,8 @@ class Snapshots:
         """Whether it is time for one."""
         return self.folder is not None and perf_counter() - self._last >= self.period
 
-    def save(self, state: State) -> None:
-        """Replace the snapshot; where it cannot be written the former one stays, and a note says why."""
+    def save(self, state: State) -> str:
+        """Replace the snapshot; where it cannot be written the former one stays. Returns why, empty where it was."""
         assert self.folder is not None
         text, arrays = pack({"identity": self._identity, "state": state})
         place, temporary = self.folder / STATE, self.folder / f".{STATE}.{os.getpid()}.tmp"
@@ -61,8 +61,11 @@ class Snapshots:
             os.replace(temporary, place)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            self._emit(Note(text=f"cannot keep a snapshot in {self.folder} ({error.strerror}); the trial goes on"))
-        self._last = perf_counter()
+            self._emit(Notice(text=f"cannot keep a snapshot in {self.folder} ({error.strerror}); training continues"))
+            return f"it cannot be written ({error.strerror})"
+        finally:
+            self._last = perf_counter()
+        return ""
 
     def load(self) -> State | None:
         """The newest snapshot; None where there is none, or none of use, which is then put aside with a note."""
@@ -77,7 +80,7 @@ class Snapshots:
         except Exception as error:  # a damaged archive fails in a dozen ways
             os.replace(place, place.with_name(DAMAGED))
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self._emit(Note(text=f"the snapshot {place} is put aside, the trial begins anew: {reason}"))
+            self._emit(Notice(text=f"the snapshot {place} is set aside and the trial starts over: {reason}"))
             return None
         self._log("resumed")
         return state

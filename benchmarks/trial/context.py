@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,18 @@ from benchmarks.trial.evaluation import Evaluator, checked_actions
 from benchmarks.trial.protocol import Emit, Progress
 from envs.demonstrations import Demonstrations
 from methods.checkpointing import capture, restore
-from methods.interface import Budget, Diverged, EnvGroup, FitContext, MethodError, Policy, SeedStreams, State, Task
+from methods.interface import (
+    Budget,
+    Diverged,
+    EnvGroup,
+    FitContext,
+    MethodError,
+    Policy,
+    SeedStreams,
+    State,
+    Stopped,
+    Task,
+)
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -99,6 +111,7 @@ class TrialContext(FitContext):
         scratch: Path,
         emit: Emit,
         snapshots: Snapshots,
+        stop: threading.Event | None = None,
     ) -> None:
         """Begin a trial.
 
@@ -106,6 +119,7 @@ class TrialContext(FitContext):
             trial, demonstrations, scratch: what to do, from what, and a folder for the method.
             emit: tells the runner about progress and evaluations.
             snapshots: keep the state of the training.
+            stop: set from outside where the training is to be saved and ended.
         """
         self.task = describe_task(trial.task, demonstrations)
         self.budget = Budget(trial.budget.environment_steps, trial.budget.policy_updates)
@@ -118,9 +132,12 @@ class TrialContext(FitContext):
         self._probe = demonstrations.observations[:PROBE]
         self._emit = emit
         self._series: dict[str, _Series] = {}
+        self._unsent: dict[str, _Series] = {}
         self._counter = Counter(self.budget.environment_steps)
         self._environments = CountedEnvironments(self.task, self.seeds, self._counter)
         self._snapshots = snapshots
+        self._stop = stop or threading.Event()
+        self._stopped: Stopped | None = None
         self._offers_snapshots = False
         self._gradient_steps = 0
         self._passed = 0
@@ -152,7 +169,8 @@ class TrialContext(FitContext):
         for name, value in scalars.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} is {value} at gradient step {step}")
-            self._series.setdefault(name, _Series()).add(int(step), float(value))
+            for kept in (self._series, self._unsent):
+                kept.setdefault(name, _Series()).add(int(step), float(value))
 
     def checkpoint(
         self,
@@ -164,16 +182,24 @@ class TrialContext(FitContext):
         self._gradient_steps = gradient_steps
         probe = policy.act(self._probe, True, np.random.default_rng(0))
         checked_actions(probe, len(self._probe), self.task)
+        if perf_counter() - self._last_event > REPORT_SECONDS:
+            self._tell(progress)
         if self._due(progress):
             choice = self._evaluation
             self._add_point(progress, self.evaluate(policy, choice.curve_rollouts, choice.first_seed))
-        if perf_counter() - self._last_event > REPORT_SECONDS:
-            self._last_event = perf_counter()
-            self._emit(Progress(share=min(max(progress, 0.0), 1.0), usage=self.usage()))
         self._offers_snapshots |= snapshot is not None
-        if snapshot is not None and self._snapshots.due() and not self.unsaved():
+        stop, unsaved = self._stop.is_set(), self.unsaved()
+        if snapshot is not None and (stop or self._snapshots.due()) and not unsaved:
             with self._clock.stopped():
-                self._snapshots.save(self._state(snapshot()))
+                unsaved = self._snapshots.save(self._state(snapshot()))
+        if stop and (snapshot is not None or unsaved):  # else a later call of this method offers one
+            self._stopped = Stopped(unsaved)
+            raise self._stopped
+
+    def raise_if_stopped(self) -> None:
+        """Raise `Stopped` again where `checkpoint` did and the method caught it."""
+        if self._stopped is not None:
+            raise self._stopped
 
     def resume(self) -> State | None:
         state = self._snapshots.load()
@@ -214,7 +240,7 @@ class TrialContext(FitContext):
 
     def finish(self, policy: Policy) -> dict[str, list[Rollout]]:
         """The final evaluation, which is the last point of the curve as well."""
-        self._emit(Progress(share=1.0, usage=self.usage()))
+        self._tell(1.0)
         final = self.evaluate(policy, self._evaluation.rollouts, self._evaluation.first_seed)
         if self._evaluation.curve_points:
             self._add_point(1.0, final)
@@ -246,6 +272,13 @@ class TrialContext(FitContext):
     def diagnostics(self) -> Diagnostics:
         """What the method reported."""
         return Diagnostics(series={name: series.points for name, series in self._series.items()})
+
+    def _tell(self, progress: float) -> None:
+        """Send the runner what is new."""
+        self._last_event = perf_counter()
+        scalars = {name: series.points for name, series in self._unsent.items()}
+        self._unsent.clear()
+        self._emit(Progress(share=min(max(progress, 0.0), 1.0), usage=self.usage(), scalars=scalars))
 
     def _due(self, progress: float) -> bool:
         """Whether the next of the evenly spaced evaluations has been reached; the last is the final one."""

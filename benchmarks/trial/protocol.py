@@ -1,23 +1,29 @@
-"""What runner and worker say to each other; light to import, unlike the worker."""
+"""The worker protocol: what runner and worker say to each other; light to import, unlike the worker.
+
+The runner writes one `TrialRequest` as a line of JSON to the worker's standard input, and later perhaps `STOP`. The
+worker writes its messages as lines to its standard output, the last of which is a `Record`, `Interrupted` or `Abort`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from benchmarks.records.schema import CurvePoint, Share, Trial, Usage
+from benchmarks.records.schema import CurvePoint, Record, Share, Trial, Usage, read_record
 
 NOTHING = Usage(
     environment_steps=0, episodes=0, gradient_steps=0, training_seconds=0.0, evaluation_seconds=0.0, peak_memory_mib=0.0
 )
 """The usage of a trial that has not begun."""
+STOP = b"stop\n"
+"""The line that asks a worker to save a checkpoint and end."""
 BEGUN = b""
 """What a workplace yields before the first line of a worker, when its process has begun."""
 
 
-class Order(BaseModel):
+class TrialRequest(BaseModel):
     """What the runner asks of a worker.
 
     Attributes:
@@ -26,6 +32,7 @@ class Order(BaseModel):
         scratch: an empty folder; the final policy is left in its sub-folder "policy".
         snapshots: a folder for snapshots of this trial, which may hold those of an earlier process; None for none.
         save_every: seconds between two snapshots.
+        log: the file to which everything the trial prints is appended; None where its output is not redirected.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,41 +42,55 @@ class Order(BaseModel):
     scratch: Path
     snapshots: Path | None = None
     save_every: float = 0.0
+    log: Path | None = None
 
 
-class Progress(BaseModel):
-    """What a worker tells while it trains: the share done, in [0, 1], and what it has used."""
-
+class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Progress(_Message):
+    """How far a trial is.
+
+    Attributes:
+        share: fraction of the training done, in [0, 1].
+        usage: what it has cost so far.
+        scalars: what the method reported since the last of these: (gradient step, value) by name, thinned.
+    """
 
     share: Share
     usage: Usage
+    scalars: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
 
 
-class Note(BaseModel):
+class Notice(_Message):
     """Something about the trial that is worth a line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str
 
 
-class Halt(BaseModel):
-    """Why the worker ends without a record, and the run with it: any other trial would meet the same."""
+class Interrupted(_Message):
+    """The trial was stopped on request; `unsaved` says why it has no checkpoint, and is empty where it has one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    unsaved: str
+
+
+class Abort(_Message):
+    """Why the worker ends without a record, and the run with it: any other trial would meet the same."""
 
     reason: str
 
 
-Event = Progress | CurvePoint | Note | Halt
+Event = Progress | CurvePoint | Notice | Interrupted | Abort
 Emit = Callable[[Event], None]
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
-def read_event(line: bytes) -> Event:
-    """Parse an event's line, as `event.model_dump_json()` wrote it; raises ValueError."""
+def read_message(line: bytes) -> Event | Record:
+    """Parse a worker's line: `event.model_dump_json()` or `Record.to_bytes()`; raises ValueError."""
+    if line.startswith(b'{"record":'):
+        return read_record(line, "the worker's result")
     return _EVENT.validate_json(line)
 
 

@@ -1,19 +1,23 @@
 """One trial in one process: demonstrations -> fit -> evaluate -> record.
 
-`python -m benchmarks.trial.worker` reads an order as one line of JSON from its standard input and writes events as
-lines of JSON to its standard output, the last of which is the record. It dies when its standard input ends, so that no
-worker outlives its runner.
+`python -m benchmarks.trial.worker` speaks the worker protocol (`benchmarks.trial.protocol`) on its standard input and
+output. It dies when its standard input ends, so that no worker outlives its runner.
 """
 
 from __future__ import annotations
 
 import errno
+import faulthandler
+import logging
 import os
 import random
+import signal
+import sys
 import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -24,11 +28,11 @@ from benchmarks.records.schema import Record, Rollout, Trial
 from benchmarks.trial.checkpoints import Snapshots, history
 from benchmarks.trial.clock import peak_memory_mib
 from benchmarks.trial.context import TrialContext
-from benchmarks.trial.protocol import NOTHING, Emit, Event, Halt, Order
+from benchmarks.trial.protocol import NOTHING, STOP, Abort, Emit, Event, Interrupted, TrialRequest
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.insertion.errors import SimulationUnstable
 from methods import registry
-from methods.interface import Diverged, MethodError, SeedStreams, make_settings
+from methods.interface import Diverged, MethodError, SeedStreams, Stopped, make_settings
 
 TRACEBACK_LINES = 8
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -41,43 +45,45 @@ class CodeChanged(MethodError):
     """The source files are not those the run was planned with."""
 
 
-def perform(order: Order, emit: Emit) -> Record:
+def perform(request: TrialRequest, emit: Emit, stop: threading.Event | None = None) -> Record:
     """Do a trial. Whatever goes wrong in it becomes the status and error of its record.
 
     Args:
-        order: the trial and where it may write.
+        request: the trial and where it may write.
         emit: is told about progress and evaluations.
+        stop: once it is set, the trial saves a checkpoint at the next opportunity and ends.
 
     Raises:
         RunError: the disk is full.
+        Stopped: `stop` was set; the argument says why no checkpoint could be saved, empty where one was.
     """
-    trial = order.trial
-    made_by = provenance.describe(order.code_digest)
+    trial = request.trial
+    stop = stop or threading.Event()
+    made_by = provenance.describe(request.code_digest)
     context: TrialContext | None = None
     final: dict[str, list[Rollout]] = {}
     status, error = "ok", ""
     try:
         method = registry.resolve(trial.method)
-        _check_code(order)
+        _check_code(request)
         _seed_libraries(SeedStreams(trial.seed))
         demonstrations = _demonstrations(trial)
         settings = make_settings(method, trial.settings)
-        snapshots = Snapshots(order.snapshots, order.save_every, trial, order.code_digest, emit)
-        context = TrialContext(trial, demonstrations, order.scratch / "method", emit, snapshots)
+        snapshots = Snapshots(request.snapshots, request.save_every, trial, request.code_digest, emit)
+        context = TrialContext(trial, demonstrations, request.scratch / "method", emit, snapshots, stop)
         context.scratch.mkdir()
         policy = method(settings).fit(demonstrations, context)
+        context.raise_if_stopped()  # it may have caught what `checkpoint` raised
         final = context.finish(policy)
-        policy.save(order.scratch / "policy")
-        _check_code(order)
-    except (Diverged, SimulationUnstable) as problem:
-        status, error = "diverged", str(problem)
-    except (MethodError, DemonstrationError) as problem:
-        status, error = "failed", str(problem)
+        policy.save(request.scratch / "policy")
+        _check_code(request)
     except Exception as problem:
+        if context is not None:
+            context.raise_if_stopped()  # whatever the method made of `Stopped`
         if isinstance(problem, OSError) and problem.errno in NO_SPACE:
-            raise cannot_write(order.scratch, problem) from None
-        status, error = "failed", _explain(problem)
-    made_by = made_by.model_copy(update=history(order.snapshots) | {"unsaved": context.unsaved() if context else ""})
+            raise cannot_write(request.scratch, problem) from None
+        status, error = _verdict(problem)
+    made_by = made_by.model_copy(update=history(request.snapshots) | {"unsaved": context.unsaved() if context else ""})
     return Record.model_validate(
         {
             "trial": trial,
@@ -92,9 +98,19 @@ def perform(order: Order, emit: Emit) -> Record:
     )
 
 
-def _check_code(order: Order) -> None:
-    method = registry.resolve(order.trial.method)
-    if provenance.digest(provenance.source_files(method, order.trial.task)) != order.code_digest:
+def _verdict(problem: Exception) -> tuple[str, str]:
+    """The status and error of a trial that raised this."""
+    if isinstance(problem, Diverged | SimulationUnstable):
+        return "diverged", str(problem)
+    if isinstance(problem, MethodError | DemonstrationError):
+        return "failed", str(problem)
+    traceback.print_exception(problem)  # in full, into the log
+    return "failed", _explain(problem)
+
+
+def _check_code(request: TrialRequest) -> None:
+    method = registry.resolve(request.trial.method)
+    if provenance.digest(provenance.source_files(method, request.trial.task)) != request.code_digest:
         raise CodeChanged("source files of this trial changed after the run was started; repeat it with --retry-failed")
 
 
@@ -120,37 +136,54 @@ def _explain(problem: Exception) -> str:
     return "\n".join([summary, *lines[-TRACEBACK_LINES:]])
 
 
-def depend_on_runner() -> None:
-    """End this process with its runner, whose end closes standard input; and die first where memory is short."""
+def obey_runner(requests: BinaryIO, stop: threading.Event) -> None:
+    """Set `stop` where the runner asks for it, and end this process and its children with the runner."""
 
-    def wait() -> None:
-        while os.read(0, 1024):
-            pass
+    def listen() -> None:
+        while line := requests.readline():
+            if line == STOP:
+                stop.set()
+        if os.getpid() == os.getpgrp():  # a session of its own, as the runner starts it
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
-    with suppress(OSError):  # only Linux has it
-        Path("/proc/self/oom_score_adj").write_text(PREFERRED_VICTIM)
+    threading.Thread(target=listen, daemon=True).start()
+
+
+def redirect_output() -> BinaryIO:
+    """Send whatever this process and its children print to standard error; returns the former standard output."""
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    faulthandler.enable()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return channel
 
 
 def main() -> None:
     """The process: see the module's docstring."""
-    channel = os.dup(1)
-    os.dup2(2, 1)  # whatever libraries print must not mix with the events
-    with open(0, "rb", buffering=0, closefd=False) as orders:
-        order = Order.model_validate_json(orders.readline())
-    depend_on_runner()
+    events = redirect_output()
+    requests = os.fdopen(os.dup(0), "rb", buffering=0)  # out of reach of the method and of what it starts
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    request = TrialRequest.model_validate_json(requests.readline())
+    stop = threading.Event()
+    obey_runner(requests, stop)
+    with suppress(OSError):  # only Linux has it
+        Path("/proc/self/oom_score_adj").write_text(PREFERRED_VICTIM)
     torch.set_num_threads(provenance.THREADS)
-    with os.fdopen(channel, "wb") as events:
 
-        def emit(event: Event) -> None:
-            events.write(event.model_dump_json().encode() + b"\n")
-            events.flush()
+    def emit(event: Event) -> None:
+        events.write(event.model_dump_json().encode() + b"\n")
+        events.flush()
 
-        try:
-            events.write(perform(order, emit).to_bytes())
-        except RunError as problem:
-            emit(Halt(reason=str(problem)))
+    try:
+        events.write(perform(request, emit, stop).to_bytes())
+    except Stopped as stopped:
+        emit(Interrupted(unsaved=str(stopped)))
+    except RunError as problem:
+        emit(Abort(reason=str(problem)))
+    events.close()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from benchmarks import run as command_line
 from benchmarks.execution.local import LocalWorkplace
 from benchmarks.records.schema import Record, read_record
 from benchmarks.trial import worker
-from benchmarks.trial.protocol import BEGUN, Order
+from benchmarks.trial.protocol import BEGUN, TrialRequest
 from envs.demonstrations import save
 from tests import tiny
 from tests.benchmarks.fakes import METHOD, TASK
@@ -78,7 +78,7 @@ class Bench:
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials run in this process, which is quicker where processes are not what is tested."""
 
-    async def work(place: LocalWorkplace, order: Order) -> AsyncGenerator[bytes, None]:
+    async def work(place: LocalWorkplace, order: TrialRequest) -> AsyncGenerator[bytes, None]:
         yield BEGUN
         yield worker.perform(order, lambda event: None).to_bytes()
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.records.schema import Plan, RecordError, load_plan, load_record
 from benchmarks.trial.checkpoints import DAMAGED, STARTS, Snapshots
-from benchmarks.trial.protocol import Event, Note
+from benchmarks.trial.protocol import Event, Notice
 from envs.demonstrations import DemonstrationError, load, save
 from methods.interface import MethodError
 from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
@@ -144,7 +144,7 @@ def _snapshots(
         state = snapshots.load()
         if state is None:
             note = notes.pop()
-            assert isinstance(note, Note)
+            assert isinstance(note, Notice)
             place.with_name(DAMAGED).rename(place)
             raise Aside(note.text)
         return repr(state)

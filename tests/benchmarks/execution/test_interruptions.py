@@ -15,7 +15,7 @@ from benchmarks.records.schema import Record
 from benchmarks.records.store import Store
 from benchmarks.trial import worker
 from benchmarks.trial.checkpoints import Snapshots
-from benchmarks.trial.protocol import BEGUN, Order
+from benchmarks.trial.protocol import BEGUN, TrialRequest
 from methods.interface import State
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.fakes import PATIENT
@@ -87,7 +87,7 @@ def test_a_trial_that_was_ended_by_the_clock_goes_on_if_it_is_tried_again(
         if len(taken) == 3:
             raise Hangs
 
-    async def work(place: LocalWorkplace, order: Order) -> AsyncGenerator[bytes, None]:
+    async def work(place: LocalWorkplace, order: TrialRequest) -> AsyncGenerator[bytes, None]:
         yield BEGUN
         with pytest.raises(Hangs):
             worker.perform(order, lambda event: None)

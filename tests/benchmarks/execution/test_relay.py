@@ -15,7 +15,7 @@ from benchmarks.execution.local import LocalWorkplace
 from benchmarks.execution.relay import PREFIX, read_folder, relay, with_commit, write_folder
 from benchmarks.execution.shipment import pack
 from benchmarks.records.schema import Trial, read_record
-from benchmarks.trial.protocol import BEGUN, NOTHING, Order, Progress
+from benchmarks.trial.protocol import BEGUN, NOTHING, Progress, TrialRequest
 from tests.benchmarks import examples
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.fakes import PATIENT
@@ -26,7 +26,7 @@ PLACE = LocalWorkplace(jobs=1)
 def test_a_relay_says_what_the_worker_says_and_sends_the_policy_before_the_record(bench: Bench, inline: None) -> None:
     bench.run("--seeds=1")
     (here,) = bench.records()
-    order = Order(trial=here.trial, code_digest=here.provenance.code_digest, scratch=Path("/nowhere"))
+    order = TrialRequest(trial=here.trial, code_digest=here.provenance.code_digest, scratch=Path("/nowhere"))
     begun, *_, (kind, policy), line = relay(order, {}, PLACE)
     assert begun == BEGUN and kind == "policy" and isinstance(line, bytes)
     assert policy == read_folder(bench.results / "policies" / here.trial.id) and "weights.json" in policy
@@ -39,7 +39,7 @@ def test_a_relay_sends_snapshots_and_goes_on_from_those_it_is_given(bench: Bench
     (here,) = bench.records()
     settings = here.trial.settings | {"killed_after": 3, "log": f"{bench.log}.there"}
     trial = here.trial.model_copy(update={"settings": settings})
-    order = Order(
+    order = TrialRequest(
         trial=trial,
         code_digest=here.provenance.code_digest,
         scratch=Path("/nowhere"),
@@ -79,7 +79,11 @@ def test_folders_of_killed_relays_are_swept(
         os.utime(folder, (0, time.time() if folder == young else 0))
     descriptor = os.open(used, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    list(relay(Order(trial=here.trial, code_digest=here.provenance.code_digest, scratch=Path("/nowhere")), {}, PLACE))
+    list(
+        relay(
+            TrialRequest(trial=here.trial, code_digest=here.provenance.code_digest, scratch=Path("/nowhere")), {}, PLACE
+        )
+    )
     os.close(descriptor)
     assert {young, used, other} < set(tmp_path.iterdir()) and not dead.exists()
     assert len(list(tmp_path.glob(f"{PREFIX}*"))) == 2, "nor is its own left"

@@ -11,7 +11,7 @@ from benchmarks.execution.local import LocalWorkplace
 from benchmarks.records import provenance
 from benchmarks.records.schema import Plan, PlanRow, load_plan
 from benchmarks.trial import worker
-from benchmarks.trial.protocol import BEGUN, Order
+from benchmarks.trial.protocol import BEGUN, TrialRequest
 from tests.benchmarks.conftest import Bench
 
 
@@ -109,7 +109,7 @@ def test_trials_never_run_leave_the_plan(bench: Bench, inline: None, monkeypatch
 def test_records_of_other_libraries_and_machines_are_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once when they are made, as on a cluster, and once when others are added."""
 
-    async def elsewhere(place: LocalWorkplace, order: Order) -> AsyncGenerator[bytes, None]:
+    async def elsewhere(place: LocalWorkplace, order: TrialRequest) -> AsyncGenerator[bytes, None]:
         yield BEGUN
         made = worker.perform(order, lambda event: None)
         there = {"versions": made.provenance.versions | {"numpy": "0.1"}, "machine": {"processor": "abacus"}}

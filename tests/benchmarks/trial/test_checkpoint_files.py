@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from benchmarks.trial.checkpoints import DAMAGED, STATE, Snapshots
-from benchmarks.trial.protocol import Event, Note
+from benchmarks.trial.protocol import Event, Notice
 from methods.interface import MethodError
 from tests.benchmarks import examples
 
@@ -72,7 +72,7 @@ def test_a_snapshot_of_something_else_is_put_aside(tmp_path: Path) -> None:
     events: list[Event] = []
     assert new_snapshots(tmp_path, events, code="1" * 64).load() is None
     (note,) = events
-    assert isinstance(note, Note) and "begins anew" in note.text and "other code" in note.text
+    assert isinstance(note, Notice) and "starts over" in note.text and "other code" in note.text
     assert (tmp_path / DAMAGED).exists() and not (tmp_path / STATE).exists()
     assert new_snapshots(tmp_path).load() is None
 
@@ -103,7 +103,7 @@ def test_no_snapshot_takes_more_memory_than_its_file(tmp_path: Path) -> None:
     events: list[Event] = []
     assert new_snapshots(tmp_path, events).load() is None
     (note,) = events
-    assert isinstance(note, Note) and "MiB" in note.text and (tmp_path / DAMAGED).exists()
+    assert isinstance(note, Notice) and "MiB" in note.text and (tmp_path / DAMAGED).exists()
 
 
 def test_a_writer_that_is_killed_leaves_a_whole_snapshot(tmp_path: Path) -> None:
@@ -141,6 +141,6 @@ def test_a_full_disk_costs_the_snapshot_and_not_the_trial(tmp_path: Path, monkey
         patch.setattr(np, "savez", full)
         snapshots.save({"number": 2})
     (note,) = events
-    assert isinstance(note, Note) and "No space left on device" in note.text and str(tmp_path) in note.text
+    assert isinstance(note, Notice) and "No space left on device" in note.text and str(tmp_path) in note.text
     assert snapshots.load() == {"number": 1}
     assert not list(tmp_path.glob(".*.tmp"))

@@ -16,7 +16,7 @@ from benchmarks.records.schema import BudgetChoice, DemonstrationChoice, Evaluat
 from benchmarks.trial import worker
 from benchmarks.trial.checkpoints import STATE, Snapshots
 from benchmarks.trial.context import TrialContext
-from benchmarks.trial.protocol import Event, Order
+from benchmarks.trial.protocol import Event, TrialRequest
 from envs.demonstrations import load, load_task
 from methods import registry
 from tests import tiny
@@ -44,7 +44,7 @@ class Killed(BaseException):
     """As sudden as a signal: nothing in the worker catches it."""
 
 
-def order(folder: Path, demonstrations: Path, method: str, name: str = "trial", task: str = TASK) -> Order:
+def order(folder: Path, demonstrations: Path, method: str, name: str = "trial", task: str = TASK) -> TrialRequest:
     """To do a trial in `folder`, with a snapshot at every chance; demonstrations of insertion tasks are shipped."""
     shown = load(demonstrations) if task == TASK else load_task(task)
     shutil.rmtree(folder / "scratch", ignore_errors=True)
@@ -61,7 +61,7 @@ def order(folder: Path, demonstrations: Path, method: str, name: str = "trial", 
         evaluation=Evaluation(rollouts=1, curve_points=3, curve_rollouts=1),
     )
     files = provenance.source_files(registry.resolve(method), task)
-    return Order(
+    return TrialRequest(
         trial=trial,
         code_digest=provenance.digest(files),
         scratch=folder / "scratch",
