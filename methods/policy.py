@@ -161,7 +161,7 @@ class GaussianPolicy(Policy):
     def act(self, observations: np.ndarray, deterministic: bool, rng: np.random.Generator) -> np.ndarray:
         device = self.network.shift.device
         with torch.no_grad():
-            batch = torch.from_numpy(np.asarray(observations, dtype=np.float32)).to(device)
+            batch = torch.from_numpy(np.require(observations, np.float32, "W")).to(device)
             mean, sigma = (part.cpu().numpy() for part in self.network(batch))
         actions = mean if deterministic else mean + sigma * rng.standard_normal(mean.shape, dtype=np.float32)
         if not np.isfinite(actions).all():

@@ -196,4 +196,4 @@ class PredecessorModels:
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """An array as float32 on the models' device."""
-        return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
+        return torch.from_numpy(np.require(array, np.float32, "W")).to(self.device)

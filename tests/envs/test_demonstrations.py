@@ -4,13 +4,19 @@ import io
 import json
 import pickle
 import zipfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import envs
-from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task, save
+from envs.demonstrations import DemonstrationError, Demonstrations, Statistics, load, load_task, save
+
+PEG_DIGEST = "1da84a244a62c100"
 
 
 def make(lengths=(3, 5, 4), **changes):
@@ -120,6 +126,191 @@ def test_the_digest_covers_every_field_and_subsets_record_themselves():
 def test_inconsistent_data_is_refused(changes, message):
     with pytest.raises(DemonstrationError, match=message):
         make(**changes)
+
+
+class Kind(Enum):
+    SLOW = "slow"
+
+
+@dataclass
+class Operator:
+    name: str
+    hours: np.int64
+
+
+@pytest.mark.parametrize(
+    ("origin", "plain"),
+    [
+        ({"seed": np.int64(3), "rate": np.float32(0.5), "ok": np.True_}, {"seed": 3, "rate": 0.5, "ok": True}),
+        ({"tries": {2: 1, 10: 3}}, {"tries": {"2": 1, "10": 3}}),
+        ({"mixed": {1: "a", "b": 2, None: 3, False: 4, 2.5: 5}},
+         {"mixed": {"1": "a", "b": 2, "null": 3, "false": 4, "2.5": 5}}),
+        ({"file": Path("a") / "b", Path("c"): 1}, {"file": "a/b", "c": 1}),
+        ({"gains": np.array([[1, 2], [3, 4]]), "one": np.array(0.5)}, {"gains": [[1, 2], [3, 4]], "one": 0.5}),
+        ({"pair": (1, {3, 2}), "name": np.str_("x")}, {"pair": [1, [2, 3]], "name": "x"}),
+        ({"at": datetime(2026, 1, 2, 3, 4, 5), "day": date(2026, 1, 2)},
+         {"at": "2026-01-02T03:04:05", "day": "2026-01-02"}),
+        ({"kind": Kind.SLOW, Kind.SLOW: 1, "by": Operator("Ada", np.int64(2))},
+         {"kind": "slow", "slow": 1, "by": {"name": "Ada", "hours": 2}}),
+        ({"loss": float("nan"), "limit": np.inf, "share": Fraction(1, 4)},
+         {"loss": "nan", "limit": "inf", "share": 0.25}),
+        ({"text": "ä\ud800\n\x00"}, {"text": "ä\ud800\n\x00"}),
+    ],
+)  # fmt: skip
+def test_an_origin_becomes_plain_json_that_files_give_back(tmp_path, origin, plain):
+    demonstrations = make(origin=origin)
+    assert demonstrations.origin == plain
+    save(demonstrations, tmp_path / "a.npz")
+    loaded = load(tmp_path / "a.npz")
+    assert loaded.origin == plain and loaded.digest == demonstrations.digest
+
+
+def test_an_origin_that_json_cannot_hold_is_refused_before_anything_is_lost():
+    endless: dict = {}
+    endless["itself"] = endless
+    for origin, message in [
+        ({"camera": {"driver": object()}}, r"origin\['camera'\]\['driver'\] is of type object"),
+        ({"a": [1, b"raw"]}, r"origin\['a'\]\[1\] is of type bytes"),
+        ({(1, 2): 3}, "has the key"),
+        ({1: "a", "1": "b"}, "two keys that read '1'"),
+        (endless, "holds itself"),
+        ({"n": 10**5000}, "more than 1024 bits"),
+        ({"z": 1j}, "of type complex"),
+        ([("seed", 1)], "a dictionary is needed"),
+        ({"subsets": 3}, "no list"),
+    ]:
+        with pytest.raises(DemonstrationError, match=message):
+            make(origin=origin)
+
+
+def test_the_caller_s_origin_is_neither_changed_nor_shared():
+    origin = {"tries": {2: [1]}}
+    demonstrations = make(origin=origin)
+    origin["tries"][2].append(5)
+    assert demonstrations.origin == {"tries": {"2": [1]}} and origin == {"tries": {2: [1, 5]}}
+
+
+@pytest.mark.parametrize(
+    ("dt", "wanted"), [(np.float32(0.1), 0.1), (np.float64(0.1), 0.1), (np.int64(2), 2), (np.array(0.05), 0.05), (1, 1)]
+)
+def test_dt_may_be_any_number(tmp_path, dt, wanted):
+    save(make(dt=dt), tmp_path / "a.npz")
+    assert load(tmp_path / "a.npz").dt == wanted and type(make(dt=dt).dt) is type(wanted)
+
+
+def test_numpy_s_whole_numbers_choose_subsets_and_fractions_do_not():
+    assert make().subset(np.int64(2), start=np.int32(1), every=np.uint8(3), final_only=np.False_).episodes == 2
+    for arguments in ({"episodes": 2.0}, {"episodes": True}, {"episodes": "2"}, {"start": 0.5}, {"every": None}):
+        with pytest.raises(DemonstrationError, match="a whole number is needed"):
+            make().subset(**arguments)
+
+
+def test_episodes_may_be_chosen_one_by_one_in_any_order(tmp_path):
+    chosen = make().subset(episodes=[2, 0])
+    assert chosen.observations[:, 0].tolist() == [2] * 5 + [0] * 4
+    assert chosen.episode.tolist() == [0] * 5 + [1] * 4 and chosen.time_step[5] == 0
+    assert chosen.origin["subsets"][0]["episodes"] == [2, 0]
+    assert make().subset(episodes=np.array([2, 0])).digest == chosen.digest
+    thinned = make().subset(episodes=(2, 0), every=3)
+    assert thinned.time_step.tolist() == [0, 3, 4, 0, 3] and thinned.pairs()[1][:, 0].tolist() == [3, 3, 1]
+    assert make().subset(episodes=[2], final_only=True).observations.tolist() == [[2, 4]]
+    save(chosen, tmp_path / "a.npz")
+    assert load(tmp_path / "a.npz").digest == chosen.digest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"episodes": [0, 3]}, "episode 3 is not there: 0 to 2 are"),
+        ({"episodes": [-1]}, "episode -1 is not there"),
+        ({"episodes": [1, 0, 1]}, "episode 1 is listed twice"),
+        ({"episodes": []}, "empty"),
+        ({"episodes": [0.5]}, "an episode is 0.5: a whole number"),
+        ({"episodes": [1], "start": 1}, "give one of the two"),
+    ],
+)
+def test_impossible_lists_of_episodes_are_refused(arguments, message):
+    with pytest.raises(DemonstrationError, match=message):
+        make().subset(**arguments)
+
+
+def test_statistics_are_those_of_the_recording_however_little_is_left_of_it(tmp_path):
+    whole = make()
+    wanted = whole.observations.astype(np.float64)
+    final = whole.subset(episodes=2).subset(final_only=True)
+    for demonstrations in (whole, final, whole.subset(episodes=[1])):
+        save(demonstrations, tmp_path / "a.npz")
+        for one in (demonstrations, load(tmp_path / "a.npz")):
+            assert one.statistics.mean.dtype == one.statistics.std.dtype == np.float64
+            np.testing.assert_array_equal(one.statistics.mean, wanted.mean(axis=0))
+            np.testing.assert_array_equal(one.statistics.std, wanted.std(axis=0))
+    assert replace(final, recorded=None).digest != final.digest, "the digest covers the statistics"
+    for bad in (Statistics(np.zeros(3), np.zeros(3)), Statistics(np.zeros(2), np.array([1.0, -1.0]))):
+        with pytest.raises(DemonstrationError, match="recorded"):
+            make(recorded=bad)
+
+
+def test_arrays_cannot_be_changed_through_the_data_set():
+    mine = make()._arrays()
+    mine = {name: array.copy() for name, array in mine.items()}
+    demonstrations = make(**mine)
+    for name in ("observations", "actions", "episode", "time_step", "terminal"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(demonstrations, name)[0] = 1
+        mine[name][0] = mine[name][0]  # the caller's own arrays stay as they were
+
+
+def test_trajectories_come_from_arrays_in_memory_and_go_back():
+    made = [([[0.0, 1], [2, 3], [4, 5]], [[1], [2]]), (np.ones((2, 2), np.float64), np.array([[3]], np.int64))]
+    demonstrations = Demonstrations.from_trajectories(made, "PegInsertion-v0", dt=0.1, origin={"by": "hand"})
+    assert demonstrations.time_step.tolist() == [0, 1, 2, 0, 1] and demonstrations.episode.tolist() == [0, 0, 0, 1, 1]
+    assert demonstrations.actions.tolist() == [[1], [2], [0], [3], [0]] and demonstrations.origin == {"by": "hand"}
+    back = Demonstrations.from_trajectories(demonstrations.trajectories(), "PegInsertion-v0", 0.1, {"by": "hand"})
+    assert back.digest == demonstrations.digest
+    alone = Demonstrations.from_trajectories([(states, None) for states, _ in made], "PegInsertion-v0", 0.1)
+    assert alone.actions is None and [actions for _, actions in alone.trajectories()] == [None, None]
+    ends = Demonstrations.from_trajectories([(np.ones((1, 2)), None)] * 2, "PegInsertion-v0", 0.1)
+    assert ends.terminal.all() and ends.episodes == 2
+    short = Demonstrations.from_trajectories(
+        [(np.ones((1, 2)), np.ones((0, 3))), (np.ones((2, 2)), [[1, 2, 3]])], "t", 1
+    )
+    assert short.actions.shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("trajectories", "message"),
+    [
+        ([], "there is no trajectory"),
+        ([(np.ones((3, 2)), np.ones((3, 1)))], "3 observations and 3 actions: one observation more"),
+        ([(np.ones((3, 2)), np.ones((2, 1))), (np.ones((3, 2)), None)], "1 of 2 trajectories have no actions"),
+        ([(np.ones((3, 2)), np.ones((2, 1))), (np.ones((3, 4)), np.ones((2, 1)))], "observations of 2 and 4 numbers"),
+        ([(np.ones((3, 2)), np.ones((2, 1))), (np.ones((3, 2)), np.ones((2, 5)))], "actions of 1 and 5 numbers"),
+        ([(np.ones(3), None)], "one row per step"),
+        ([(np.ones((0, 3)), None)], "has no observation"),
+        ([([[1, 2], [3]], None)], "no array of numbers"),
+        ([([["a"]], None)], "numbers are needed"),
+        ([(np.array([[object()]]), None)], "numbers are needed"),
+        ([(np.full((2, 1), 1e300), None)], "not finite"),
+        ([(np.full((2, 1), np.nan), None)], "not finite"),
+    ],
+)
+def test_impossible_trajectories_are_refused(trajectories, message):
+    with pytest.raises(DemonstrationError, match=message):
+        Demonstrations.from_trajectories(trajectories, "PegInsertion-v0", 0.1)
+
+
+def test_an_older_file_stays_where_saving_fails(tmp_path, monkeypatch):
+    save(make(), tmp_path / "a.npz")
+    before = (tmp_path / "a.npz").read_bytes()
+    monkeypatch.setattr(np, "savez_compressed", lambda file, **arrays: file.write(b"half of it"))
+    with pytest.raises(DemonstrationError, match="damaged"):
+        save(make(dt=0.2), tmp_path / "a.npz")
+    assert (tmp_path / "a.npz").read_bytes() == before and [each.name for each in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_subsets_of_files_of_before_have_the_same_digest_as_ever():
+    """Records name the digests of whole files; they were made before statistics were kept."""
+    assert load_task("peg").recorded is None and load_task("peg").digest.startswith(PEG_DIGEST)
 
 
 def test_an_empty_set_is_refused():

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from envs.demonstrations import Demonstrations
@@ -97,7 +98,7 @@ class Faulty(Method):
             env.reset()
             env.step(np.zeros(2, np.float32))
         if fault == "spoils":
-            demonstrations.actions[0] = 0.5
+            torch.from_numpy(demonstrations.actions)[0] = 0.5  # which NumPy cannot prevent
         if fault != "silent":
             for progress in (0.5, 0.2 if fault == "backwards" else 1.0):
                 context.checkpoint(Constant("", np.zeros(2, np.float32)), progress, 0, dict)
