@@ -12,16 +12,16 @@ of at most `LITTLE` either way. "Faster" is below 0 seconds, "orders of magnitud
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf, isnan, nan, nextafter
 from typing import Any, Literal
 
 import pandas as pd
 
 from analysis.load import MODES, OTHER_CODE, Results
-from analysis.measures import Measure, Measured, difference, growth, interactions, reached, seconds
+from analysis.measures import Measure, Measured, difference, gap, growth, interactions, reached, seconds, spread
 from analysis.statistics import Estimate
 from analysis.tables.build import MODE_NAMES, NOTHING, PIPELINE_CHECK, Table
+from benchmarks.paper import FIGURES, Claim
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
 Region = tuple[float, float]
@@ -42,91 +42,35 @@ FASTER: Region = (-inf, nextafter(0.0, -1.0))
 MANY_TIMES: Region = (ORDERS, inf)
 LEARNT: Region = (nextafter(HALF, 1.0), inf)
 
-UNITS: dict[Measure, tuple[str, float, str]] = {
-    difference: ("points", 100.0, "{:+.0f}"),
-    growth: ("points", 100.0, "{:+.0f}"),
-    seconds: ("s", 1.0, "{:+.1f}"),
-    interactions: ("times", 1.0, "{:,.3g}"),
-    reached: ("%", 100.0, "{:.0f}"),
+MEASURES: dict[str, tuple[Measure, str, float, str]] = {
+    "difference": (difference, "points", 100.0, "{:+.0f}"),
+    "gap": (gap, "points", 100.0, "{:+.0f}"),
+    "spread": (spread, "points", 100.0, "{:+.0f}"),
+    "growth": (growth, "points", 100.0, "{:+.0f}"),
+    "seconds": (seconds, "s", 1.0, "{:+.1f}"),
+    "interactions": (interactions, "times", 1.0, "{:,.3g}"),
+    "learned": (reached, "%", 100.0, "{:.0f}"),
 }
-"""Measure -> its unit for people, how many of it one is, and how it is written."""
+"""Measure -> its function, its unit for people, how many of it one is, and how it is written."""
+REGIONS: dict[str, Region] = {
+    "more": MORE,
+    "at least": AT_LEAST,
+    "little loss": LITTLE_LOSS,
+    "drop": DROP,
+    "unchanged": NOTHING_CHANGED,
+    "less": FASTER,
+    "orders of magnitude": MANY_TIMES,
+    "most": LEARNT,
+}
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One claim of the paper.
-
-    Attributes:
-        text: in words.
-        figure: of the paper.
-        measure: the number it is about.
-        region: where it lies if the claim holds.
-        compared: the labels, or methods, that the measure compares; empty where it takes all.
-        task: the only one whose trials are asked; empty means all.
-    """
-
-    text: str
-    figure: str
-    measure: Measure
-    region: Region
-    compared: tuple[str, ...] = ()
-    task: str = ""
-
-    def trials(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows of `scores`, or of `missing`, that the claim is about; those of other code are not."""
-        same_code = ~frame["label"].astype(str).str.endswith(OTHER_CODE)
-        rows = frame[(frame["experiment"] == f"fig{self.figure}") & same_code]
-        if self.compared and self.measure is not interactions:
-            rows = rows[rows["label"].isin(self.compared)]
-        return rows[rows["task"] == self.task] if self.task else rows
-
-
-ALL, TENTH, FINAL = "states alone", "every tenth state", "final states"
-BEST = "best of its leads"
-CLAIMS = (
-    Claim("GPRIL succeeds at least as often as GAIL on the clip", "1b", difference, AT_LEAST, ("gpril", "gail")),
-    Claim(f"The same, GAIL with the {BEST}", "1b", difference, AT_LEAST, ("gpril", f"gail, {BEST}")),
-    Claim("GPRIL succeeds more often than BC on the clip", "1b", difference, MORE, ("gpril", "bc")),
-    Claim(f"The same, BC with the {BEST}", "1b", difference, MORE, ("gpril", f"bc, {BEST}")),
-    Claim("GAIL succeeds more often than BC on the clip", "1b", difference, MORE, ("gail", "bc")),
-    Claim(f"The same, both with the {BEST}", "1b", difference, MORE, (f"gail, {BEST}", f"bc, {BEST}")),
-    Claim("GPRIL's success on the clip grows with demonstrations", "1b", growth, MORE, ("gpril",)),
-    Claim(
-        "GPRIL needs orders of magnitude fewer interactions than GAIL",
-        "1c",
-        interactions,
-        MANY_TIMES,
-        ("gpril", "gail"),
-    ),
-    *(
-        Claim(f"States alone cost {name} little", "1d", difference, LITTLE_LOSS, (f"{method}, {ALL}", method))
-        for method, name in (("gpril", "GPRIL"), ("gail", "GAIL"))
-    ),
-    Claim("Final states only: GPRIL loses little", "2c", difference, LITTLE_LOSS, (f"gpril, {FINAL}", f"gpril, {ALL}")),
-    Claim("Final states only: GAIL drops", "2b", difference, DROP, (f"gail, {FINAL}", f"gail, {ALL}")),
-    *(
-        Claim(
-            f"Every tenth state changes nothing for {name}",
-            figure,
-            difference,
-            NOTHING_CHANGED,
-            (f"{method}, {TENTH}", f"{method}, {ALL}"),
-        )
-        for method, name, figure in (("gpril", "GPRIL", "2d"), ("gail", "GAIL", "2b"))
-    ),
-    Claim("GPRIL's success on the peg grows with demonstrations", "2d", growth, MORE),
-    Claim("Final states only: GPRIL inserts faster", "2e", seconds, FASTER, (f"gpril, {FINAL}", f"gpril, {ALL}")),
-    *(
-        Claim(
-            f"GPRIL learns on the physical peg within 2000 episodes, socket {variant.lower()}",
-            "2f",
-            reached,
-            LEARNT,
-            task=f"PhysicalPegInsertion{variant}-v0",
-        )
-        for variant in ("Fixed", "Varying")
-    ),
-)
+def trials_of(experiment: str, claim: Claim, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `scores`, or of `missing`, that a claim is about; those of other code are not."""
+    same_code = ~frame["label"].astype(str).str.endswith(OTHER_CODE)
+    rows = frame[(frame["experiment"] == experiment) & same_code]
+    if claim.measure != "interactions":  # which compares methods by all their budgets
+        rows = rows[rows["variant"].isin(claim.variants)]
+    return rows[rows["task"] == claim.task] if claim.task else rows
 
 
 def claims_table(results: Results) -> Table | None:
@@ -136,16 +80,18 @@ def claims_table(results: Results) -> Table | None:
     what it was `measured` from, verdict, and how many `trials` of those `planned` there are.
     """
     data, shown = [], []
-    for claim in CLAIMS:
-        scores = claim.trials(results.scores)
-        measured = {mode: claim.measure(claim.compared, scores[scores["mode"] == mode], results) for mode in MODES}
+    for experiment, claim in ((one, claim) for one in FIGURES for claim in one.claims):
+        name, figure = experiment.name, experiment.name.removeprefix("fig")
+        measure, unit, *_ = MEASURES[claim.measure]
+        scores = trials_of(name, claim, results.scores)
+        measured = {mode: measure(claim.variants, scores[scores["mode"] == mode], results) for mode in MODES}
         trials = scores["trial"].nunique()
-        planned = trials + len(claim.trials(results.missing))
-        verdicts = {verdict(claim.region, one) for one in measured.values() if one}
+        planned = trials + len(trials_of(name, claim, results.missing))
+        verdicts = {verdict(REGIONS[claim.region], one) for one in measured.values() if one}
         decided: Verdict = verdicts.pop() if len(verdicts) == 1 and trials == planned else "undecided"
         if not trials:
             decided = "no records yet"
-        row: dict[str, Any] = {"claim": claim.text, "figure": claim.figure, "unit": UNITS[claim.measure][0]}
+        row: dict[str, Any] = {"claim": claim.text, "figure": figure, "unit": unit}
         for mode, one in measured.items():
             row |= {f"{mode}_{name}": number for name, number in zip(Estimate._fields, _numbers(one), strict=True)}
             row[f"{mode}_measured"] = one.words if one else ""
@@ -153,11 +99,11 @@ def claims_table(results: Results) -> Table | None:
         first = measured[MODES[0]]
         shown.append(
             {
-                "The paper says": f"{claim.text} ({claim.figure})",
+                "The paper says": f"{claim.text} ({figure})",
                 "Verdict": decided,
                 **{MODE_NAMES[mode].capitalize(): _written(claim, one) for mode, one in measured.items()},
                 "Measured": first.words if first else NOTHING,
-                "Records": f"fig{claim.figure}: {trials if trials == planned else f'{trials} of {planned}'} trials",
+                "Records": f"{name}: {trials if trials == planned else f'{trials} of {planned}'} trials",
             }
         )
     frame = pd.DataFrame(data)
@@ -174,15 +120,15 @@ def claims_table(results: Results) -> Table | None:
         "there may be no upper end; of GAIL, so the lower one may be 0. Orders of magnitude are at least "
         f"{ORDERS:.0f}. To learn is to succeed in more than {100 * HALF:.0f} % of roll-outs, "
         "inter-quartile mean over seeds. Measured: what the number of sampled actions is made of. "
-        f"{BEST.capitalize()}: not the paper's, but the same asked of a baseline with the best settings found "
-        "on other demonstrations." + _short_of_steps(results.scores)
+        "Tuned: not the paper's claim, but the same asked of a baseline with the best settings found on other "
+        "demonstrations." + _short_of_steps(results.scores)
     )
     return Table("claims", title, note, frame, pd.DataFrame(shown))
 
 
 def _short_of_steps(scores: pd.DataFrame) -> str:
     """What to remember of GAIL's rows where it had fewer steps than the paper's."""
-    figures = {f"fig{claim.figure}" for claim in CLAIMS}
+    figures = {experiment.name for experiment in FIGURES}
     steps = scores.loc[scores["experiment"].isin(figures) & (scores["method"] == "gail"), "environment_steps"].max()
     if isnan(steps) or steps >= GAIL_STEPS:
         return ""
@@ -209,7 +155,7 @@ def _numbers(measured: Measured | None) -> Estimate:
 
 def _written(claim: Claim, measured: Measured | None) -> str:
     """`+43 points [+34, +53]`."""
-    unit, worth, form = UNITS[claim.measure]
+    _, unit, worth, form = MEASURES[claim.measure]
     numbers = _numbers(measured)
     if isnan(numbers.value):
         return NOTHING

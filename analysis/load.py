@@ -13,7 +13,18 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from benchmarks.records.schema import CurvePoint, Mode, Plan, Record, RecordError, Trial, load_plan, load_record
+from benchmarks.paper import COMPARED, FIGURES
+from benchmarks.records.schema import (
+    CurvePoint,
+    Mode,
+    Plan,
+    PlanRow,
+    Record,
+    RecordError,
+    Trial,
+    load_plan,
+    load_record,
+)
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 CURVE_TYPES: dict[str, str] = {
@@ -61,7 +72,8 @@ class Results:
 
     Attributes:
         profile: the profile that was run.
-        scores: a row a (experiment, task, demonstrations, label, seed, mode), sorted so: trial, method, status, error;
+        scores: one row per (experiment, task, demonstrations, label, seed, mode), sorted so: trial, method, status,
+            error; `variant` and `base`, the keys of the variant and of the one it changes (see `PlanRow`);
             `conditions`, words for the set of demonstrations and the evaluation, which trials side by side share;
             `success`, the share of successful final roll-outs, and `best`, the largest share on the learning curve
             (NaN without one), both in [0, 1] and 0 unless the status is "ok"; `rollouts` and `successes`, final counts;
@@ -70,7 +82,8 @@ class Results:
         curve: a row a (trial, point) of a learning curve: progress in [0, 1], environment_steps, episodes,
             gradient_steps, training_seconds, and the success in each mode.
         rollouts: a row a final roll-out of a trial with status "ok": trial, mode, seed, success, seconds, end.
-        missing: planned trials without a usable record: experiment, label, trial, task, demonstrations, seed.
+        missing: planned trials without a usable record: experiment, label, variant, base, trial, task, demonstrations,
+            seed.
         expert: a row a set of demonstrations that a record learnt from: task, digest, success, and the quartiles of the
             seconds to insertion (see `benchmarks.planning.expert`); without rows where the folder does not say.
         provenance: a row a record: trial, method, task, code_digest, commit, started, threads, machine, versions.
@@ -105,12 +118,12 @@ def load(directory: Path) -> Results:
         problems = "".join(f"\n{notice}" for notice in notices)
         raise ResultsError(f"{directory} holds no usable record of the {len(planned)} planned trials{problems}")
 
-    rows = pd.DataFrame([row.model_dump() for row in plan.rows]).drop_duplicates(ignore_index=True)
+    rows = pd.DataFrame([_keyed(row).model_dump() for row in plan.rows]).drop_duplicates(ignore_index=True)
     other_code = rows.pop("other_code")
     names = [name for label in rows["label"].unique() for name in (label, label + OTHER_CODE)]
     rows["label"] = rows["label"].where(~other_code, rows["label"] + OTHER_CODE)
     recorded = pd.DataFrame(columns.trials)
-    trials = rows[["experiment", "label", "trial"]].merge(recorded, on="trial")
+    trials = rows[["experiment", "label", "variant", "base", "trial"]].merge(recorded, on="trial")
     missing = rows[~rows["trial"].isin(recorded["trial"])].reset_index(drop=True)
     orders: dict[str, list[str]] = {
         "experiment": sorted(rows["experiment"].unique()),  # the paper's order, whatever was run first
@@ -130,6 +143,39 @@ def load(directory: Path) -> Results:
     if labelled := trials["trial"][trials["label"].astype(str).str.endswith(OTHER_CODE)].nunique():
         notices.append(f"{labelled} records were made by other code than the rest, and are labelled so:{OTHER_CODE}")
     return Results(plan.profile, scores, curve, rollouts, missing, expert, provenance, tuple(notices))
+
+
+EARLIER_NAMES = {
+    "states alone": "states",
+    "states alone, exploring": "states",
+    "every tenth state": "tenth",
+    "final states": "final",
+    "final states, exploring": "final",
+    "best of its leads": "tuned",
+    "the paper's choices": "paper",
+    "1 an iteration": "1-per-iteration",
+    "3 an iteration": "3-per-iteration",
+    "25 an iteration": "25-per-iteration",
+    "40 thousand steps": "40k-steps",
+    "80 thousand steps": "80k-steps",
+    "500 thousand steps": "500k-steps",
+}
+"""Names of variants in plans that were written before variants had keys, and their keys."""
+
+
+def _keyed(row: PlanRow) -> PlanRow:
+    """A row of such a plan with the key and label of today."""
+    if row.variant:
+        return row
+    method, comma, name = row.label.partition(", ")
+    if method.lower() not in {variant.key for variant in COMPARED}:
+        return row.model_copy(update={"variant": row.label})
+    on_policy = row.experiment == "states" and name and "exploring" not in name and "shuffled" not in name
+    short = EARLIER_NAMES.get(name, name) + ("-on-policy" if on_policy else "")
+    key = f"{method.lower()}/{short}" if comma else method.lower()
+    known = {variant.key: variant.label for experiment in FIGURES for variant in experiment.variants}
+    label = known.get(key, f"{method.upper()}{comma}{name}")
+    return row.model_copy(update={"variant": key, "label": label, "base": method.lower() if comma else ""})
 
 
 class _Columns:

@@ -48,33 +48,72 @@ class Measured:
 
 
 Measure: TypeAlias = Callable[[tuple[str, ...], pd.DataFrame, Results], Measured | None]
+"""Of the keys of the compared variants, their scores in one mode, and the results."""
 
 
-def difference(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+def difference(keys: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
     """Inter-quartile mean of the first label's success less the second one's, over the numbers of demonstrations that
     both have."""
-    ours, theirs = (_cells(scores[scores["label"] == label], ["task", "demonstrations"]) for label in labels)
+    ours, theirs = (_cells(scores[scores["variant"] == key], ["task", "demonstrations"]) for key in keys)
     shared = [cell for cell in ours if cell in theirs]
-    return _compared([ours[cell] for cell in shared], [theirs[cell] for cell in shared], labels)
+    return _compared([ours[cell] for cell in shared], [theirs[cell] for cell in shared], _names(scores, keys))
 
 
-def growth(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
-    """Inter-quartile mean of the success with most demonstrations less that with fewest, over labels that have both."""
+def gap(keys: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+    """The difference of the first two variants minus that of the last two, over the cells that all four have."""
+    cells = [_cells(scores[scores["variant"] == key], ["task", "demonstrations"]) for key in keys]
+    shared = [cell for cell in cells[0] if all(cell in others for others in cells)]
+    if not shared:
+        return None
+    sides = [[side[cell] for cell in shared] for side in cells]
+
+    def value(samples: Sequence[Sequence[float]]) -> float:
+        means = [interquartile_mean(np.concatenate(part)) for part in _parts(samples, len(shared))]
+        return means[0] - means[1] - (means[2] - means[3])
+
+    first, second, third, fourth = (interquartile_mean(np.concatenate(side)) for side in sides)
+    words = f"{100 * (first - second):+.0f} against {100 * (third - fourth):+.0f} points"
+    return Measured(bootstrap(value, [list(cell) for side in sides for cell in side]), words, third)
+
+
+def spread(keys: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+    """Standard deviation over seeds of the first variant's success minus that of the second."""
+    sides = [scores.loc[scores["variant"] == key, "success"].to_list() for key in keys]
+    if min(map(len, sides)) < 2:
+        return None
+    deviations = [float(np.std(side, ddof=1)) for side in sides]
+    words = ", ".join(
+        f"{name} {100 * one:.0f} points" for name, one in zip(_names(scores, keys), deviations, strict=True)
+    )
+    return Measured(bootstrap(lambda both: float(np.std(both[0], ddof=1) - np.std(both[1], ddof=1)), sides), words)
+
+
+def _parts(samples: Sequence[Sequence[float]], size: int) -> list[Sequence[Sequence[float]]]:
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+def _names(scores: pd.DataFrame, keys: Sequence[str]) -> list[str]:
+    labels = dict(zip(scores["variant"], scores["label"].astype(str), strict=True))
+    return [labels.get(key, key) for key in keys]
+
+
+def growth(keys: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+    """Inter-quartile mean of the success with most demonstrations minus that with fewest, over variants with both."""
     numbers = scores["demonstrations"].min(), scores["demonstrations"].max()
     if not numbers[0] < numbers[1]:
         return None
-    fewest, most = (_cells(scores[scores["demonstrations"] == number], ["label"]) for number in numbers)
-    shared = [label for label in most if label in fewest]
+    fewest, most = (_cells(scores[scores["demonstrations"] == number], ["variant"]) for number in numbers)
+    shared = [key for key in most if key in fewest]
     names = tuple(f"with {number} demonstrations" for number in reversed(numbers))
-    return _compared([most[label] for label in shared], [fewest[label] for label in shared], names)
+    return _compared([most[key] for key in shared], [fewest[key] for key in shared], names)
 
 
-def seconds(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+def seconds(keys: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
     """Median seconds of the first label's successful roll-outs less those of the second one's."""
-    rollouts = results.rollouts[results.rollouts["success"]].merge(scores[["trial", "mode", "label"]])
+    rollouts = results.rollouts[results.rollouts["success"]].merge(scores[["trial", "mode", "variant"]])
     samples = [
-        [trial.to_numpy() for _, trial in rollouts[rollouts["label"] == label].groupby("trial")["seconds"]]
-        for label in labels
+        [trial.to_numpy() for _, trial in rollouts[rollouts["variant"] == key].groupby("trial")["seconds"]]
+        for key in keys
     ]
     if not all(samples):
         return None
@@ -82,7 +121,9 @@ def seconds(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> 
     def medians(sides: Sequence[Sequence[np.ndarray]]) -> list[float]:
         return [float(np.median(np.concatenate(side))) for side in sides]
 
-    words = ", ".join(f"{label} {median:.1f} s" for label, median in zip(labels, medians(samples), strict=True))
+    words = ", ".join(
+        f"{label} {median:.1f} s" for label, median in zip(_names(scores, keys), medians(samples), strict=True)
+    )
     return Measured(bootstrap(lambda sides: float(-np.diff(medians(sides))[0]), samples), words)
 
 
@@ -114,11 +155,13 @@ def interactions(methods: tuple[str, ...], scores: pd.DataFrame, results: Result
     inverse = bootstrap(partial(times, more=0, least=True), samples).low
     estimate = Estimate(times(samples), low, 1.0 / inverse if inverse else inf)
     curves, level = at_equal_success(samples)
-    used = (f"{name} {_episodes(curve, level):,.0f} episodes" for name, curve in zip(methods, curves, strict=True))
+    used = (
+        f"{name.upper()} {_episodes(curve, level):,.0f} episodes" for name, curve in zip(methods, curves, strict=True)
+    )
     return Measured(estimate, f"at {100 * level:.0f} %: {', '.join(used)}", level)
 
 
-def reached(labels: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
+def reached(keys: tuple[str, ...], scores: pd.DataFrame, results: Results) -> Measured | None:
     """Inter-quartile mean of the success after `EPISODES`: the final one, or where training went on the last before."""
     if scores.empty:
         return None

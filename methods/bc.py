@@ -181,6 +181,7 @@ class BehaviouralCloning(Method):
     """Behavioural cloning, with regularisation chosen on held-out episodes."""
 
     name: ClassVar[str] = "bc"
+    display_name = "BC"
     Settings: ClassVar[type] = Settings
     needs_environment: ClassVar[bool] = False
     summary: ClassVar[str] = "behavioural cloning through imitation's BC, L2 chosen on held-out episodes"

@@ -311,7 +311,8 @@ class Method(ABC):
     """A learning method. Subclass it, decorate it with `methods.registry.register`, and it can be compared.
 
     Class attributes:
-        name: how the command line and the tables call it.
+        name: on the command line and in records.
+        display_name: in tables and figures, as papers write it; empty means `name`.
         Settings: a frozen dataclass; every field has a default and a documented meaning.
         needs_actions: refuses demonstrations of states alone.
         needs_environment: interacts with the task while it trains.
@@ -323,6 +324,7 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    display_name: ClassVar[str] = ""
     Settings: ClassVar[type]
     needs_actions: ClassVar[bool] = True
     needs_environment: ClassVar[bool] = True

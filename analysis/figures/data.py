@@ -9,17 +9,21 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from analysis.figures.views import SPREAD, VIEWS, Centre, Cost, View
 from analysis.load import MODES, Results
 from analysis.statistics import performance_profile
 from analysis.tables.data import grouped_means, grouped_quartiles
+from benchmarks.paper import FIGURES, Centre, Cost, Figure
 
 COSTS: tuple[Cost, ...] = ("episodes", "gradient_steps", "training_seconds")
 CELL = ["task", "demonstrations", "label", "mode"]
 THRESHOLDS = np.arange(100) / 100  # as shares of 100 roll-outs are computed, so that ties are exact
 
-SUCCESS = View("success", "final success")
-PROFILE = View("profile", "performance profiles")
+SPREAD: dict[Centre, tuple[str, str, str]] = {"median": ("median", "q1", "q3"), "mean": ("mean", "low", "high")}
+"""The columns of a centre and its bounds: quartiles over seeds, or the mean with its 95 % interval."""
+
+SUCCESS = Figure("success", "final success")
+PROFILE = Figure("profile", "performance profiles")
+PAPER = {experiment.name: experiment.figure for experiment in FIGURES}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Series:
     """
 
     name: str
-    view: View
+    view: Figure
     experiment: str
     data: pd.DataFrame
     expert: pd.DataFrame
@@ -47,20 +51,20 @@ def all_series(results: Results) -> Iterator[Series]:
     for experiment in results.scores["experiment"].unique():
         stem = quote(experiment, safe="")  # an experiment's name may hold what a file's may not
         scores = results.scores[results.scores["experiment"] == experiment]
-        paper = VIEWS.get(experiment)
+        paper = PAPER.get(experiment)
         views = {stem: paper} if paper else {}
         if not paper or (paper.kind, paper.centre) != ("success", "median"):
             views[f"{stem}-success"] = SUCCESS
         for cost in COSTS:
             name = cost.replace("_", "-")
-            views[f"{stem}-curves-{name}"] = View("curves", f"success against {cost.replace('_', ' ')}", cost)
+            views[f"{stem}-curves-{name}"] = Figure("curves", f"success against {cost.replace('_', ' ')}", cost)
         views[f"{stem}-performance-profile"] = PROFILE
         for name, view in views.items():
             if not (data := _data(view, scores, results)).empty:
                 yield Series(name, view, experiment, data, results.expert)
 
 
-def _data(view: View, scores: pd.DataFrame, results: Results) -> pd.DataFrame:
+def _data(view: Figure, scores: pd.DataFrame, results: Results) -> pd.DataFrame:
     """What a view draws of an experiment's scores; empty where there is nothing to draw."""
     match view.kind:
         case "success":

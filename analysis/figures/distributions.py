@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from analysis.figures.data import Series
+from analysis.figures.data import SPREAD, Series
 from analysis.figures.panels import (
     COLUMN,
     COST_NAMES,
@@ -32,9 +32,9 @@ from analysis.figures.panels import (
     trial_handles,
     wrapped,
 )
-from analysis.figures.views import SPREAD, Centre
 from analysis.load import MODES
 from analysis.tables.build import MODE_NAMES
+from benchmarks.paper import Centre
 
 CENTRES: dict[Centre, str] = {"median": "median, quartiles", "mean": "mean, 95 % interval"}
 

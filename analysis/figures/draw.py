@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from matplotlib.lines import Line2D
 
-from analysis.figures.data import Series
+from analysis.figures.data import SPREAD, Series
 from analysis.figures.distributions import VALUES, plot_interactions, plot_trials, spread
 from analysis.figures.panels import (
     COST_NAMES,
@@ -23,7 +23,7 @@ from analysis.figures.panels import (
     present,
     scale,
 )
-from analysis.figures.views import SPREAD, Kind
+from benchmarks.paper import Kind
 
 
 def plot_curves(series: Series, styles: dict[str, Style]) -> Picture:

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.figures.views import Cost
 from analysis.load import MODES
 from analysis.tables.build import MODE_NAMES
+from benchmarks.paper import Cost
 
 COLUMN = 4.0  # inches: two columns stay legible at the width of a README
 SUCCESS = "Success (% of roll-outs)"

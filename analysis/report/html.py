@@ -16,11 +16,11 @@ from jinja2 import Environment, FileSystemLoader
 
 from analysis.figures.data import Series
 from analysis.figures.render import Drawing
-from analysis.figures.views import Centre, Kind
 from analysis.load import MODES, Results
 from analysis.report.films import Film
 from analysis.tables.build import PIPELINE_CHECK, Table
 from analysis.tables.render import WORDS
+from benchmarks.paper import Centre, Kind
 
 READING: dict[Kind, str] = {
     "success": "single seeds, and over them {centre}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -105,16 +105,17 @@ def changes(results: Results) -> pd.DataFrame:
     same trials as the method as it is.
     """
     rows = []
-    for key, group in _groups(results.scores, ["experiment", "task", "demonstrations", "method"]):
-        del key["method"]
-        parts = {part_key["label"]: part for part_key, part in _groups(group, ["label"])}
-        for label, base in _variants(parts):
-            if set(parts[label]["trial"]) != set(parts[base]["trial"]):
-                row = {**key, "label": label, "trials": parts[label]["trial"].nunique()}
-                for mode in MODES:
-                    ours, theirs = ([part.loc[part["mode"] == mode, "success"]] for part in (parts[label], parts[base]))
-                    row |= _named(mode, interquartile_mean_difference(ours, theirs))
-                rows.append(row)
+    for key, group in _groups(results.scores, ["experiment", "task", "demonstrations"]):
+        parts = {part_key["variant"]: part for part_key, part in _groups(group, ["variant"])}
+        for part in parts.values():
+            base = parts.get(part["base"].iloc[0])
+            if base is None or set(part["trial"]) == set(base["trial"]):
+                continue
+            row = {**key, "label": part["label"].iloc[0], "trials": part["trial"].nunique()}
+            for mode in MODES:
+                ours, theirs = ([one.loc[one["mode"] == mode, "success"]] for one in (part, base))
+                row |= _named(mode, interquartile_mean_difference(ours, theirs))
+            rows.append(row)
     return _in_order(pd.DataFrame(rows), results)
 
 
@@ -179,13 +180,6 @@ def grouped_means(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFra
     """`mean`, `low` and `high` of a column in each group: `statistics.mean_interval`; indexed by group."""
     means = frame.groupby(by, observed=True)[column].agg(list).map(mean_interval)
     return pd.DataFrame(means.tolist(), index=means.index, columns=["mean", "low", "high"])
-
-
-def _variants(labels: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Labels that name a change, as "bc, L2 0" and "bc (l2=0)", each with the label of the method as it is."""
-    for label in labels:
-        if bases := [base for base in labels if label.startswith((f"{base}, ", f"{base} ("))]:
-            yield label, min(bases, key=len)
 
 
 def _groups(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

@@ -6,6 +6,8 @@
     [evaluation]            # see `records.Evaluation`
     [budget.default]        # see `records.BudgetChoice`; [budget.METHOD] and [budget.METHOD.TASK] override it
     [settings.METHOD]       # [settings.METHOD.TASK] overrides it; the rest are the method's own defaults
+    [presets.NAME.settings] # for the variants of experiments that ask for this preset; [presets.NAME.settings.TASK] and
+    [presets.NAME.budget]   # [presets.NAME.budget.TASK] override them
     [seconds]               # METHOD = a rough guess of a trial's duration, used until records tell better
 
 METHOD is the name that the method's class has; TASK a short name of `envs.TASKS`, a Gymnasium id or module:Id.
@@ -58,6 +60,13 @@ class Suite(_Model):
     first_demonstration: Count = 0
 
 
+class Preset(_Model):
+    """Settings and budget for variants that ask for them by name, above those of their method."""
+
+    settings: Table = Field(default_factory=dict)
+    budget: Table = Field(default_factory=dict)
+
+
 class Profile(_Model):
     """Budgets and settings; the layout is described above."""
 
@@ -67,15 +76,16 @@ class Profile(_Model):
     evaluation: Evaluation
     budget: dict[str, Table]
     settings: dict[str, Table] = Field(default_factory=dict)
+    presets: dict[str, Preset] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
 
-    def budget_of(self, method: str, task: str, overrides: Mapping[str, Any]) -> BudgetChoice:
+    def budget_of(self, method: str, task: str, overrides: Mapping[str, Any], preset: str = "") -> BudgetChoice:
         """What a method may spend on a task (short name, id or module:Id).
 
         Raises:
             InputError: a key is unknown, missing or negative.
         """
-        layers = [self.budget.get("default", {}), self.budget.get(method, {})]
+        layers = [self.budget.get("default", {}), self.budget.get(method, {}), self._preset(preset).budget]
         values = {key: value for layer in layers for key, value in _for_task(layer, task).items()}
         return _validated(BudgetChoice, values | dict(overrides), f"budget of {method} on {task} (profile {self.name})")
 
@@ -83,9 +93,12 @@ class Profile(_Model):
         """How its trials are evaluated; raises InputError for an unknown or impossible override."""
         return _validated(Evaluation, self.evaluation.model_dump() | dict(overrides), "evaluation")
 
-    def settings_of(self, method: str, task: str) -> Table:
-        """The settings this profile changes for a method on a task."""
-        return _for_task(self.settings.get(method, {}), task)
+    def settings_of(self, method: str, task: str, preset: str = "") -> Table:
+        """The settings this profile changes for a method on a task, or for variants of it with a preset."""
+        return _for_task(self.settings.get(method, {}), task) | _for_task(self._preset(preset).settings, task)
+
+    def _preset(self, name: str) -> Preset:
+        return self.presets.get(name, Preset())
 
     def strangers(self, methods: Collection[str], tasks: Collection[str]) -> list[str]:
         """Tables, as budget.METHOD.TASK, for methods that are none of `methods`, and for tasks that are neither one of

@@ -134,9 +134,9 @@ def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) 
             f"{store.root} holds results of profile {earlier.profile!r}, not {profile.name!r}; choose another --results"
         )
     new = {_place(item.row, item.trial): item.trial for item in found.planned}
-    labels = {(item.row.experiment, item.row.label) for item in found.planned}
+    labels = {item.row.place[:2] for item in found.planned}
     trials = found.trials
-    old_rows = [row for row in found.neighbours if row.trial not in trials and (row.experiment, row.label) in labels]
+    old_rows = [row for row in found.neighbours if row.trial not in trials and row.place[:2] in labels]
     differing: dict[str, None] = {}
     dropped: set[PlanRow] = set()
     for row in old_rows:
@@ -175,7 +175,7 @@ def _kind(trial: Trial) -> tuple[str, str]:
 
 
 def _place(row: PlanRow, trial: Trial) -> tuple[str, str, str]:
-    return row.experiment, row.label, trial.task
+    return *row.place[:2], trial.task
 
 
 def fixed_part(trial: Trial) -> dict[str, Any]:

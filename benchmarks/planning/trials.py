@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import envs
 from benchmarks.errors import InputError, unknown
-from benchmarks.planning.experiments import Experiment, Variant
+from benchmarks.paper import Experiment, Variant
+from benchmarks.planning.experiments import EXPERIMENTS
 from benchmarks.planning.profiles import Profile
 from benchmarks.records import provenance
 from benchmarks.records.schema import DemonstrationChoice, PlanRow, Trial
@@ -128,6 +130,10 @@ def short_task(task: str) -> str:
 def _strangers(request: Request) -> list[str]:
     methods = {*registry.names(), *(_resolve(name).name for name in request.methods)}
     tasks = {form for name in request.tasks for form in (name, name.rpartition(":")[2])}
+    presets = {variant.preset for experiment in EXPERIMENTS.values() for variant in experiment.variants} - {""}
+    for name in request.profile.presets:
+        if name not in presets:
+            raise unknown(f"preset of profile {request.profile.name}", name, presets)
     return request.profile.strangers(methods, tasks)
 
 
@@ -147,12 +153,12 @@ def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
             )
         for variant in variants:
             first = _first_trial(request, variant, task, demonstrations)
-            label = _label(variant.label, request.changes, _resolve(variant.method).name)
+            row = _row(experiment, variant, request.changes)
             for number in numbers:
                 choice = first.demonstrations.model_copy(update={"episodes": number})
                 for seed in seeds:
                     trial = first.model_copy(update={"demonstrations": choice, "seed": seed})
-                    yield Planned(PlanRow.of(experiment.name, label, trial), trial)
+                    yield Planned(row(trial), trial)
 
 
 def _first_trial(request: Request, variant: Variant, task: str, demonstrations: Demonstrations) -> Trial:
@@ -160,7 +166,10 @@ def _first_trial(request: Request, variant: Variant, task: str, demonstrations: 
     method = _resolve(variant.method)
     profile, changes = request.profile, request.changes
     short = short_task(task)
-    values = profile.settings_of(method.name, short) | dict(variant.settings) | dict(changes.get(method.name, {}))
+    values = profile.settings_of(method.name, short, variant.preset) | {
+        **variant.settings,
+        **changes.get(method.name, {}),
+    }
     try:
         settings = make_settings(method, values)
         plain = json.loads(json.dumps(asdict(settings), allow_nan=False))
@@ -190,18 +199,16 @@ def _first_trial(request: Request, variant: Variant, task: str, demonstrations: 
             states_alone=variant.states_alone,
         ),
         seed=profile.suite.first_seed,
-        budget=profile.budget_of(method.name, short, {**variant.budget, **changes.get("budget", {})}),
+        budget=profile.budget_of(method.name, short, {**variant.budget, **changes.get("budget", {})}, variant.preset),
         evaluation=profile.evaluation_with(changes.get("evaluation", {})),
         device=request.device,
     )
 
 
 def _variants(request: Request, experiment: Experiment) -> list[Variant]:
-    chosen = request.methods or METHODS
-    for name in chosen:
-        _resolve(name)
+    methods = {name: _resolve(name) for name in request.methods or METHODS}
     if not experiment.variants:
-        return [Variant(_resolve(name).name, name) for name in chosen]
+        return [Variant(method.name, method.display_name or method.name, name) for name, method in methods.items()]
     variants = [v for v in experiment.variants if not request.methods or v.method in request.methods]
     if not variants:
         methods = ", ".join(dict.fromkeys(variant.method for variant in experiment.variants))
@@ -241,12 +248,20 @@ def _demonstrations(task: str, file: Path | None) -> Demonstrations:
     return demonstrations
 
 
-def _label(label: str, changes: Mapping[str, Mapping[str, Any]], method: str) -> str:
-    """Changed settings are part of a variant's name, so that its results never mix with the unchanged one's."""
+def _row(
+    experiment: Experiment, variant: Variant, changes: Mapping[str, Mapping[str, Any]]
+) -> Callable[[Trial], PlanRow]:
+    """Gives the trials of a variant their place in the plan.
+
+    Settings changed by `--set` are part of its key and label, so that its results never mix with the unchanged ones.
+    """
+    method = _resolve(variant.method).name
     words = [f"{key}={json.dumps(value)}" for key, value in sorted(changes.get(method, {}).items())]
     for table in TABLES:
         words += [f"{table}.{key}={json.dumps(value)}" for key, value in sorted(changes.get(table, {}).items())]
-    return f"{label} ({', '.join(words)})" if words else label
+    suffix = f" ({', '.join(words)})" if words else ""
+    base = variant.base + suffix if variant.base else (variant.key if suffix else "")
+    return partial(PlanRow.of, experiment.name, variant.label + suffix, variant=variant.key + suffix, base=base)
 
 
 def _check_changes(request: Request, planned: list[Planned]) -> None:

@@ -218,7 +218,10 @@ class PlanRow(_Model):
 
     Attributes:
         experiment: its name.
-        label: how tables and figures call this variant of the method.
+        label: the name of this variant of the method in tables and figures.
+        variant: its key, by which figures and claims find it (see `benchmarks.paper.Variant`); "" in plans that were
+            written before variants had keys.
+        base: key of the variant that it changes, with which tables compare it; "" where it changes none.
         trial: the trial's id.
         task, demonstrations, seed: of the trial, so that one without a record is missing in the right place.
         other_code: its record was made by other code than the run that planned it, and kept on demand.
@@ -230,14 +233,18 @@ class PlanRow(_Model):
     task: str
     demonstrations: Annotated[int, Field(ge=1)]
     seed: Count
+    variant: str = ""
+    base: str = ""
     other_code: bool = False
 
     @staticmethod
-    def of(experiment: str, label: str, trial: Trial) -> PlanRow:
+    def of(experiment: str, label: str, trial: Trial, variant: str = "", base: str = "") -> PlanRow:
         """The place of `trial`."""
         return PlanRow(
             experiment=experiment,
             label=label,
+            variant=variant,
+            base=base,
             trial=trial.id,
             task=trial.task,
             demonstrations=trial.demonstrations.episodes,
@@ -247,7 +254,7 @@ class PlanRow(_Model):
     @property
     def place(self) -> tuple[str, str, str]:
         """What makes it one row of a plan and not two."""
-        return self.experiment, self.label, self.trial
+        return self.experiment, self.variant or self.label, self.trial
 
 
 class Plan(_Model):

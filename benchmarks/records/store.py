@@ -180,6 +180,8 @@ class Store:
                 for row in (known.rows if known else [])
                 if shared or row.experiment not in experiments or row.trial in asked or self.state(row.trial)
             ]
+            named = {(row.experiment, row.trial) for row in plan.rows if row.variant}
+            old = [row for row in old if row.variant or (row.experiment, row.trial) not in named]  # now with a key
             gone = {row.place for row in dropped}
             rows = {row.place: row for row in [*old, *plan.rows] if row.place not in gone}
             merged = Plan(profile=plan.profile, rows=list(rows.values()))

@@ -112,6 +112,7 @@ class Gail(Method):
     """
 
     name: ClassVar[str] = "gail"
+    display_name = "GAIL"
     Settings: ClassVar[type] = Settings
     summary: ClassVar[str] = "adversarial imitation (Ho & Ermon, 2016) through imitation's GAIL and sb3-contrib's TRPO"
 

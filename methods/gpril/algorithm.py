@@ -44,6 +44,7 @@ class Gpril(Method):
     """GPRIL with two conditional masked autoregressive flows; see `Settings` for what follows the paper."""
 
     name: ClassVar[str] = "gpril"
+    display_name = "GPRIL"
     Settings: ClassVar[type] = Settings
     summary: ClassVar[str] = "generative predecessor models (Schroecker et al., 2019), native in torch and nflows"
     small: ClassVar[Mapping[str, Any]] = {

@@ -13,12 +13,13 @@ from PIL import Image
 from analysis.figures.data import Series, all_series
 from analysis.figures.draw import PLOTS
 from analysis.figures.render import draw, styles
-from analysis.figures.views import VIEWS
 from analysis.load import Results, load
 from analysis.report.__main__ import write_report
+from benchmarks.paper import FIGURES
 from benchmarks.records.schema import Mode, Rollout
 from tests.analysis.synthetic import Folder, make_record
 
+VIEWS = {experiment.name: experiment.figure for experiment in FIGURES if experiment.figure}
 SCENARIOS = {"gpril": 0.8, "gpril, every tenth state": 0.75, "gpril, final states": 0.6}
 
 

@@ -8,11 +8,11 @@ import pytest
 
 import envs
 from benchmarks.errors import InputError
-from benchmarks.planning import ablations as leads
-from benchmarks.planning import experiments, profiles
+from benchmarks.planning import ablations, experiments, profiles
 from benchmarks.planning.experiments import Experiment, Variant
 from benchmarks.planning.trials import Planned, Request, notices, parse_changes, plan
 from benchmarks.records.schema import Trial
+from methods import registry
 from methods.bc import Settings as BcSettings
 from tests.benchmarks.fakes import METHOD
 
@@ -31,7 +31,7 @@ def labels(planned: list[Planned]) -> list[str]:
 
 def test_the_default_compares_three_methods_on_two_tasks() -> None:
     planned = plan(request())
-    assert labels(planned) == ["gpril", "gail", "bc"]
+    assert labels(planned) == ["GPRIL", "GAIL", "BC"]
     assert list(dict.fromkeys(item.trial.task for item in planned)) == ["ClipInsertion-v0", "PegInsertion-v0"]
     assert len({item.row.trial for item in planned}) == len(planned) == 2 * 3 * QUICK.suite.seeds
 
@@ -51,7 +51,8 @@ def test_every_setting_is_spelled_out_and_changed_ones_are_in_the_label() -> Non
     assert set(settings) == {field.name for field in dataclasses.fields(BcSettings)}
     assert (settings["l2"], settings["l2_grid"]) == (0.5, [0.0, 1.0])
     assert item.trial.budget.policy_updates == 77 and item.trial.evaluation.rollouts == 3
-    assert item.row.label == "bc (l2=0.5, l2_grid=[0, 1], budget.policy_updates=77, evaluation.rollouts=3)"
+    suffix = " (l2=0.5, l2_grid=[0, 1], budget.policy_updates=77, evaluation.rollouts=3)"
+    assert item.row.label == f"BC{suffix}" and (item.row.variant, item.row.base) == (f"bc{suffix}", "bc")
 
 
 def test_a_profile_may_have_settings_of_a_method_of_ones_own() -> None:
@@ -83,11 +84,11 @@ def test_ids_tell_apart_whatever_can_change_the_outcome() -> None:
 
 
 def test_labels_that_a_change_makes_the_same_trials_are_pointed_out() -> None:
-    leads = request(experiments.EXPERIMENTS["bc-l2"], seeds=2, demonstrations=(10, 25))
-    assert notices(leads, plan(leads)) == []
-    changed = dataclasses.replace(leads, changes={"bc": {"l2": 0.5}})
+    sweep = request(experiments.EXPERIMENTS["bc-l2"], seeds=2, demonstrations=(10, 25))
+    assert notices(sweep, plan(sweep)) == []
+    changed = dataclasses.replace(sweep, changes={"bc": {"l2": 0.5}})
     (notice,) = notices(changed, plan(changed))
-    assert notice.startswith("bc-l2, clip: 'bc, L2 0 (l2=0.5)' and 'bc, L2 0.0001 (l2=0.5)' and ")
+    assert notice.startswith("bc-l2, clip: 'BC, L2 0 (l2=0.5)' and 'BC, L2 0.0001 (l2=0.5)' and ")
     assert notice.endswith(" are the same trials")
 
 
@@ -95,22 +96,59 @@ def test_the_placebo_changes_gprils_control_alone() -> None:
     planned = plan(request(PLACEBO, tasks=("peg",), seeds=1))
     controls = {item.row.label: item.trial.settings.get("control") for item in planned}
     assert controls == {
-        "gpril": "none",
-        "gpril, shuffled targets": "shuffled",
-        "gpril, self-imitation": "self",
-        "bc": None,
+        "GPRIL": "none",
+        "GPRIL, shuffled targets": "shuffled",
+        "GPRIL, self-imitation": "self",
+        "BC": None,
     }
     base = {**planned[0].trial.settings, "control": None}
     assert all({**item.trial.settings, "control": None} == base for item in planned[:3])
 
 
-@pytest.mark.parametrize("method", ["gpril", "gail", "bc"])
-def test_leads_change_what_they_say_and_nothing_else(method: str) -> None:
-    base, *others = plan(request(experiments.EXPERIMENTS[f"{method}-leads"], tasks=("peg",), seeds=1))
-    assert base.row.label == method
-    for item in others:
-        changed = {key for key, value in item.trial.settings.items() if base.trial.settings[key] != value}
-        assert changed <= set(leads.LEADS[method][item.row.label.removeprefix(f"{method}, ")])
+@pytest.mark.parametrize("experiment", ablations.ABLATIONS, ids=lambda experiment: experiment.name)
+def test_an_ablation_changes_its_base_by_what_it_says(experiment: Experiment) -> None:
+    first = {item.row.variant: item for item in reversed(plan(request(experiment, seeds=1, demonstrations=(10,))))}
+    for variant in experiment.variants:
+        base = first.get(variant.base)
+        if base is None:
+            continue
+        preset = QUICK.presets[variant.preset].settings if variant.preset else {}
+        mine, theirs = first[variant.key].trial.settings, base.trial.settings
+        changed = {key for key, value in mine.items() if theirs[key] != value}
+        assert changed <= set(variant.settings) | set(preset)
+
+
+def test_variants_have_one_meaning() -> None:
+    """Claims, figures and styles find a variant by its key, so a key stands for one variant in all experiments."""
+    everywhere = [variant for experiment in experiments.EXPERIMENTS.values() for variant in experiment.variants]
+    by_key = {variant.key: variant for variant in everywhere}
+    for variant in everywhere:
+        assert by_key[variant.key] == variant and (not variant.base or variant.base in by_key)
+        assert variant.label.startswith(registry.resolve(variant.method).display_name)
+    for experiment in experiments.EXPERIMENTS.values():
+        keys = {variant.key for variant in experiment.variants}
+        for claim in experiment.claims:
+            assert set(claim.variants) <= keys, claim.text
+            assert claim.task in ("", *(envs.TASKS[task] for task in experiment.tasks)), claim.text
+
+
+def test_a_preset_of_the_profile_serves_the_variants_that_ask_for_it() -> None:
+    figure = experiments.EXPERIMENTS["fig1d"]
+    with_presets = plan(request(figure, seeds=1, methods=("gail",), demonstrations=(10,)))
+    without = plan(
+        request(
+            figure, seeds=1, methods=("gail",), demonstrations=(10,), profile=QUICK.model_copy(update={"presets": {}})
+        )
+    )
+    (states, plain), (bare, same) = ([item.trial for item in planned] for planned in (with_presets, without))
+    assert plain == same and states.settings["kl"] == 0.05 and states.budget.environment_steps == 500_000
+    assert bare.settings["kl"] == plain.settings["kl"] and bare.budget == plain.budget
+    assert not bare.settings["use_actions"] and bare.demonstrations.states_alone, "what the figure is about stays"
+    changed = plan(request(figure, seeds=1, methods=("gail",), changes={"gail": {"kl": 0.5}}))
+    assert {item.trial.settings["kl"] for item in changed} == {0.5}
+    misspelt = QUICK.model_copy(update={"presets": {"gail-tunes": QUICK.presets["gail-tuned"]}})
+    with pytest.raises(InputError, match="gail-tuned"):
+        plan(request(profile=misspelt))
 
 
 def test_demonstrations_are_taken_from_the_profiles_first_on() -> None:
@@ -133,14 +171,14 @@ def test_a_figure_has_the_papers_seeds_where_the_profile_says_so() -> None:
     figure = experiments.EXPERIMENTS["fig1b"]
     for profile, asked, seeds in ((standard, None, 8), (standard, 3, 3), (quick, None, 5)):
         planned = plan(request(figure, profile=profile, seeds=asked, methods=("bc",), demonstrations=(10,)))
-        assert [item.trial.seed for item in planned if item.row.label == "bc"] == list(range(seeds))
+        assert [item.trial.seed for item in planned if item.row.variant == "bc"] == list(range(seeds))
 
 
 def test_a_variant_may_have_a_budget_of_its_own() -> None:
     figure = experiments.EXPERIMENTS["fig1c"]
     planned = plan(request(figure, profile=profiles.load("standard"), seeds=1, methods=("gail",)))
     steps = {item.row.label: item.trial.budget.environment_steps for item in planned}
-    assert steps["gail, 40 thousand steps"] == 40_000 and steps["gail"] == 160_000
+    assert steps["GAIL, 40k environment steps"] == 40_000 and steps["GAIL"] == 160_000
     changed = plan(request(figure, seeds=1, methods=("gail",), changes={"budget": {"environment_steps": 70_000}}))
     assert {item.trial.budget.environment_steps for item in changed} == {70_000}
 
@@ -156,7 +194,7 @@ def test_the_papers_figures_share_their_trials() -> None:
 
 def test_methods_and_tasks_narrow_an_experiment() -> None:
     planned = plan(request(PLACEBO, methods=("bc", "gail"), tasks=("PegInsertion-v0",), seeds=1))
-    assert labels(planned) == ["bc"] and {item.trial.task for item in planned} == {"PegInsertion-v0"}
+    assert labels(planned) == ["BC"] and {item.trial.task for item in planned} == {"PegInsertion-v0"}
     with pytest.raises(InputError, match="compares gpril, bc; --methods leaves none"):
         plan(request(PLACEBO, methods=("gail",)))
     clip_only = dataclasses.replace(PLACEBO, tasks=("clip",))
@@ -169,8 +207,8 @@ def test_demonstration_options_of_a_variant_reach_the_trial() -> None:
         "states",
         "",
         (
-            Variant("every tenth", "gpril", {"beta_pi": 0.0, "warm_start": 0}, every=10, states_alone=True),
-            Variant("final", "gpril", {"beta_pi": 0.0, "warm_start": 0}, final_only=True),
+            Variant("tenth", "every tenth", "gpril", {"beta_pi": 0.0, "warm_start": 0}, every=10, states_alone=True),
+            Variant("final", "final", "gpril", {"beta_pi": 0.0, "warm_start": 0}, final_only=True),
         ),
         tasks=("peg",),
         demonstrations=(25,),
@@ -178,7 +216,7 @@ def test_demonstration_options_of_a_variant_reach_the_trial() -> None:
     tenth, final = (item.trial.demonstrations for item in plan(request(states, seeds=1)))
     assert (tenth.every, tenth.states_alone, tenth.episodes) == (10, True, 25)
     assert final.final_only
-    needy = dataclasses.replace(states, variants=(Variant("bc", "bc", states_alone=True),))
+    needy = dataclasses.replace(states, variants=(Variant("bc", "BC", "bc", states_alone=True),))
     with pytest.raises(InputError, match="needs the demonstrated actions"):
         plan(request(needy))
 
