@@ -28,7 +28,7 @@ from PIL import Image
 
 from benchmarks.errors import InputError, one_line
 from benchmarks.planning.reuse import fixed_part
-from benchmarks.planning.trials import resolve_task, short_task
+from benchmarks.planning.trials import resolve_task
 from benchmarks.records.schema import (
     Mode,
     Plan,
@@ -43,6 +43,7 @@ from benchmarks.records.schema import (
 from benchmarks.trial.evaluation import WIDTH
 from envs import TASKS
 from envs.insertion.errors import SimulationUnstable
+from envs.tasks import short_name
 from methods.interface import MethodError
 from methods.policy import GaussianPolicy
 
@@ -94,7 +95,7 @@ class Take:
     def name(self) -> str:
         """Of its file."""
         trial = self.record.trial
-        words = f"{short_task(trial.task)} {self.label} {trial.demonstrations.episodes} demos {self.policy}"
+        words = f"{short_name(trial.task)} {self.label} {trial.demonstrations.episodes} demos {self.policy}"
         told_apart = f"-{hashlib.sha256(f'{words} {trial.id}'.encode()).hexdigest()[:8]}" if self.twin else ""
         return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-") + told_apart + ".webp"
 

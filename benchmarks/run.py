@@ -21,11 +21,12 @@ from benchmarks.execution.scheduler import Engine, Workplace
 from benchmarks.planning import experiments, expert, profiles
 from benchmarks.planning.listing import listing, show_plan
 from benchmarks.planning.reuse import Survey, doubts, refuse_drift, refuse_mixture, survey
-from benchmarks.planning.trials import Request, notices, parse_changes, plan, short_task
+from benchmarks.planning.trials import Request, notices, parse_changes, plan
 from benchmarks.records.filesystem import network_warning
 from benchmarks.records.schema import Plan, Summary, Trial
 from benchmarks.records.store import Store
 from benchmarks.trial.checkpoints import STATE
+from envs.tasks import short_name
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -164,7 +165,7 @@ def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace
         return
     longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
     names = {
-        item.row.trial: f"{item.row.label}, {short_task(item.trial.task)}, "
+        item.row.trial: f"{item.row.label}, {short_name(item.trial.task)}, "
         f"{item.trial.demonstrations.episodes} demonstrations, seed {item.trial.seed}"
         for item in found.planned
     }

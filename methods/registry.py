@@ -1,20 +1,15 @@
-"""Names of methods, and where to find them: built in, installed by others (entry points), or in a file of one's own.
+"""Names of methods and where to find them: built in, installed by others (entry points), or in a user's file.
 
-Nothing is imported before it is asked for, so listing the names costs no time.
+Nothing is imported before it is asked for, so listing the names is cheap.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from pathlib import Path
-from types import ModuleType
 
+from envs.loading import LoadError, load_module
 from methods.interface import Method, MethodError
 
 GROUP = "gpril_benchmarks.methods"
@@ -72,33 +67,14 @@ def resolve(name: str) -> type[Method]:
 def _load(place: str) -> type[Method]:
     where, _, attribute = place.rpartition(":")
     try:
-        module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-    except MethodError:
-        raise
-    except Exception as error:  # whatever somebody's module raises while it is imported
-        raise MethodError(f"{place}: cannot import {where!r} ({type(error).__name__}: {error})") from error
+        module = load_module(where)
+    except LoadError as error:
+        raise MethodError(f"{place}: {error}") from error
     found = getattr(module, attribute, None)
     if found is None:
         classes = [key for key, value in vars(module).items() if _is_method(value)]
         raise MethodError(f"{place}: {where!r} has no {attribute!r}; its methods: {', '.join(classes) or 'none'}")
     return _require_method(found, place)
-
-
-def _module_of_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise MethodError(f"there is no file {str(path)!r}; give the path of a Python file, then :ClassName")
-    name = f"local_method_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None, "a .py file has a loader"
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # dataclasses look their module up while it is being executed
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
 
 
 def _is_method(found: object) -> bool:

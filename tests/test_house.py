@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("analysis", "benchmarks", "envs", "methods")
 MAY_IMPORT = {
     "envs": {"envs"},
-    "methods": {"methods", "envs.demonstrations", "envs.npz"},
+    "methods": {"methods", "envs.demonstrations", "envs.npz", "envs.loading", "envs.tasks"},
     "benchmarks": {"benchmarks", "methods", "envs"},
     "benchmarks/run.py": {"benchmarks", "methods", "envs", "analysis"},
     "analysis": {"analysis", "benchmarks.records.schema", "benchmarks.paper"},

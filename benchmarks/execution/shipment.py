@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.planning.trials import SHIPPED
-from benchmarks.records import provenance
+from benchmarks.records import sources
 from benchmarks.records.schema import Trial
 from methods import registry
 
@@ -41,14 +41,14 @@ def pack(trials: Iterable[Trial], folder: Path) -> list[str]:
 def _packages(trial: Trial) -> set[str]:
     """Top-level packages whose source a trial depends on."""
     method = registry.resolve(trial.method)
-    return {*OURS, *provenance.packages(method, trial.task), trial.task.rpartition(":")[0].split(".")[0]} - {""}
+    return {*OURS, *sources.own_packages(method, trial.task)}
 
 
 def _files(trial: Trial) -> Iterator[Path]:
-    """Files that a trial names by their path: a method of one's own, demonstrations."""
-    place = trial.method.rpartition(":")[0]
-    if place.endswith(".py"):
-        yield Path(place)
+    """Files that a trial names by their path: a method, a task, demonstrations."""
+    for place in (trial.method.rpartition(":")[0], trial.task.rpartition(":")[0]):
+        if place.endswith(".py"):
+            yield Path(place)
     if trial.demonstrations.source != SHIPPED:
         yield Path(trial.demonstrations.source)
 

@@ -13,8 +13,8 @@ from benchmarks.execution.progress import Estimator, duration
 from benchmarks.planning import profiles
 from benchmarks.planning.experiments import EXPERIMENTS
 from benchmarks.planning.reuse import Survey
-from benchmarks.planning.trials import Planned, short_task
-from benchmarks.records.provenance import find_task
+from benchmarks.planning.trials import Planned
+from envs.tasks import find, short_name
 from methods import registry
 from methods.interface import MethodError
 
@@ -26,7 +26,7 @@ def listing() -> str:
     """All methods, tasks, experiments and profiles, one line each."""
     sections: dict[str, Iterable[tuple[str, str]]] = {
         "methods": ((name, _summary(name)) for name in registry.names()),
-        "tasks": ((name, f"{task} ({find_task(task).entry_point})") for name, task in envs.TASKS.items()),
+        "tasks": ((name, f"{task} ({find(task).entry_point})") for name, task in envs.TASKS.items()),
         "experiments": ((name, experiment.summary) for name, experiment in EXPERIMENTS.items()),
         "profiles": ((name, profiles.load(name).summary) for name in profiles.names()),
     }
@@ -52,7 +52,7 @@ def show_plan(found: Survey, estimator: Estimator, jobs: int, console: Console) 
     groups: dict[tuple[str, str, str, str], list[Planned]] = {}
     for item in found.planned:
         episodes = str(item.trial.demonstrations.episodes)
-        place = (item.row.experiment, short_task(item.trial.task), item.row.label, episodes)
+        place = (item.row.experiment, short_name(item.trial.task), item.row.label, episodes)
         groups.setdefault(place, []).append(item)
     for place, items in groups.items():
         ids = [item.row.trial for item in items]

@@ -14,10 +14,11 @@ from benchmarks.errors import InputError, unknown
 from benchmarks.paper import Experiment, Variant
 from benchmarks.planning.experiments import EXPERIMENTS
 from benchmarks.planning.profiles import Profile
-from benchmarks.records import provenance
 from benchmarks.records.schema import DemonstrationChoice, PlanRow, Trial
 from benchmarks.trial.context import describe_task
+from envs import tasks
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
+from envs.tasks import TaskError, short_name
 from methods import registry
 from methods.interface import Method, MethodError, make_settings
 
@@ -103,7 +104,7 @@ def notices(request: Request, planned: Iterable[Planned]) -> list[str]:
         lines.append(f"not known here, so left alone in profile {request.profile.name}: {', '.join(strangers)}")
     labels: dict[tuple[str, str, str], dict[str, None]] = {}
     for row in (item.row for item in planned):
-        labels.setdefault((row.experiment, short_task(row.task), row.trial), {})[row.label] = None
+        labels.setdefault((row.experiment, short_name(row.task), row.trial), {})[row.label] = None
     same = (
         f"{experiment}, {task}: {' and '.join(map(repr, shared))} are the same trials"
         for (experiment, task, _), shared in labels.items()
@@ -116,15 +117,10 @@ def resolve_task(name: str) -> str:
     """The Gymnasium id of a task given by its short name or id; raises InputError where there is none."""
     task = envs.TASKS.get(name, name)
     try:
-        provenance.find_task(task)
-    except KeyError:
-        raise unknown("task", name, [*envs.TASKS, *envs.TASKS.values()]) from None
+        tasks.find(task)
+    except TaskError as error:
+        raise InputError(str(error)) from None
     return task
-
-
-def short_task(task: str) -> str:
-    """The short name of a task, or its id where it has none."""
-    return next((name for name, identity in envs.TASKS.items() if identity == task), task)
 
 
 def _strangers(request: Request) -> list[str]:
@@ -165,7 +161,7 @@ def _first_trial(request: Request, variant: Variant, task: str, demonstrations: 
     """The trial of a variant with one demonstration and the first seed; the others differ in these alone."""
     method = _resolve(variant.method)
     profile, changes = request.profile, request.changes
-    short = short_task(task)
+    short = short_name(task)
     values = profile.settings_of(method.name, short, variant.preset) | {
         **variant.settings,
         **changes.get(method.name, {}),
@@ -243,6 +239,8 @@ def _demonstrations(task: str, file: Path | None) -> Demonstrations:
     if file:
         try:
             describe_task(task, demonstrations)
+        except TaskError as error:
+            raise InputError(str(error)) from None
         except MethodError as error:
             raise InputError(f"{file}: {error}") from None
     return demonstrations

@@ -20,6 +20,7 @@ from benchmarks.trial.counting import Counter
 from benchmarks.trial.environments import CountedEnvironments
 from benchmarks.trial.evaluation import Evaluator, checked_actions
 from benchmarks.trial.protocol import Emit, Progress
+from envs import tasks
 from envs.demonstrations import Demonstrations
 from methods.checkpointing import capture, restore
 from methods.interface import (
@@ -52,7 +53,7 @@ def describe_task(name: str, demonstrations: Demonstrations) -> Task:
     Raises:
         MethodError: the environment has no time limit or no flat boxes as spaces, or does not fit the demonstrations.
     """
-    environment = gymnasium.make(name, disable_env_checker=True)
+    environment = tasks.make(name)
     observations, actions = environment.observation_space, environment.action_space
     limit = environment.spec.max_episode_steps if environment.spec else None
     horizon = getattr(environment.unwrapped, "horizon", limit)

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 from benchmarks.trial.counting import Counted, CountedGroup, Counter
+from envs import tasks
 from envs.insertion.base import InsertionEnv
 from envs.insertion.errors import SimulationUnstable
 from envs.insertion.vector import InsertionVector
@@ -76,7 +77,7 @@ def make_group(task: Task, count: int) -> EnvGroup:
 
 
 def _make(task: Task) -> gymnasium.Env[np.ndarray, np.ndarray]:
-    return gymnasium.make(task.id, disable_env_checker=True)
+    return tasks.make(task.id)
 
 
 class _Singles(SingleEnvs):

@@ -204,7 +204,7 @@ def test_a_run_stops_when_source_files_change(bench: Bench, inline: None) -> Non
     own.write_text(
         "from pathlib import Path\nfrom tests.benchmarks.fakes import LeastSquares\n"
         "class Mine(LeastSquares):\n    name = 'mine'\n    def fit(self, *given):\n"
-        "        if given[1].seeds.seed == 1:\n            Path(__file__).open('a').write('# changed')\n"
+        "        if given[1].seeds.seed == 1:\n            Path(__file__).open('a').write('CHANGED = True')\n"
         "        return super().fit(*given)\n"
     )
     outcome = bench.run(f"--methods={own}:Mine", "--jobs=1", "--seeds=4")

@@ -215,7 +215,7 @@ def test_a_node_does_a_trial_with_the_files_it_was_sent(
 def test_a_node_with_other_source_files_makes_no_result(on_ray: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def pack(trials: Iterable[Trial], folder: Path) -> list[str]:
         shipment.pack(trials, folder)
-        (folder / "methods" / "interface.py").open("a").write("# changed")
+        (folder / "methods" / "interface.py").open("a").write("CHANGED = True")
         return []
 
     monkeypatch.setattr("benchmarks.execution.ray_cluster.pack", pack)

@@ -31,7 +31,7 @@ def test_records_of_other_code_are_refused_or_accepted(bench: Bench, inline: Non
     own.write_text("from tests.benchmarks.fakes import LeastSquares\nclass Mine(LeastSquares):\n    name = 'mine'\n")
     method = f"--methods={own}:Mine"
     assert bench.run(method, "--seeds=1").code == 0
-    own.write_text(own.read_text() + "# changed\n")
+    own.write_text(own.read_text() + "CHANGED = True\n")
     refused = bench.run(method)
     assert refused.code == 2 and "made by other code" in refused.err and "own.py" in refused.err
     assert len(bench.records()) == 1

@@ -1,0 +1,72 @@
+"""Imports the Python files that users name on a command line."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+
+class LoadError(ValueError):
+    """A module or file cannot be imported; the message gives the reason in one line."""
+
+
+def load_module(place: str) -> ModuleType:
+    """Import a module given by its dotted name or by the path of its Python file.
+
+    The folder of a file is appended to `sys.path`, so that the file can import its neighbours and processes that it
+    spawns can import the file.
+
+    Raises:
+        LoadError: there is no such file, or importing it failed, whatever it raised (`sys.exit` included).
+    """
+    try:
+        return _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except LoadError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise LoadError(f"cannot import {place!r} ({reason(error)})") from error
+
+
+def reason(error: BaseException) -> str:
+    """The type and the first line of an exception's message, as "ValueError: x is negative"."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+    if isinstance(error, SyntaxError):
+        text = f"{error.msg}, line {error.lineno}"
+    return f"{type(error).__name__}: {text}"
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise LoadError(f"there is no file {str(path)!r}; give the path of a Python file, then a colon and a name")
+    path = path.resolve()
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    if _is_importable(path):
+        return importlib.import_module(path.stem)
+    name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"  # its own name belongs to another module
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None, "a .py file has a loader"
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look up their module while it is being executed
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def _is_importable(path: Path) -> bool:
+    """Whether importing the file's stem gives this file, rather than another module of the same name."""
+    if "." in path.stem:
+        return False
+    try:
+        spec = importlib.util.find_spec(path.stem)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
