@@ -12,14 +12,16 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from methods.interface import MethodError, State
 
-_WRAPPERS: dict[type, str] = {TimeLimit: "_elapsed_steps", OrderEnforcing: "_has_reset"}
-"""What changes in the wrappers that `gymnasium.make` may put around an environment."""
+
+class StatelessWrapper(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray]):
+    """A wrapper that remembers nothing from step to step: its state is that of the environment it wraps."""
 
 
 def pack(state: Any) -> tuple[str, dict[str, np.ndarray]]:
@@ -104,9 +106,9 @@ def restore(state: State, environments: Sequence[Any]) -> State:
 
 
 def can_be_captured(environment: Any) -> bool:
-    """Whether an environment, under its wrappers, has `get_state` and `set_state`."""
+    """Whether an environment, under wrappers that are known here, has `get_state` and `set_state`."""
     while not _has_state(environment):
-        if type(environment) not in _WRAPPERS:
+        if not isinstance(environment, TimeLimit | OrderEnforcing | StatelessWrapper):
             return False
         environment = environment.env
     return True
@@ -114,15 +116,21 @@ def can_be_captured(environment: Any) -> bool:
 
 def _has_state(environment: Any) -> bool:
     """Whether a layer saves and restores itself with all that is under it."""
-    return all(callable(getattr(type(environment), name, None)) for name in ("get_state", "set_state"))
+    kind = type(environment)
+    return callable(getattr(kind, "get_state", None)) and callable(getattr(kind, "set_state", None))
 
 
 def environment_state(environment: Any) -> State:
     """The state of an environment that `can_be_captured`, and of its wrappers."""
     if _has_state(environment):
-        return environment.get_state()
-    kept = vars(environment)[_WRAPPERS[type(environment)]]
-    return {"wrapper": kept, "inner": environment_state(environment.env)}
+        state: State = environment.get_state()
+        return state
+    own: int | bool | None = None
+    if isinstance(environment, TimeLimit):
+        own = environment._elapsed_steps
+    elif isinstance(environment, OrderEnforcing):
+        own = environment._has_reset
+    return {"wrapper": own, "inner": environment_state(environment.env)}
 
 
 def set_environment_state(environment: Any, state: State) -> None:
@@ -130,5 +138,8 @@ def set_environment_state(environment: Any, state: State) -> None:
     if _has_state(environment):
         environment.set_state(state)
         return
-    vars(environment)[_WRAPPERS[type(environment)]] = state["wrapper"]
+    if isinstance(environment, TimeLimit):
+        environment._elapsed_steps = state["wrapper"]
+    elif isinstance(environment, OrderEnforcing):
+        environment._has_reset = state["wrapper"]
     set_environment_state(environment.env, state["inner"])

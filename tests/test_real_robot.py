@@ -17,10 +17,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from benchmarks.trial.context import describe_task
 from benchmarks.trial.evaluation import Evaluator
 from envs.demonstrations import load, save
 from methods.checkpointing import can_be_captured
+from methods.task_boundary import describe_task
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "docs/real_robot"

@@ -15,12 +15,12 @@ from benchmarks.paper import Experiment, Variant
 from benchmarks.planning.experiments import EXPERIMENTS
 from benchmarks.planning.profiles import Profile
 from benchmarks.records.schema import DemonstrationChoice, PlanRow, Trial
-from benchmarks.trial.context import describe_task
 from envs import tasks
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.tasks import TaskError, short_name
 from methods import registry
 from methods.interface import Method, MethodError, make_settings
+from methods.task_boundary import describe_task
 
 METHODS = ("gpril", "gail", "bc")
 SHIPPED = "shipped"

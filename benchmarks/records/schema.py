@@ -71,6 +71,7 @@ class BudgetChoice(_Model):
 
     environment_steps: Count
     policy_updates: Count
+    expert_queries: Count = 0
 
 
 class Evaluation(_Model):
@@ -104,7 +105,10 @@ class Trial(_Model):
     @property
     def id(self) -> str:
         """16 hexadecimal digits of the sha256 of the trial's canonical JSON."""
-        return hashlib.sha256(canonical(self.model_dump(mode="json"))).hexdigest()[:16]
+        values = self.model_dump(mode="json")
+        if not self.budget.expert_queries:  # as before there were any
+            del values["budget"]["expert_queries"]
+        return hashlib.sha256(canonical(values)).hexdigest()[:16]
 
 
 class Rollout(_Model):
@@ -124,15 +128,20 @@ class Rollout(_Model):
 
 
 class CurvePoint(_Model):
-    """The policy at one moment of its training; costs are those of training alone."""
+    """The policy at one moment of its training; costs are those of training alone.
+
+    Attributes:
+        sampled, mean: fraction of successful rollouts with sampled and with deterministic actions; None where the
+            policy does not have that mode.
+    """
 
     progress: Share
     environment_steps: Count
     episodes: Count
     gradient_steps: Count
     training_seconds: Seconds
-    sampled: Share
-    mean: Share
+    sampled: Share | None = None
+    mean: Share | None = None
 
 
 class Usage(_Model):
@@ -144,6 +153,7 @@ class Usage(_Model):
     training_seconds: Seconds
     evaluation_seconds: Seconds
     peak_memory_mib: Seconds
+    expert_queries: Count = 0
 
 
 class Provenance(_Model):

@@ -19,17 +19,18 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from torch import nn
 
 from benchmarks.speed.timing import Comparison, compare, torch_threads
-from benchmarks.trial.context import describe_task
 from envs import WITH_ACTIONS
 from envs.demonstrations import Demonstrations, load_task
 from envs.insertion.base import make_env
-from envs.insertion.sb3 import InsertionVecEnv
+from envs.insertion.vector import InsertionVector
+from envs.sb3 import GroupVecEnv
 from methods.conformance.task import CheckContext
 from methods.gail.algorithm import Gail, Settings
 from methods.gail.discriminator import DemonstratedBatches
 from methods.interface import Budget
 from methods.policy import HIDDEN
 from methods.sb3_policy import quiet_logger
+from methods.task_boundary import describe_task
 
 STOCK = "imitation and sb3-contrib"
 PAPER = Settings()
@@ -76,7 +77,7 @@ class _Context(CheckContext):
     threads = 1
 
     def make_vector_env(self, count: int) -> VecEnv:
-        return InsertionVecEnv(make_env(self.task.id), count, self.threads)
+        return GroupVecEnv(InsertionVector(make_env(self.task.id), count, self.threads), range(count))
 
 
 def _ours(settings: Settings, demonstrations: Demonstrations, threads: int) -> None:

@@ -13,15 +13,14 @@ import gymnasium
 
 from benchmarks.speed.plain import PlainTraining
 from benchmarks.speed.timing import Comparison, compare
-from benchmarks.trial.context import describe_task
-from benchmarks.trial.counting import CountedGroup, Counter
-from benchmarks.trial.environments import make_group
+from benchmarks.trial.environments import CountedGroup, Counter, make_group
 from envs import WITH_ACTIONS
 from envs.demonstrations import Demonstrations, load_task
 from methods.conformance.task import CheckContext
 from methods.gpril.algorithm import Gpril, Training
 from methods.gpril.settings import Settings
 from methods.interface import Budget, EnvGroup
+from methods.task_boundary import describe_task
 
 SLICE = Settings(initial_episodes=2, burn_in=0, warm_start=0, held_out_every=0)
 """The paper's networks and batches."""
@@ -97,7 +96,7 @@ class _Context(CheckContext):
     """Steps environments as a trial does, many at once."""
 
     def make_env_group(self, count: int) -> EnvGroup:
-        self._counter = Counter(self.budget.environment_steps)
+        self._counter = Counter(self.budget)
         return CountedGroup(make_group(self.task, count), self._counter)
 
     @property

@@ -8,21 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 
-from benchmarks.records.schema import CurvePoint, Diagnostics, Rollout, Trial, Usage
+from benchmarks.records.schema import CurvePoint, Diagnostics, Mode, Rollout, Trial, Usage
 from benchmarks.trial.checkpoints import Snapshots
 from benchmarks.trial.clock import Stopwatch, peak_memory_mib
-from benchmarks.trial.counting import Counter
-from benchmarks.trial.environments import CountedEnvironments
-from benchmarks.trial.evaluation import Evaluator, checked_actions
-from benchmarks.trial.protocol import Emit, Progress
-from envs import tasks
+from benchmarks.trial.environments import CountedEnv, Counter, TrialEnvironments, close_all
+from benchmarks.trial.evaluation import Evaluator, modes_of
+from benchmarks.trial.expert import CountedExpert, has_expert
+from benchmarks.trial.protocol import Emit, Notice, Progress
 from envs.demonstrations import Demonstrations
 from methods.checkpointing import capture, restore
+from methods.env_group import checked_actions
 from methods.interface import (
     Budget,
     Diverged,
@@ -33,8 +33,8 @@ from methods.interface import (
     SeedStreams,
     State,
     Stopped,
-    Task,
 )
+from methods.task_boundary import inspect_task, with_fractions
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -47,61 +47,12 @@ PROBE = 8
 """Demonstrated observations a policy must answer with finite actions at every checkpoint."""
 
 
-def describe_task(name: str, demonstrations: Demonstrations) -> Task:
-    """What a method may know about a task; its `kinematic_error` is the environment's, where that has one.
-
-    Raises:
-        MethodError: the environment has no time limit or no flat boxes as spaces, or does not fit the demonstrations.
-    """
-    environment = tasks.make(name)
-    observations, actions = environment.observation_space, environment.action_space
-    limit = environment.spec.max_episode_steps if environment.spec else None
-    horizon = getattr(environment.unwrapped, "horizon", limit)
-    dt = getattr(environment.unwrapped, "dt", demonstrations.dt)
-    for space in (observations, actions):
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-            raise MethodError(f"{name}: observations and actions must be one-dimensional boxes, but one is {space}")
-    assert isinstance(observations, gymnasium.spaces.Box) and isinstance(actions, gymnasium.spaces.Box)
-    plausible = getattr(environment.unwrapped, "observation_range", (observations.low, observations.high))
-    environment.close()
-    if not horizon:
-        raise MethodError(f"{name} has no time limit; register it with max_episode_steps")
-    _require_inside(name, "observations", demonstrations.observations, *plausible)
-    if demonstrations.actions is not None:
-        _require_inside(name, "actions", demonstrations.actions, actions.low, actions.high)
-    if not math.isclose(demonstrations.dt, dt, rel_tol=1e-6):
-        raise MethodError(f"{name} has a step of {dt:g} s, but the demonstrations of {demonstrations.dt:g} s")
-    return Task(
-        id=name,
-        observation_size=observations.shape[0],
-        action_size=actions.shape[0],
-        action_low=actions.low.astype(np.float32),
-        action_high=actions.high.astype(np.float32),
-        horizon=int(horizon),
-        dt=float(demonstrations.dt),
-        kinematic_error=getattr(environment.unwrapped, "kinematic_error", None),
-    )
-
-
-def _require_inside(task: str, what: str, values: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    """Refuse demonstrated values [N, n] of another size, or outside the range in which they mean something."""
-    if values.shape[1] != len(low):
-        raise MethodError(f"{task} has {len(low)} {what}, but the demonstrations have {values.shape[1]}")
-    below, above = (1e-5 * np.maximum(np.abs(bound), 1.0) for bound in (low, high))  # values were rounded to float32
-    outside = ((values < low - below) | (values > high + above)).any(axis=0)
-    if outside.any():
-        i = int(outside.argmax())
-        shown = f"{values[:, i].min():.4g} to {values[:, i].max():.4g}"
-        raise MethodError(
-            f"{what}[{i}] of the demonstrations is {shown}, but {low[i]:.4g} to {high[i]:.4g} is possible in {task}; "
-            "are its units right (m, rad, s, Nm), and its order?"
-        )
-
-
 class TrialContext(FitContext):
-    """The `FitContext` of one trial.
+    """The `FitContext` of one trial. Close it at the end.
 
     Attributes:
+        demonstrations: what the method learns from: actions are fractions, and no array can be written.
+        bounds: of the task's actions, in its own units.
         curve: the evaluations so far.
     """
 
@@ -114,7 +65,7 @@ class TrialContext(FitContext):
         snapshots: Snapshots,
         stop: threading.Event | None = None,
     ) -> None:
-        """Begin a trial.
+        """Begin a trial; raises MethodError where task and demonstrations do not fit.
 
         Args:
             trial, demonstrations, scratch: what to do, from what, and a folder for the method.
@@ -122,20 +73,26 @@ class TrialContext(FitContext):
             snapshots: keep the state of the training.
             stop: set from outside where the training is to be saved and ended.
         """
-        self.task = describe_task(trial.task, demonstrations)
-        self.budget = Budget(trial.budget.environment_steps, trial.budget.policy_updates)
+        inspection, budget = inspect_task(trial.task, demonstrations), trial.budget
+        for warning in inspection.warnings:
+            emit(Notice(text=warning))
+        self.task, self.bounds = inspection.task, inspection.bounds
+        self.demonstrations = with_fractions(demonstrations, self.bounds)
+        self.budget = Budget(budget.environment_steps, budget.policy_updates, budget.expert_queries)
         self.seeds = SeedStreams(trial.seed)
         self.device = trial.device
         self.scratch = scratch
         self.curve: list[CurvePoint] = []
         self._evaluation = trial.evaluation
         self._evaluator = Evaluator(self.task)
-        self._probe = demonstrations.observations[:PROBE]
+        self._probe = demonstrations.observations[:PROBE].copy()
         self._emit = emit
         self._series: dict[str, _Series] = {}
         self._unsent: dict[str, _Series] = {}
-        self._counter = Counter(self.budget.environment_steps)
-        self._environments = CountedEnvironments(self.task, self.seeds, self._counter)
+        self._counter = Counter(self.budget)
+        self._environments = TrialEnvironments(self.task, self.seeds, self._counter)
+        self._expert = CountedExpert(self.task.id, self.bounds, self.seeds, self._counter)
+        self.expert = self._expert if budget.expert_queries and has_expert(self.task) else None
         self._snapshots = snapshots
         self._stop = stop or threading.Event()
         self._stopped: Stopped | None = None
@@ -156,6 +113,15 @@ class TrialContext(FitContext):
     def episodes(self) -> int:
         return self._counter.episodes
 
+    @property
+    def expert_queries(self) -> int:
+        return self._counter.queries
+
+    @property
+    def left_process(self) -> bool:
+        """Whether another process tried to use an environment made here."""
+        return self._counter.left_process
+
     def make_env(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
         return self._environments.single()
 
@@ -166,12 +132,14 @@ class TrialContext(FitContext):
         return self._environments.group(count)
 
     def report(self, step: int, **scalars: float) -> None:
-        """See `FitContext`; raises Diverged where a scalar is not finite."""
+        """See `FitContext`; raises Diverged where a scalar is not finite, MethodError where it is no number."""
+        place = whole_number("step", step)
         for name, value in scalars.items():
-            if not math.isfinite(value):
-                raise Diverged(f"{name} is {value} at gradient step {step}")
+            number = real_number(name, value)
+            if not math.isfinite(number):
+                raise Diverged(f"{name} is {number} at gradient step {place}")
             for kept in (self._series, self._unsent):
-                kept.setdefault(name, _Series()).add(int(step), float(value))
+                kept.setdefault(name, _Series()).add(place, number)
 
     def checkpoint(
         self,
@@ -180,9 +148,9 @@ class TrialContext(FitContext):
         gradient_steps: int,
         snapshot: Callable[[], State] | None = None,
     ) -> None:
-        self._gradient_steps = gradient_steps
-        probe = policy.act(self._probe, True, np.random.default_rng(0))
-        checked_actions(probe, len(self._probe), self.task)
+        self._gradient_steps = whole_number("gradient_steps", gradient_steps)
+        progress = min(max(real_number("progress", progress), 0.0), 1.0)
+        self._try_out(policy)
         if perf_counter() - self._last_event > REPORT_SECONDS:
             self._tell(progress)
         if self._due(progress):
@@ -196,6 +164,14 @@ class TrialContext(FitContext):
         if stop and (snapshot is not None or unsaved):  # else a later call of this method offers one
             self._stopped = Stopped(unsaved)
             raise self._stopped
+
+    def _try_out(self, policy: Policy) -> None:
+        """Let an actor answer a few demonstrated observations; raises Diverged or MethodError where it cannot."""
+        mode, rows = modes_of(policy)[-1], range(len(self._probe))
+        actor = policy.actor(len(rows))
+        actor.start(rows)
+        actions = actor.act(self._probe.copy(), rows, mode == "mean", np.random.default_rng(0))
+        checked_actions(actions, len(rows), self.task.action_size)
 
     def raise_if_stopped(self) -> None:
         """Raise `Stopped` again where `checkpoint` did and the method caught it."""
@@ -214,10 +190,14 @@ class TrialContext(FitContext):
             self.curve.append(point)
             self._emit(point)  # the runner keeps the curve of a process that dies
         self._counter.steps, self._counter.episodes = state["environment_steps"], state["episodes"]
+        self._counter.queries = state["expert_queries"]
         self._gradient_steps, self._passed = state["gradient_steps"], state["passed"]
         self._evaluating, self._earlier_peak = state["evaluation_seconds"], state["peak_memory_mib"]
         self._started = self._clock.seconds - state["training_seconds"]
-        return restore(state["training"], self._environments.made)
+        method = restore(state["training"], self._environments.running)
+        singles = [made for made in self._environments.running if isinstance(made, CountedEnv)]
+        self._expert.set_state(state["expert"], singles)
+        return method
 
     def unsaved(self) -> str:
         """Why no snapshot can be kept; empty where one can."""
@@ -227,6 +207,8 @@ class TrialContext(FitContext):
             return "the method offers no snapshot"
         if not self._environments.can_be_captured():
             return f"{self.task.id} has no get_state and set_state"
+        if not self._expert.can_be_captured():
+            return f"the expert of {self.task.id} has no get_state and set_state"
         return ""
 
     def _state(self, method: State) -> State:
@@ -236,10 +218,11 @@ class TrialContext(FitContext):
             "series": {name: vars(series) for name, series in self._series.items()},
             "curve": [point.model_dump() for point in self.curve],
             "passed": self._passed,
-            "training": capture(method, self._environments.made),
+            "training": capture(method, self._environments.running),
+            "expert": self._expert.get_state(),
         }
 
-    def finish(self, policy: Policy) -> dict[str, list[Rollout]]:
+    def finish(self, policy: Policy) -> dict[Mode, list[Rollout]]:
         """The final evaluation, which is the last point of the curve as well."""
         self._tell(1.0)
         final = self.evaluate(policy, self._evaluation.rollouts, self._evaluation.first_seed)
@@ -247,17 +230,21 @@ class TrialContext(FitContext):
             self._add_point(1.0, final)
         return final
 
-    def evaluate(self, policy: Policy, rollouts: int, first_seed: int) -> dict[str, list[Rollout]]:
-        """Roll out with sampled and with mean actions, while the training clock stands still."""
+    def evaluate(self, policy: Policy, rollouts: int, first_seed: int) -> dict[Mode, list[Rollout]]:
+        """Roll out in every mode that the policy has, while the training clock stands still."""
         before = perf_counter()
         try:
             with self._clock.stopped():
                 return {
                     mode: self._evaluator.evaluate(policy, rollouts, first_seed, deterministic=mode == "mean")
-                    for mode in ("sampled", "mean")
+                    for mode in modes_of(policy)
                 }
         finally:
             self._evaluating += perf_counter() - before
+
+    def close(self) -> None:
+        """Close every environment that was made for the trial; raises the first error after all were tried."""
+        close_all([self._environments, self._evaluator])
 
     def usage(self) -> Usage:
         """What the trial has cost so far."""
@@ -268,6 +255,7 @@ class TrialContext(FitContext):
             training_seconds=self._clock.seconds - self._started,
             evaluation_seconds=self._evaluating,
             peak_memory_mib=max(peak_memory_mib(), self._earlier_peak),
+            expert_queries=self.expert_queries,
         )
 
     def diagnostics(self) -> Diagnostics:
@@ -290,7 +278,7 @@ class TrialContext(FitContext):
             return True
         return False
 
-    def _add_point(self, progress: float, rollouts: dict[str, list[Rollout]]) -> None:
+    def _add_point(self, progress: float, rollouts: dict[Mode, list[Rollout]]) -> None:
         usage = self.usage()
         point = CurvePoint(
             progress=progress,
@@ -298,8 +286,8 @@ class TrialContext(FitContext):
             episodes=usage.episodes,
             gradient_steps=usage.gradient_steps,
             training_seconds=usage.training_seconds,
-            sampled=_share(rollouts["sampled"]),
-            mean=_share(rollouts["mean"]),
+            sampled=_success(rollouts.get("sampled")),
+            mean=_success(rollouts.get("mean")),
         )
         self.curve.append(point)
         self._emit(point)
@@ -322,5 +310,22 @@ class _Series:
             self.stride *= 2
 
 
-def _share(rollouts: list[Rollout]) -> float:
-    return sum(rollout.success for rollout in rollouts) / len(rollouts)
+def _success(rollouts: list[Rollout] | None) -> float | None:
+    """Fraction of successful rollouts; None where the policy does not have this mode."""
+    return sum(rollout.success for rollout in rollouts) / len(rollouts) if rollouts else None
+
+
+def real_number(name: str, value: Any) -> float:
+    """A number as a float, whatever library it comes from; raises MethodError where it is none, or NaN as progress."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # a tensor of several numbers raises the last
+        raise MethodError(f"{name} is {value!r:.60}, but a number is needed") from None
+
+
+def whole_number(name: str, value: Any) -> int:
+    """A count as an int, whatever library or type it comes from; raises MethodError where it is no whole number."""
+    number = real_number(name, value)
+    if not number.is_integer() or number < 0:
+        raise MethodError(f"{name} is {value!r:.60}, but a whole number of at least 0 is needed")
+    return int(value)

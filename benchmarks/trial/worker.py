@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.errors import RunError, cannot_write
 from benchmarks.records import provenance
-from benchmarks.records.schema import Record, Rollout, Trial
+from benchmarks.records.schema import Mode, Record, Rollout, Trial
 from benchmarks.trial.checkpoints import Snapshots, history
 from benchmarks.trial.clock import peak_memory_mib
 from benchmarks.trial.context import TrialContext
@@ -61,7 +61,7 @@ def perform(request: TrialRequest, emit: Emit, stop: threading.Event | None = No
     stop = stop or threading.Event()
     made_by = provenance.describe(request.code_digest)
     context: TrialContext | None = None
-    final: dict[str, list[Rollout]] = {}
+    final: dict[Mode, list[Rollout]] = {}
     status, error = "ok", ""
     try:
         method = registry.resolve(trial.method)
@@ -72,7 +72,13 @@ def perform(request: TrialRequest, emit: Emit, stop: threading.Event | None = No
         snapshots = Snapshots(request.snapshots, request.save_every, trial, request.code_digest, emit)
         context = TrialContext(trial, demonstrations, request.scratch / "method", emit, snapshots, stop)
         context.scratch.mkdir()
-        policy = method(settings).fit(demonstrations, context)
+        if method.needs_expert and context.expert is None:
+            raise MethodError(
+                f"{trial.method} queries the task's demonstrator, but {trial.task} has none"
+                if trial.budget.expert_queries
+                else f"{trial.method} queries the task's demonstrator; allow it some with budget.expert_queries"
+            )
+        policy = method(settings).fit(context.demonstrations, context)
         context.raise_if_stopped()  # it may have caught what `checkpoint` raised
         final = context.finish(policy)
         policy.save(request.scratch / "policy")

@@ -161,7 +161,7 @@ class CheckContext(FitContext):
         return DummyVecEnv([self.make_env] * count)
 
     def make_env_group(self, count: int) -> EnvGroup:
-        return SingleEnvs(self.make_env, count, self.task.horizon)
+        return SingleEnvs([self.make_env() for _ in range(count)])
 
     def report(self, step: int, **scalars: float) -> None:
         self.reports.append((step, scalars))

@@ -19,10 +19,10 @@ from analysis.report.films import films
 from benchmarks import film as filming
 from benchmarks.film import Take, main, takes
 from benchmarks.records.schema import Plan, Record, Rollout, load_plan
-from benchmarks.trial.context import describe_task
 from benchmarks.trial.evaluation import WIDTH, Evaluator
 from envs.demonstrations import load_task
 from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
+from methods.task_boundary import describe_task
 from tests import tiny
 from tests.analysis.synthetic import Folder, make_record
 

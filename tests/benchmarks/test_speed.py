@@ -15,7 +15,7 @@ from benchmarks.speed import environments, flows, gail, loop
 from benchmarks.speed.plain import PlainTraining
 from benchmarks.speed.timing import Comparison, compare, gemm_rate
 from envs.demonstrations import load_task
-from envs.insertion.sb3 import InsertionVecEnv
+from envs.sb3 import GroupVecEnv
 from methods.gpril.algorithm import Training
 
 
@@ -107,7 +107,7 @@ def test_environments_are_timed_alone_and_together(monkeypatch: pytest.MonkeyPat
 
 def test_gail_and_the_stock_one_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = {"ours": 0, "theirs": 0}
-    for kind, name in ((InsertionVecEnv, "ours"), (DummyVecEnv, "theirs")):
+    for kind, name in ((GroupVecEnv, "ours"), (DummyVecEnv, "theirs")):
 
         def counting(self: Any, step_wait: Any = kind.step_wait, name: str = name) -> Any:
             taken[name] += self.num_envs

@@ -194,3 +194,6 @@ class Forgetful(gymnasium.Env[np.ndarray, np.ndarray]):
     observation_space = tiny.TinySlot().observation_space
     action_space = tiny.TinySlot().action_space
     horizon = 5
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        return np.zeros(3, np.float32), {}

@@ -12,11 +12,13 @@ import pytest
 from benchmarks.records.schema import Evaluation
 from benchmarks.trial.checkpoints import Snapshots
 from benchmarks.trial.clock import Stopwatch
-from benchmarks.trial.context import SERIES_LENGTH, TrialContext, describe_task
+from benchmarks.trial.context import SERIES_LENGTH, TrialContext
 from benchmarks.trial.protocol import Event, Progress
-from benchmarks.trial.vectors import CountedInsertions
 from envs.demonstrations import load_task
+from envs.insertion.vector import InsertionVector
+from envs.sb3 import GroupVecEnv
 from methods.interface import BudgetExceeded, Diverged, MethodError
+from methods.task_boundary import describe_task
 from tests import tiny
 from tests.benchmarks import examples
 from tests.benchmarks.fakes import TASK, Linear
@@ -76,7 +78,7 @@ def test_insertion_environments_are_stepped_together_and_counted(tmp_path: Path)
 
     together, alone = context(), context()
     venv = together.make_vector_env(2)
-    assert isinstance(venv, CountedInsertions)
+    assert isinstance(venv, GroupVecEnv) and isinstance(venv.group._group, InsertionVector)
     np.testing.assert_array_equal(venv.reset(), [alone.make_env().reset()[0] for _ in range(2)])
     ended = 0
     for step in range(40):
@@ -219,7 +221,7 @@ def test_actions_and_clock_in_other_units_are_refused() -> None:
 
 
 def test_tasks_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(MethodError, match="one-dimensional boxes"):
+    with pytest.raises(MethodError, match="one-dimensional Box"):
         describe_task("CartPole-v1", DEMONSTRATIONS)
     with pytest.raises(MethodError, match="has 2 observations, but the demonstrations have 3"):
         describe_task("MountainCarContinuous-v0", DEMONSTRATIONS)

@@ -6,13 +6,12 @@ import gymnasium
 import numpy as np
 import pytest
 
-from benchmarks.trial.context import describe_task
-from benchmarks.trial.counting import CountedGroup, Counter
-from benchmarks.trial.environments import make_group
+from benchmarks.trial.environments import CountedGroup, Counter, make_group
 from envs.demonstrations import Demonstrations, load_task
 from envs.insertion.vector import InsertionVector
 from methods.env_group import end_reason
-from methods.interface import BudgetExceeded, Diverged, EnvGroup, MethodError, Task
+from methods.interface import Budget, BudgetExceeded, Diverged, EnvGroup, MethodError, Task
+from methods.task_boundary import describe_task
 from tests import tiny
 
 
@@ -71,7 +70,7 @@ def test_the_reason_is_the_task_s_own_word_where_it_has_one() -> None:
 
 def test_steps_and_episodes_of_a_group_are_counted_and_the_budget_holds() -> None:
     task, _ = task_of("PegInsertion-v0")
-    counter = Counter(limit=41)
+    counter = Counter(Budget(41, 0))
     group: EnvGroup = CountedGroup(make_group(task, 2), counter)
     group.reset([0, 1], [0, 1])
     running = [0, 1]
@@ -91,7 +90,7 @@ def test_steps_and_episodes_of_a_group_are_counted_and_the_budget_holds() -> Non
 def test_a_group_that_is_trained_in_stops_where_numbers_are_not_finite(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)  # MuJoCo logs its warnings into the working folder
     task, _ = task_of("PegInsertion-v0")
-    inner, counter = make_group(task, 2), Counter(limit=100)
+    inner, counter = make_group(task, 2), Counter(Budget(100, 0))
     assert isinstance(inner, InsertionVector)
     group: EnvGroup = CountedGroup(inner, counter)
     group.reset([0, 1], [0, 1])

@@ -8,10 +8,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from benchmarks.trial.context import describe_task
 from benchmarks.trial.evaluation import WIDTH, Evaluator
 from envs.insertion.errors import SimulationUnstable
 from methods.interface import Diverged, MethodError, Policy
+from methods.task_boundary import describe_task
 from tests import tiny
 from tests.benchmarks.fakes import TASK, Linear
 

@@ -16,10 +16,10 @@ import torch
 from imitation.algorithms.adversarial.gail import GAIL
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from benchmarks.trial.context import describe_task
 from envs.demonstrations import load_task
 from envs.insertion.base import make_env
-from envs.insertion.sb3 import InsertionVecEnv
+from envs.insertion.vector import InsertionVector
+from envs.sb3 import GroupVecEnv
 from methods.conformance.task import CheckContext
 from methods.gail.algorithm import Gail, Settings
 from methods.gail.discriminator import (
@@ -32,6 +32,7 @@ from methods.gail.trpo import ThriftyTRPO
 from methods.interface import Budget, MethodError
 from methods.policy import GaussianNetwork, PolicyShape, new_network
 from methods.sb3_policy import SharedPolicy, quiet_logger
+from methods.task_boundary import describe_task
 from tests.methods.worlds import success, tiny_context
 from tests.tiny import demonstrate
 
@@ -224,7 +225,7 @@ def test_environments_stepped_together_train_the_same_policy(tmp_path: Path) -> 
 
     class Together(CheckContext):
         def make_vector_env(self, count: int) -> VecEnv:
-            return InsertionVecEnv(make_env("peg"), count)
+            return GroupVecEnv(InsertionVector(make_env("peg"), count), [None] * count)
 
     class Apart(CheckContext):
         def make_vector_env(self, count: int) -> VecEnv:

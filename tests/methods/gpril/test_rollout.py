@@ -20,7 +20,7 @@ def test_exploration_leans_for_a_while_and_is_recorded() -> None:
     network.set_sigma(0.011)
     deviations, spreads = {}, {}
     for exploration in (0.0, 0.3):
-        rng, group = np.random.default_rng(0), SingleEnvs(TinySlot, 10, TinySlot.horizon)
+        rng, group = np.random.default_rng(0), SingleEnvs([TinySlot() for _ in range(10)])
         tens = [range(first, first + 10) for first in range(0, 60, 10)]
         episodes = [e for ten in tens for e in roll_outs(group, network, ten, rng, exploration, exploration_steps=10.0)]
         deviations[exploration] = [episode.actions - episode.means for episode in episodes]
@@ -37,7 +37,7 @@ def test_roll_outs_are_whole_episodes_of_the_policy_in_their_environments() -> N
     torch.manual_seed(0)
     network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).observations)
     network.set_sigma(0.05)
-    group = SingleEnvs(TinySlot, WIDTH, TinySlot.horizon)
+    group = SingleEnvs([TinySlot() for _ in range(WIDTH)])
     for seeds in (list(range(WIDTH)), [7, 3]):
         episodes = roll_outs(group, network, seeds, np.random.default_rng(0))
         assert len(episodes) == len(seeds)
@@ -66,8 +66,7 @@ def test_an_episode_does_not_depend_on_when_the_others_end() -> None:
             return observation, reward, True, False, self._info("workspace")
 
     network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).observations)
-    kinds = [iter(kinds) for kinds in ([TinySlot] * 3, [TinySlot, Short, Short])]
-    groups = [SingleEnvs(lambda kind=kind: next(kind)(), 3, TinySlot.horizon) for kind in kinds]
+    groups = [SingleEnvs([kind() for kind in kinds]) for kinds in ([TinySlot] * 3, [TinySlot, Short, Short])]
     one, two = (roll_outs(group, network, [0, 1, 2], np.random.default_rng(0)) for group in groups)
     np.testing.assert_array_equal(one[0].observations, two[0].observations)
     assert [len(episode.actions) for episode in two[1:]] == [1, 1]

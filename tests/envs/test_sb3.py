@@ -1,4 +1,4 @@
-"""The `VecEnv` of the insertion tasks says what stable-baselines3's own says of single environments."""
+"""Groups of environments behind stable-baselines3's interface say what its own `DummyVecEnv` says of single ones."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import envs
 from envs.insertion.base import make_env
 from envs.insertion.errors import SimulationUnstable
-from envs.insertion.sb3 import InsertionVecEnv
+from envs.insertion.vector import InsertionVector
+from envs.sb3 import GroupVecEnv
 
 COUNT = 4
 
 
-def pair(task: str) -> tuple[InsertionVecEnv, DummyVecEnv]:
-    return InsertionVecEnv(make_env(task), COUNT), DummyVecEnv([lambda: gymnasium.make(envs.TASKS[task])] * COUNT)
+def together(task: str, seeds: list[int | None]) -> GroupVecEnv:
+    return GroupVecEnv(InsertionVector(make_env(task), len(seeds)), seeds)
+
+
+def pair(task: str) -> tuple[GroupVecEnv, DummyVecEnv]:
+    return together(task, [None] * COUNT), DummyVecEnv([lambda: gymnasium.make(envs.TASKS[task])] * COUNT)
 
 
 @pytest.mark.parametrize("task", list(envs.TASKS))
-def test_it_is_sb3_s_own_but_for_the_infos_of_running_episodes(task: str) -> None:
+def test_it_steps_as_sb3_s_own_does(task: str) -> None:
     mine, theirs = pair(task)
     assert (mine.observation_space, mine.action_space) == (theirs.observation_space, theirs.action_space)
     rng = np.random.default_rng(0)
     for venv in (mine, theirs):
         venv.seed(5)
-        venv.set_options([{"pan": 0.1 * row} for row in range(COUNT)])
     np.testing.assert_array_equal(mine.reset(), theirs.reset())
-    assert mine.reset_infos == theirs.reset_infos
     ended = 0
     for _ in range(60):
         actions = rng.uniform(-0.3, 1.0, (COUNT, 7)).astype(np.float32)
@@ -36,18 +39,17 @@ def test_it_is_sb3_s_own_but_for_the_infos_of_running_episodes(task: str) -> Non
         for a, b in zip(one, two, strict=True):
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b)
-        for row, done in enumerate(one[2]):
-            last = [info.pop("terminal_observation", None) for info in (infos[row], their_infos[row])]
+        for info, their_info, done in zip(infos, their_infos, one[2], strict=True):
             if done:
-                np.testing.assert_array_equal(*last)
-            assert infos[row] == (their_infos[row] if done else {})
-        assert mine.reset_infos == theirs.reset_infos
+                np.testing.assert_array_equal(info.pop("terminal_observation"), their_info["terminal_observation"])
+            assert info == ({name: their_info[name] for name in info} if done else {})
+            assert set(info) == ({"TimeLimit.truncated", "is_success", "end_reason"} if done else set())
         ended += one[2].sum()
     assert ended > COUNT
 
 
 def test_an_episode_that_is_cut_off_by_the_clock_is_said_to_be() -> None:
-    venv = InsertionVecEnv(make_env("peg"), 2)
+    venv = together("peg", [None] * 2)
     venv.reset()
     for _ in range(499):
         assert not venv.step(np.zeros((2, 7)))[2].any()
@@ -57,14 +59,14 @@ def test_an_episode_that_is_cut_off_by_the_clock_is_said_to_be() -> None:
 
 
 def test_seeds_given_at_the_start_are_those_of_the_first_reset_only() -> None:
-    venv = InsertionVecEnv(make_env("clip"), 2, seeds=[8, 3])
+    venv = together("clip", [8, 3])
     first = venv.reset()
     np.testing.assert_array_equal(first, [make_env("clip").reset(seed=seed)[0] for seed in (8, 3)])
     assert (venv.reset() != first).any(axis=1).all()
 
 
-def test_a_state_that_is_put_back_goes_on_with_the_same_bits() -> None:
-    one, two = InsertionVecEnv(make_env("clip"), 2, seeds=[0, 1]), InsertionVecEnv(make_env("clip"), 2)
+def test_a_state_that_is_put_back_continues_with_the_same_bits() -> None:
+    one, two = together("clip", [0, 1]), together("clip", [2, 3])
     actions = np.random.default_rng(1).uniform(-0.2, 0.9, (80, 2, 7))
     one.reset()
     for action in actions[:10]:
@@ -91,8 +93,8 @@ def test_attributes_and_methods_of_the_environments_can_be_reached() -> None:
 
 def test_an_unstable_simulation_is_raised(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)  # MuJoCo logs its warnings into the working folder
-    venv = InsertionVecEnv(make_env("peg"), 2)
+    venv = together("peg", [None] * 2)
     venv.reset()
-    venv.vector.environments[1].data.qvel[3] = np.nan
+    venv.group.environments[1].data.qvel[3] = np.nan
     with pytest.raises(SimulationUnstable, match="unstable"):
         venv.step(np.zeros((2, 7)))
