@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import gymnasium
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import envs
 from benchmarks.errors import InputError, unknown
@@ -50,14 +50,26 @@ class Suite(_Model):
         figure_seeds: experiments that stand for a figure of the paper have as many as that instead.
         demonstrations: numbers of demonstrated episodes.
         first_seed: seeds count from here.
-        first_demonstration: episodes are taken from this one on; what comes before is kept from the methods.
+        pool: [start, stop]: each seed draws its own demonstrations from the episodes of a file from `start` to before
+            `stop`, the same for every method. Without it all seeds learn from the first episodes of the file.
     """
 
     seeds: Positive
     demonstrations: Annotated[list[Positive], Field(min_length=1)]
     figure_seeds: bool = False
     first_seed: Count = 0
-    first_demonstration: Count = 0
+    pool: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _check_pool(self) -> Suite:
+        if self.pool and self.pool[0] >= self.pool[1]:
+            raise ValueError(f"pool = {self.pool}: the first number must be below the second")
+        return self
+
+    def pool_of(self, episodes: int) -> range:
+        """The episodes of a file with so many that may be used."""
+        start, stop = self.pool or (0, episodes)
+        return range(start, max(start, min(stop, episodes)))
 
 
 class Preset(_Model):

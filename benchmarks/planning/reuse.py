@@ -180,8 +180,9 @@ def _place(row: PlanRow, trial: Trial) -> tuple[str, str, str]:
 
 def fixed_part(trial: Trial) -> dict[str, Any]:
     """What all trials under one label and task of an experiment have in common."""
-    values = trial.model_dump(mode="json")
+    values = trial.identity()
     del values["seed"], values["demonstrations"]["episodes"]
+    values["demonstrations"]["drawn"] = values["demonstrations"].pop("draw_seed", None) is not None
     return _flat(values)
 
 

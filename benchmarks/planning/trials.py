@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -141,24 +141,30 @@ def _grid(request: Request, experiment: Experiment) -> Iterator[Planned]:
     variants = _variants(request, experiment)
     for task in _tasks(request, experiment):
         demonstrations = _demonstrations(task, request.file)
-        there = demonstrations.episodes - suite.first_demonstration
-        if not_there := [number for number in numbers if number > there]:
+        pool = suite.pool_of(demonstrations.episodes)
+        if too_many := [number for number in numbers if number > len(pool)]:
             raise InputError(
-                f"--demos {not_there[0]}: the demonstrations of {task} have {demonstrations.episodes} episodes, "
-                f"of which profile {request.profile.name} leaves {max(there, 0)}; choose at most as many"
+                f"--demos {too_many[0]}: profile {request.profile.name} may use {len(pool)} of the "
+                f"{demonstrations.episodes} demonstrations of {task}; ask for at most as many, or widen `pool` in a "
+                "profile of your own"
             )
         for variant in variants:
-            first = _first_trial(request, variant, task, demonstrations)
+            first = _first_trial(request, variant, task, demonstrations, pool)
             row = _row(experiment, variant, request.changes)
             for number in numbers:
-                choice = first.demonstrations.model_copy(update={"episodes": number})
                 for seed in seeds:
+                    drawn = {"draw_seed": seed} if suite.pool else {}
+                    choice = first.demonstrations.model_copy(update={"episodes": number, **drawn})
                     trial = first.model_copy(update={"demonstrations": choice, "seed": seed})
                     yield Planned(row(trial), trial)
 
 
-def _first_trial(request: Request, variant: Variant, task: str, demonstrations: Demonstrations) -> Trial:
-    """The trial of a variant with one demonstration and the first seed; the others differ in these alone."""
+def _first_trial(request: Request, variant: Variant, task: str, demonstrations: Demonstrations, pool: range) -> Trial:
+    """The trial of a variant with one demonstration and the first seed; the others differ only in these.
+
+    Args:
+        pool: the episodes that may be used.
+    """
     method = _resolve(variant.method)
     profile, changes = request.profile, request.changes
     short = short_name(task)
@@ -168,11 +174,9 @@ def _first_trial(request: Request, variant: Variant, task: str, demonstrations: 
     }
     try:
         settings = make_settings(method, values)
-        plain = json.loads(json.dumps(asdict(settings), allow_nan=False))
     except MethodError as error:
         raise InputError(str(error)) from None
-    except ValueError:
-        raise InputError(f"a setting of {method.name} is not a finite number: {values}") from None
+    plain = {name: _plain(f"{method.name}.{name}", value) for name, value in _stated(settings).items()}
     if method.requires_actions(settings):
         if variant.states_alone or variant.final_only:
             raise InputError(f"{variant.label}: {method.name} with these settings needs the demonstrated actions")
@@ -189,7 +193,8 @@ def _first_trial(request: Request, variant: Variant, task: str, demonstrations: 
             source=str(request.file) if request.file else SHIPPED,
             digest=demonstrations.digest,
             episodes=1,
-            start=profile.suite.first_demonstration,
+            start=pool.start,
+            stop=pool.stop if profile.suite.pool else None,
             every=variant.every,
             final_only=variant.final_only,
             states_alone=variant.states_alone,
@@ -201,14 +206,34 @@ def _first_trial(request: Request, variant: Variant, task: str, demonstrations: 
     )
 
 
+def _stated(settings: Any) -> dict[str, Any]:
+    """Settings as they are stored with a trial: fields declared neutral are left out where they have their default, so
+    that adding one to a method keeps the ids of its earlier trials."""
+    neutral = {field.name: field.default for field in fields(settings) if field.metadata.get("neutral")}
+    return {name: value for name, value in asdict(settings).items() if name not in neutral or value != neutral[name]}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A setting in JSON's types."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except ValueError:
+        raise InputError(f"{name} is {value!r}, which is not a finite number") from None
+    except TypeError:
+        raise InputError(
+            f"{name} is {value!r:.80} of type {type(value).__name__}; settings must be numbers, strings, booleans, "
+            "None, or lists and dictionaries of these"
+        ) from None
+
+
 def _variants(request: Request, experiment: Experiment) -> list[Variant]:
     methods = {name: _resolve(name) for name in request.methods or METHODS}
     if not experiment.variants:
         return [Variant(method.name, method.display_name or method.name, name) for name, method in methods.items()]
     variants = [v for v in experiment.variants if not request.methods or v.method in request.methods]
     if not variants:
-        methods = ", ".join(dict.fromkeys(variant.method for variant in experiment.variants))
-        raise InputError(f"experiment {experiment.name!r} compares {methods}; --methods leaves none of them")
+        compared = ", ".join(dict.fromkeys(variant.method for variant in experiment.variants))
+        raise InputError(f"experiment {experiment.name!r} compares {compared}; --methods leaves none of them")
     return variants
 
 

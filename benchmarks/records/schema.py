@@ -16,6 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from envs.npz import ArrayFileError, read_small
 
 SCHEMA: Literal[1] = 1
+FIRST_DEFAULTS = frozenset(
+    {
+        *("DemonstrationChoice.start", "DemonstrationChoice.every", "DemonstrationChoice.final_only"),
+        *("DemonstrationChoice.states_alone", "Evaluation.first_seed", "Evaluation.curve_points"),
+        *("Evaluation.curve_rollouts", "Trial.device"),
+    }
+)
+"""Fields with a default that have always been part of a trial's id. All later ones are left out where they have their
+default, so that a new field does not orphan the records made before."""
 Mode = Literal["sampled", "mean"]
 Status = Literal["ok", "failed", "diverged", "timed out"]
 
@@ -51,10 +60,13 @@ class DemonstrationChoice(_Model):
     Attributes:
         source: "shipped" or a file's path as the user gave it.
         digest: sha256 of the whole set.
-        episodes: how many episodes are used, from `start` on.
+        episodes: how many episodes are used.
+        start: first episode that may be used.
         every: keep each n-th state (and the final one).
-        final_only: keep the final state of each episode alone.
+        final_only: keep only the final state of each episode.
         states_alone: drop the actions.
+        draw_seed: seed that draws the episodes from `start` to `stop`; None takes the first ones from `start` on.
+        stop: the first episode that may not be drawn; None for the end of the set.
     """
 
     source: str
@@ -64,6 +76,8 @@ class DemonstrationChoice(_Model):
     every: Annotated[int, Field(ge=1)] = 1
     final_only: bool = False
     states_alone: bool = False
+    draw_seed: Count | None = None
+    stop: Count | None = None
 
 
 class BudgetChoice(_Model):
@@ -104,11 +118,35 @@ class Trial(_Model):
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits of the sha256 of the trial's canonical JSON."""
-        values = self.model_dump(mode="json")
-        if not self.budget.expert_queries:  # as before there were any
-            del values["budget"]["expert_queries"]
-        return hashlib.sha256(canonical(values)).hexdigest()[:16]
+        """16 hexadecimal digits of the sha256 of the trial's identity."""
+        return hashlib.sha256(canonical(self.identity())).hexdigest()[:16]
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this trial from others: its fields, but not the folder in which a file lies.
+
+        The digests of demonstrations and of code tell whether two files of one name are the same.
+        """
+        values = _identity(self)
+        values["demonstrations"]["source"] = "shipped"
+        return values | {"method": _without_folder(self.method), "task": _without_folder(self.task)}
+
+
+def _identity(model: BaseModel) -> dict[str, Any]:
+    values = model.model_dump(mode="json")
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        later = not field.is_required() and f"{type(model).__name__}.{name}" not in FIRST_DEFAULTS
+        if isinstance(value, BaseModel):
+            values[name] = _identity(value)
+        elif later and value == field.get_default():
+            del values[name]
+    return values
+
+
+def _without_folder(place: str) -> str:
+    """ "folder/file.py:Name" as "file.py:Name"; other names are returned unchanged."""
+    where, colon, name = place.rpartition(":")
+    return f"{Path(where).name}:{name}" if colon and where.endswith(".py") else place
 
 
 class Rollout(_Model):

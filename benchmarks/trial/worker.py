@@ -29,6 +29,7 @@ from benchmarks.trial.checkpoints import Snapshots, history
 from benchmarks.trial.clock import peak_memory_mib
 from benchmarks.trial.context import TrialContext
 from benchmarks.trial.protocol import NOTHING, STOP, Abort, Emit, Event, Interrupted, TrialRequest
+from benchmarks.trial.selection import select
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.insertion.errors import SimulationUnstable
 from methods import registry
@@ -125,7 +126,7 @@ def _demonstrations(trial: Trial) -> Demonstrations:
     whole = load_task(trial.task) if choice.source == "shipped" else load(choice.source)
     if whole.digest != choice.digest:
         raise DemonstrationError(f"{choice.source} demonstrations of {trial.task} changed since the run was planned")
-    return whole.subset(choice.episodes, choice.start, choice.every, choice.final_only, choice.states_alone)
+    return select(whole, choice)
 
 
 def _seed_libraries(seeds: SeedStreams) -> None:

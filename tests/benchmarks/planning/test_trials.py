@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from benchmarks.planning.experiments import Experiment, Variant
 from benchmarks.planning.trials import Planned, Request, notices, parse_changes, plan
 from benchmarks.records.schema import Trial
 from methods import registry
+from methods.bc import BehaviouralCloning
 from methods.bc import Settings as BcSettings
 from tests.benchmarks.fakes import METHOD
 
@@ -83,6 +86,32 @@ def test_ids_tell_apart_whatever_can_change_the_outcome() -> None:
     assert plan(request(methods=("bc",), tasks=("peg",), seeds=1))[0].row.trial == trial.id
 
 
+def test_a_setting_declared_neutral_keeps_the_ids_of_earlier_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    (before,) = plan(request(methods=("bc",), tasks=("peg",), seeds=1))
+    more = dataclasses.make_dataclass(
+        "More",
+        [("later", int, dataclasses.field(default=3, metadata={"neutral": True}))],
+        bases=(BcSettings,),
+        frozen=True,
+    )
+    monkeypatch.setattr(BehaviouralCloning, "Settings", more)
+    (after,) = plan(request(methods=("bc",), tasks=("peg",), seeds=1))
+    assert after.row.trial == before.row.trial
+    (changed,) = plan(request(methods=("bc",), tasks=("peg",), seeds=1, changes={"bc": {"later": 4}}))
+    assert changed.row.trial != before.row.trial and changed.trial.settings["later"] == 4
+    (default,) = plan(request(methods=("bc",), tasks=("peg",), seeds=1, changes={"bc": {"later": 3}}))
+    assert default.row.trial == before.row.trial
+
+
+@pytest.mark.parametrize("value", [Path("x"), {1, 2}, b"x"])
+def test_settings_that_are_no_json_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
+    settings = dataclasses.make_dataclass("Odd", [("place", Any, dataclasses.field(default_factory=lambda: value))])
+    monkeypatch.setattr(BehaviouralCloning, "Settings", settings)
+    monkeypatch.setattr(BehaviouralCloning, "requires_actions", classmethod(lambda cls, settings: True))
+    with pytest.raises(InputError, match=r"bc\.place is .* of type .*; settings must be"):
+        plan(request(profile=QUICK.model_copy(update={"settings": {}}), methods=("bc",), tasks=("peg",), seeds=1))
+
+
 def test_labels_that_a_change_makes_the_same_trials_are_pointed_out() -> None:
     sweep = request(experiments.EXPERIMENTS["bc-l2"], seeds=2, demonstrations=(10, 25))
     assert notices(sweep, plan(sweep)) == []
@@ -151,12 +180,24 @@ def test_a_preset_of_the_profile_serves_the_variants_that_ask_for_it() -> None:
         plan(request(profile=misspelt))
 
 
-def test_demonstrations_are_taken_from_the_profiles_first_on() -> None:
-    planned = plan(request(profile=profiles.load("tuning"), methods=("bc",), tasks=("peg",), demonstrations=(50,)))
-    assert {item.trial.demonstrations.start for item in planned} == {50}
-    assert [item.trial.seed for item in planned] == [100, 101, 102, 103, 104]
-    with pytest.raises(InputError, match=r"--demos 51: .* 100 episodes, of which profile tuning leaves 50"):
-        plan(request(profile=profiles.load("tuning"), methods=("bc",), demonstrations=(51,)))
+def test_every_seed_draws_its_own_demonstrations_from_the_profiles_pool() -> None:
+    tuning, quick = (profiles.load(name) for name in ("tuning", "quick"))
+    planned = plan(request(profile=tuning, methods=("bc", "gpril"), tasks=("peg",), demonstrations=(50,)))
+    choices = [item.trial.demonstrations for item in planned]
+    assert {(choice.start, choice.stop) for choice in choices} == {(50, 100)}
+    assert [item.trial.seed for item in planned] == [100, 101, 102, 103, 104] * 2
+    assert [choice.draw_seed for choice in choices] == [100, 101, 102, 103, 104] * 2, "the same for every method"
+    compared = plan(request(profile=quick, methods=("bc",), tasks=("peg",), seeds=1))
+    assert [(c.start, c.stop) for c in (item.trial.demonstrations for item in compared)] == [(0, 50)]
+    with pytest.raises(InputError, match=r"--demos 51: profile tuning may use 50 of the 100 demonstrations"):
+        plan(request(profile=tuning, methods=("bc",), demonstrations=(51,)))
+
+
+def test_without_a_pool_all_seeds_learn_from_the_first_episodes() -> None:
+    profile = QUICK.model_copy(update={"suite": QUICK.suite.model_copy(update={"pool": None})})
+    planned = plan(request(profile=profile, methods=("bc",), tasks=("peg",), demonstrations=(100,)))
+    choices = {item.trial.demonstrations for item in planned}
+    assert [(c.start, c.stop, c.draw_seed, c.episodes) for c in choices] == [(0, None, None, 100)]
 
 
 def test_experiments_share_their_trials() -> None:

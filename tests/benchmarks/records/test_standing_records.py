@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from benchmarks.execution.local import LocalWorkplace
 from benchmarks.records import provenance
-from benchmarks.records.schema import Plan, PlanRow, load_plan
+from benchmarks.records.schema import Plan, PlanRow, load_plan, load_record
+from benchmarks.records.sources import ROOT
 from benchmarks.trial import worker
 from benchmarks.trial.protocol import BEGUN, TrialRequest
 from tests.benchmarks.conftest import Bench
@@ -120,3 +122,26 @@ def test_records_of_other_libraries_and_machines_are_noted(bench: Bench, monkeyp
         said = bench.run(seeds).err
         assert "numpy was '0.1', now" in said and "another machine: compare success, not seconds" in said
     assert said.count("note: ") == 4
+
+
+def test_trials_of_committed_records_keep_their_ids() -> None:
+    """Schema changes must be neutral: fields that are added have a default with which old trials are the same."""
+    folder = ROOT / "results"
+    paths = [path for name in ("quick", "states") for path in sorted((folder / name / "records").glob("*.json"))[::9]]
+    assert paths
+    for path in paths:
+        assert load_record(path).trial.id == path.stem
+
+
+def test_where_a_file_lies_is_no_part_of_what_a_trial_is(bench: Bench, inline: None) -> None:
+    own = bench.folder / "own.py"
+    own.write_text("from tests.benchmarks.fakes import LeastSquares\nclass Mine(LeastSquares):\n    name = 'mine'\n")
+    copies = bench.folder / "copies"
+    copies.mkdir()
+    assert bench.run(f"--methods={own}:Mine", "--seeds=1").code == 0
+    (given,) = (argument for argument in bench.arguments if argument.startswith("--demonstrations="))
+    shutil.copy(given.removeprefix("--demonstrations="), copies / "other.npz")
+    shutil.copy(own, copies / "own.py")
+    moved = bench.run(f"--methods={copies / 'own.py'}:Mine", "--seeds=1", f"--demonstrations={copies / 'other.npz'}")
+    assert moved.code == 0 and "all 1 trials are in" in moved.err, moved.err
+    assert len(bench.records()) == 1
