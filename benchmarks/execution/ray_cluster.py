@@ -45,7 +45,7 @@ try:
         WorkerCrashedError,
     )
 except ImportError:
-    raise InputError("--engine ray needs Ray; install it with: pip install -c constraints.txt -e '.[ray]'") from None
+    raise InputError("--engine ray needs Ray; install it with: pip install -c requirements.lock ray") from None
 
 LOCAL = "local"
 """The address that starts a cluster of this machine alone, for as long as the run takes."""

@@ -24,7 +24,7 @@ from tests.benchmarks.fakes import PATIENT
 from tests.benchmarks.processes import start
 from tests.benchmarks.test_run import results_of
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -c constraints.txt -e '.[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -c requirements.lock ray")
 from tests.benchmarks.machines import Machines  # noqa: E402 (needs Ray)
 
 pytestmark = pytest.mark.ray
