@@ -232,14 +232,10 @@ def method_view(environment: Env, name: str, horizon: int) -> Env:
 
 
 def with_fractions(demonstrations: Demonstrations, bounds: ActionBounds) -> Demonstrations:
-    """Demonstrations for a method: their arrays are copies that cannot be written, their actions fractions."""
+    """Demonstrations for a method: actions are fractions, and the arrays share no memory with the suite's."""
     fields = {name: getattr(demonstrations, name) for name in ("observations", "episode", "time_step", "terminal")}
     if demonstrations.actions is not None:
         taken = ~demonstrations.terminal
         fields["actions"] = np.zeros_like(demonstrations.actions)
         fields["actions"][taken] = bounds.to_fractions(demonstrations.actions[taken])
-    copies = {name: array.copy() for name, array in fields.items()}
-    found = replace(demonstrations, **copies)
-    for name in copies:
-        getattr(found, name).flags.writeable = False
-    return found
+    return replace(demonstrations, **{name: array.copy() for name, array in fields.items()})

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.records.schema import CurvePoint, Diagnostics, Mode, Rollout, Trial, Usage
 from benchmarks.trial.checkpoints import Snapshots
 from benchmarks.trial.clock import Stopwatch, peak_memory_mib
-from benchmarks.trial.environments import CountedEnv, Counter, TrialEnvironments, close_all
+from benchmarks.trial.environments import ELSEWHERE, CountedEnv, Counter, TrialEnvironments, close_all
 from benchmarks.trial.evaluation import Evaluator, modes_of
 from benchmarks.trial.expert import CountedExpert, has_expert
 from benchmarks.trial.protocol import Emit, Notice, Progress
@@ -117,6 +117,11 @@ class TrialContext(FitContext):
     def expert_queries(self) -> int:
         return self._counter.queries
 
+    def require_own_process(self) -> None:
+        """Raises MethodError where another process tried to use an environment, even if the method ignored that."""
+        if self.left_process:
+            raise MethodError(ELSEWHERE)
+
     @property
     def left_process(self) -> bool:
         """Whether another process tried to use an environment made here."""
@@ -135,7 +140,7 @@ class TrialContext(FitContext):
         """See `FitContext`; raises Diverged where a scalar is not finite, MethodError where it is no number."""
         place = whole_number("step", step)
         for name, value in scalars.items():
-            number = real_number(name, value)
+            number = real_number(name, value, finite=False)
             if not math.isfinite(number):
                 raise Diverged(f"{name} is {number} at gradient step {place}")
             for kept in (self._series, self._unsent):
@@ -205,7 +210,7 @@ class TrialContext(FitContext):
             return self._snapshots.off
         if not self._offers_snapshots:
             return "the method offers no snapshot"
-        if not self._environments.can_be_captured():
+        if not self._environments.can_be_captured:
             return f"{self.task.id} has no get_state and set_state"
         if not self._expert.can_be_captured():
             return f"the expert of {self.task.id} has no get_state and set_state"
@@ -315,12 +320,15 @@ def _success(rollouts: list[Rollout] | None) -> float | None:
     return sum(rollout.success for rollout in rollouts) / len(rollouts) if rollouts else None
 
 
-def real_number(name: str, value: Any) -> float:
-    """A number as a float, whatever library it comes from; raises MethodError where it is none, or NaN as progress."""
+def real_number(name: str, value: Any, finite: bool = True) -> float:
+    """A number as a float, whatever library it comes from; raises MethodError where it is none, or not `finite`."""
     try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):  # a tensor of several numbers raises the last
+        number = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # a tensor of several numbers raises the last
         raise MethodError(f"{name} is {value!r:.60}, but a number is needed") from None
+    if finite and not math.isfinite(number):
+        raise MethodError(f"{name} is {number}, but a finite number is needed")
+    return number
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -328,4 +336,4 @@ def whole_number(name: str, value: Any) -> int:
     number = real_number(name, value)
     if not number.is_integer() or number < 0:
         raise MethodError(f"{name} is {value!r:.60}, but a whole number of at least 0 is needed")
-    return int(value)
+    return int(number)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeGuard
 
 import gymnasium
 import numpy as np
 
 from envs import tasks
-from envs.insertion.base import InsertionEnv
 from envs.insertion.errors import SimulationUnstable
-from envs.insertion.vector import InsertionVector
 from methods.checkpointing import can_be_captured, environment_state, set_environment_state
 from methods.env_group import Env, SingleEnvs
 from methods.interface import Budget, BudgetExceeded, Diverged, EnvGroup, MethodError, SeedStreams, State, Task
@@ -22,6 +21,8 @@ from methods.task_boundary import method_view
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
+    from envs.insertion.base import InsertionEnv
+    from envs.insertion.vector import InsertionVector
     from envs.sb3 import GroupVecEnv
 
 ELSEWHERE = (
@@ -173,12 +174,17 @@ class CountedGroup(EnvGroup):
 
 
 class TrialEnvironments:
-    """Makes the environments of one trial."""
+    """Makes the environments of one trial.
+
+    Attributes:
+        can_be_captured: whether a snapshot can hold all of them; also after they were closed.
+    """
 
     def __init__(self, task: Task, seeds: SeedStreams, counter: Counter) -> None:
         self._task, self._seeds, self._counter = task, seeds, counter
         self._made: list[tuple[CountedEnv | CountedGroup, CountedEnv | GroupVecEnv | None]] = []
         self._seeded = 0
+        self.can_be_captured = True
 
     def single(self) -> CountedEnv:
         """See `FitContext.make_env`."""
@@ -210,10 +216,6 @@ class TrialEnvironments:
         """
         return [running for one, running in self._made if one.open and running is not None]
 
-    def can_be_captured(self) -> bool:
-        """Whether the state of all `running` ones can be saved."""
-        return all(one.can_be_captured() for one, running in self._made if one.open and running is not None)
-
     def close(self) -> None:
         """Close all that are open; raises the first error after all were tried."""
         close_all([one for one, _ in self._made])
@@ -221,6 +223,7 @@ class TrialEnvironments:
     def _keep(self, made: CountedEnv | CountedGroup, running: CountedEnv | GroupVecEnv | None) -> None:
         self._made = [pair for pair in self._made if pair[0].open]
         self._made.append((made, running))
+        self.can_be_captured &= running is None or made.can_be_captured()
 
     def _seed(self) -> int:
         self._seeded += 1
@@ -233,7 +236,13 @@ def make_environment(task: Task) -> Env:
     A shipped task is that by itself, and without a wrapper.
     """
     environment = tasks.make(task.id)
-    return environment if isinstance(environment, InsertionEnv) else method_view(environment, task.id, task.horizon)
+    return environment if is_shipped(environment) else method_view(environment, task.id, task.horizon)
+
+
+def is_shipped(environment: Env) -> TypeGuard[InsertionEnv]:
+    """Whether this is one of the suite's own tasks without wrappers; MuJoCo is not imported to find out."""
+    base = sys.modules.get("envs.insertion.base")
+    return base is not None and isinstance(environment, base.InsertionEnv)
 
 
 def make_group(task: Task, count: int) -> InsertionVector | SingleEnvs:
@@ -241,7 +250,9 @@ def make_group(task: Task, count: int) -> InsertionVector | SingleEnvs:
     if count < 1:
         raise MethodError(f"{count} environments: at least one is needed")
     first = make_environment(task)
-    if isinstance(first, InsertionEnv):
+    if is_shipped(first):
+        from envs.insertion.vector import InsertionVector
+
         return InsertionVector(first, count)
     made = [first]
     try:

@@ -21,19 +21,22 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from benchmarks.errors import RunError, cannot_write
 from benchmarks.records import provenance
 from benchmarks.records.schema import Mode, Record, Rollout, Trial
+from benchmarks.trial import saved_policy
 from benchmarks.trial.checkpoints import Snapshots, history
 from benchmarks.trial.clock import peak_memory_mib
 from benchmarks.trial.context import TrialContext
-from benchmarks.trial.protocol import NOTHING, STOP, Abort, Emit, Event, Interrupted, TrialRequest
+from benchmarks.trial.environments import ELSEWHERE
+from benchmarks.trial.protocol import NOTHING, STOP, Abort, Emit, Event, Interrupted, Notice, TrialRequest
 from benchmarks.trial.selection import select
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.insertion.errors import SimulationUnstable
 from methods import registry
-from methods.interface import Diverged, MethodError, SeedStreams, Stopped, make_settings
+from methods.interface import Diverged, Method, MethodError, SeedStreams, Stopped, make_settings
 
 TRACEBACK_LINES = 8
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -73,40 +76,73 @@ def perform(request: TrialRequest, emit: Emit, stop: threading.Event | None = No
         snapshots = Snapshots(request.snapshots, request.save_every, trial, request.code_digest, emit)
         context = TrialContext(trial, demonstrations, request.scratch / "method", emit, snapshots, stop)
         context.scratch.mkdir()
-        if method.needs_expert and context.expert is None:
-            raise MethodError(
-                f"{trial.method} queries the task's demonstrator, but {trial.task} has none"
-                if trial.budget.expert_queries
-                else f"{trial.method} queries the task's demonstrator; allow it some with budget.expert_queries"
-            )
+        _require_expert(method, trial, context)
         policy = method(settings).fit(context.demonstrations, context)
         context.raise_if_stopped()  # it may have caught what `checkpoint` raised
+        context.require_own_process()
         final = context.finish(policy)
-        policy.save(request.scratch / "policy")
+        saved_policy.save(policy, request.scratch / "policy", trial, context.task, context.bounds)
+        if type(policy) is not (expected := saved_policy.policy_class(method)):
+            emit(Notice(text=f"{trial.method}: policy is {expected.__name__}, but fit gave {type(policy).__name__}"))
         _check_code(request)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         if context is not None:
             context.raise_if_stopped()  # whatever the method made of `Stopped`
         if isinstance(problem, OSError) and problem.errno in NO_SPACE:
             raise cannot_write(request.scratch, problem) from None
-        status, error = _verdict(problem)
+        status, error = _verdict(problem, context)
+    finally:
+        if context is not None:
+            _close(context, emit)
     made_by = made_by.model_copy(update=history(request.snapshots) | {"unsaved": context.unsaved() if context else ""})
-    return Record.model_validate(
-        {
-            "trial": trial,
-            "status": status,
-            "error": error,
-            "curve": context.curve if context else [],
-            "final": final if status == "ok" else {},
-            "diagnostics": context.diagnostics() if context else {},
-            "usage": context.usage() if context else NOTHING.model_copy(update={"peak_memory_mib": peak_memory_mib()}),
-            "provenance": made_by,
-        }
-    )
+    outcome = {
+        "trial": trial,
+        "status": status,
+        "error": _printable(error),
+        "usage": context.usage() if context else NOTHING.model_copy(update={"peak_memory_mib": peak_memory_mib()}),
+        "provenance": made_by,
+    }
+    details = {
+        "curve": context.curve if context else [],
+        "final": final if status == "ok" else {},
+        "diagnostics": context.diagnostics() if context else {},
+    }
+    try:
+        return Record.model_validate(outcome | details)
+    except ValidationError as problem:
+        return Record.model_validate(outcome | {"status": "failed", "error": f"it cannot be recorded: {problem}"})
 
 
-def _verdict(problem: Exception) -> tuple[str, str]:
+def _require_expert(method: type[Method], trial: Trial, context: TrialContext) -> None:
+    """Raises MethodError where a method that queries the demonstrator has none."""
+    if method.needs_expert and context.expert is None:
+        missing = (
+            f"{trial.task} has none: its environment needs a method make_expert(rng)"
+            if trial.budget.expert_queries
+            else "the budget has no expert_queries"
+        )
+        raise MethodError(f"{trial.method} queries the task's demonstrator, but {missing}")
+
+
+def _close(context: TrialContext, emit: Emit) -> None:
+    """Close the environments; what goes wrong then is no fault of the method's."""
+    try:
+        context.close()
+    except Exception as problem:
+        emit(Notice(text=f"an environment could not be closed ({type(problem).__name__}: {problem})"))
+
+
+def _printable(text: str) -> str:
+    """Text that can be encoded, whatever names of files an error quotes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _verdict(problem: BaseException, context: TrialContext | None) -> tuple[str, str]:
     """The status and error of a trial that raised this."""
+    if context is not None and context.left_process:  # what is raised here then only says that the other one ended
+        return "failed", ELSEWHERE
+    if isinstance(problem, SystemExit):
+        return "failed", f"the method called sys.exit({problem.code!r}); raise a MethodError to refuse a trial"
     if isinstance(problem, Diverged | SimulationUnstable):
         return "diverged", str(problem)
     if isinstance(problem, MethodError | DemonstrationError):
@@ -136,7 +172,7 @@ def _seed_libraries(seeds: SeedStreams) -> None:
     torch.manual_seed(seeds.integer("torch"))
 
 
-def _explain(problem: Exception) -> str:
+def _explain(problem: BaseException) -> str:
     """One line that says what happened, then the end of the traceback with paths relative to the source."""
     lines = "".join(traceback.format_exception(problem)).replace(f"{provenance.ROOT}{os.sep}", "").splitlines()
     summary = f"{type(problem).__name__}: {problem}".splitlines()[0]

@@ -1,6 +1,9 @@
-"""Rolls out a trained policy on the example's arm, one episode after the other, by its mean actions.
+"""Rolls out a trained policy on the example's arm, one episode after the other, by deterministic actions if it can.
 
-ARM_PORT=4700 python roll_out.py FOLDER EPISODES, with a folder of `policies/` that a trial left in its results
+ARM_PORT=4700 python roll_out.py FOLDER EPISODES [METHOD]
+
+FOLDER is a folder of `policies/` that a trial left in its results; METHOD is the method it was trained with, where that
+is one of your own, as `file.py:Class`.
 """
 
 from __future__ import annotations
@@ -11,27 +14,23 @@ from pathlib import Path
 import numpy as np
 from arm import PlanarArmEnv
 
-from methods.interface import Policy
-from methods.policy import GaussianPolicy
+from benchmarks.trial import saved_policy
+from methods import registry
+from methods.env_group import ActorSource, SingleEnvs, roll_out
 
 
-def roll_out(env: PlanarArmEnv, policy: Policy, seeds: range) -> int:
-    """How many of the episodes, one for each seed, succeed."""
-    rng = np.random.default_rng(0)
-    successes = 0
-    for seed in seeds:
-        observation, info = env.reset(seed=seed)
-        over = False
-        while not over:
-            (action,) = policy.act(observation[None], deterministic=True, rng=rng)
-            observation, _, terminated, truncated, info = env.step(action)
-            over = terminated or truncated
-        successes += info["is_success"]
-    return successes
+def successes(env: PlanarArmEnv, policy: ActorSource, seeds: range, deterministic: bool = True) -> int:
+    """How many of the episodes, one for each seed, succeed. The actor's actions are in the arm's units."""
+    group, rng = SingleEnvs([env]), np.random.default_rng(0)
+    how = {"action_size": 2, "width": 1, "deterministic": deterministic, "rng": rng}
+    return sum(roll_out(group, policy, [seed], **how)[0].end == "success" for seed in seeds)
 
 
 if __name__ == "__main__":
     folder, episodes = Path(sys.argv[1]), int(sys.argv[2])
+    saved = saved_policy.load(folder, registry.resolve(sys.argv[3]) if len(sys.argv) > 3 else None)
     arm = PlanarArmEnv()
-    print(f"{roll_out(arm, GaussianPolicy.load(folder), range(episodes))} of {episodes}")
+    saved.require_fits(arm)
+    done = successes(arm, saved, range(episodes), deterministic="mean" in saved.policy.modes)
+    print(f"{done} of {episodes}")
     arm.close()

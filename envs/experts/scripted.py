@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,15 @@ class Expert:
         """Forgets the last episode."""
         self._velocity = np.zeros(6)
         self._noise = self._rng.standard_normal(6)
+
+    def get_state(self) -> dict[str, Any]:
+        """All that decides the next actions but the simulation, as plain data."""
+        return {"velocity": self._velocity.copy(), "noise": self._noise.copy(), "random": self._rng.bit_generator.state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from what `get_state` gave."""
+        self._velocity, self._noise = state["velocity"].copy(), state["noise"].copy()
+        self._rng.bit_generator.state = state["random"]
 
     def act(self) -> np.ndarray:
         """The next action [7] in [-1, 1]."""

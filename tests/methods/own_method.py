@@ -40,7 +40,6 @@ class Linear(Policy):
 @register
 class Follow(Method):
     name = "own-follow"
-    policy = Linear
     Settings = Settings
     needs_environment = False
     summary = "least squares"

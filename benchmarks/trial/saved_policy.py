@@ -1,0 +1,176 @@
+"""Saved policies of any class: what the suite writes beside one, and how it is loaded to act in its task again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from benchmarks.records.schema import Count, Trial, TrialId
+from envs.npz import ArrayFileError, read_small
+from methods import registry
+from methods.env_group import Env, checked_actions
+from methods.interface import Actor, Method, MethodError, Policy, Task
+from methods.policy import GaussianPolicy
+from methods.task_boundary import ActionBounds
+
+FILE = "trial.json"
+"""Beside what `Policy.save` wrote."""
+Size = Annotated[int, Field(ge=1)]
+
+
+class Description(BaseModel):
+    """Where a saved policy comes from, and what it acts on.
+
+    Attributes:
+        trial: id of its trial.
+        method, task, seed: of the trial.
+        demonstrations: how many episodes it learnt from.
+        observation_size: O.
+        action_low, action_high: bounds of the task's actions, in its units; the policy acts in fractions of them.
+        action_dtype: of the task's actions.
+        horizon: longest episode, in control steps.
+        dt: seconds between two control steps.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    format: Literal[1] = 1
+    trial: TrialId
+    method: str
+    task: str
+    seed: Count
+    demonstrations: Size
+    observation_size: Size
+    action_low: list[float]
+    action_high: list[float]
+    action_dtype: Literal["float16", "float32", "float64"]
+    horizon: Size
+    dt: Annotated[float, Field(gt=0.0)]
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> Self:
+        pairs = list(zip(self.action_low, self.action_high, strict=True))
+        if not pairs or not all(low < high for low, high in pairs):
+            raise ValueError("each low bound must be below its high one")
+        return self
+
+    @property
+    def bounds(self) -> ActionBounds:
+        """The bounds of the task's actions."""
+        return ActionBounds(tuple(self.action_low), tuple(self.action_high), self.action_dtype)
+
+
+@dataclass(frozen=True)
+class SavedPolicy:
+    """A trained policy that acts in its task's own units.
+
+    Attributes:
+        policy: as the method returned it; its actions are fractions of the bounds.
+        description: where it comes from.
+    """
+
+    policy: Policy
+    description: Description
+
+    def actor(self, count: int) -> Actor:
+        """As `Policy.actor`, but with actions in the task's units, for a robot or an environment without wrappers."""
+        return _TaskActor(self.policy.actor(count), self.description.bounds)
+
+    def require_fits(self, environment: Env) -> None:
+        """Raises MethodError where an environment, in its own units, is not the one the policy was trained for."""
+        known, shape = self.description, environment.observation_space.shape
+        bounds = ActionBounds.of(known.task, environment.action_space)
+        if shape != (known.observation_size,) or bounds != known.bounds:
+            raise MethodError(
+                f"the policy was trained for {known.observation_size} observations, actions in {known.action_low} to "
+                f"{known.action_high}, but {known.task} has {shape} and {list(bounds.low)} to {list(bounds.high)} now"
+            )
+
+
+class _TaskActor(Actor):
+    def __init__(self, inner: Actor, bounds: ActionBounds) -> None:
+        self._inner, self._bounds = inner, bounds
+
+    def start(self, rows: Sequence[int]) -> None:
+        self._inner.start(rows)
+
+    def act(
+        self, observations: np.ndarray, rows: Sequence[int], deterministic: bool, rng: np.random.Generator
+    ) -> np.ndarray:
+        seen = np.array(observations, np.float32)
+        fractions = self._inner.act(seen, rows, deterministic, rng)
+        return self._bounds.to_task(checked_actions(fractions, len(rows), len(self._bounds.low)))
+
+
+def save(policy: Policy, folder: Path, trial: Trial, task: Task, bounds: ActionBounds) -> None:
+    """Save a policy, and beside it what it is."""
+    policy.save(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    description = Description(
+        trial=trial.id,
+        method=trial.method,
+        task=trial.task,
+        seed=trial.seed,
+        demonstrations=trial.demonstrations.episodes,
+        observation_size=task.observation_size,
+        action_low=list(bounds.low),
+        action_high=list(bounds.high),
+        action_dtype=bounds.dtype,  # type: ignore[arg-type]  # one of NumPy's, and validated
+        horizon=task.horizon,
+        dt=task.dt,
+    )
+    (folder / FILE).write_text(description.model_dump_json(indent=1) + "\n")
+
+
+def policy_class(method: type[Method]) -> type[Policy]:
+    """The class of what a method's `fit` returns."""
+    return method.policy or GaussianPolicy
+
+
+def describe(folder: Path) -> Description:
+    """What the suite wrote beside a saved policy; raises MethodError where there is nothing of use."""
+    try:
+        return Description.model_validate_json(read_small(folder / FILE))
+    except FileNotFoundError:
+        raise MethodError(f"{folder}: no saved policy, or one of an earlier version: there is no {FILE}") from None
+    except (OSError, ArrayFileError, ValidationError) as error:
+        raise MethodError(f"{folder / FILE}: it does not describe a policy ({_first_line(error)})") from None
+
+
+def load(folder: Path, method: type[Method] | None = None) -> SavedPolicy:
+    """Load a policy that a trial saved.
+
+    Args:
+        folder: `policies/<trial>` of a results folder.
+        method: whose policy it is. Needed where that is not built in or installed under a name, because a file must
+            not decide which code is imported.
+
+    Raises:
+        MethodError: naming the folder, and what is wrong with it.
+    """
+    description = describe(folder)
+    if method is None:
+        if description.method not in registry.names():
+            raise MethodError(
+                f"{folder}: it was trained by {description.method}, whose code is not imported because a file says so; "
+                f"name it yourself: --method {description.method}"
+            )
+        method = registry.resolve(description.method)
+    try:
+        policy = policy_class(method).load(folder)
+    except MethodError:
+        raise
+    except Exception as error:  # whatever somebody's class raises where files are missing or of another class
+        raise MethodError(
+            f"{folder}: {policy_class(method).__name__} cannot be loaded from it ({_first_line(error)})"
+        ) from error
+    return SavedPolicy(policy, description)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
