@@ -139,6 +139,7 @@ class InsertionVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batch_space(first.observation_space, num_envs)
         self.action_space = batch_space(first.action_space, num_envs)
         self.closed = False
+        self.viewer = None  # where Gymnasium 0.29 closes an environment, it looks for one
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
