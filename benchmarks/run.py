@@ -22,9 +22,8 @@ from benchmarks.planning import experiments, expert, profiles
 from benchmarks.planning.listing import listing, show_plan
 from benchmarks.planning.reuse import Survey, doubts, refuse_drift, refuse_mixture, survey
 from benchmarks.planning.trials import Request, notices, parse_changes, plan
-from benchmarks.records.filesystem import network_warning
 from benchmarks.records.schema import Plan, Summary, Trial
-from benchmarks.records.store import Store
+from benchmarks.records.store import Store, network_warning
 from benchmarks.trial.checkpoints import STATE
 from envs.tasks import short_name
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from methods.interface import MethodError, State
@@ -50,6 +49,8 @@ def _fold(value: Any, arrays: dict[str, np.ndarray], place: str) -> Any:
         return {"map": [[key, _fold(part, arrays, f"{place}[{key!r}]")] for key, part in value.items()]}
     if isinstance(value, list | tuple):
         return {"list": [_fold(part, arrays, f"{place}[{i}]") for i, part in enumerate(value)]}
+    import torch  # here and below, so that planning a run does not wait for it
+
     kind = "tensor" if isinstance(value, torch.Tensor) else "array"
     array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
     if not isinstance(array, np.ndarray) or array.dtype.hasobject:
@@ -68,11 +69,15 @@ def _unfold(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         return {key: _unfold(part, arrays) for key, part in value}
     if kind == "list":
         return [_unfold(part, arrays) for part in value]
+    import torch
+
     return torch.from_numpy(arrays[value]) if kind == "tensor" else arrays[value]
 
 
 def capture(method: State, environments: Sequence[Any]) -> State:
     """The whole of a training as it stands: the method's own state, its environments and the shared generators."""
+    import torch
+
     return {
         "method": method,
         "environments": [environment_state(environment) for environment in environments],
@@ -89,6 +94,8 @@ def restore(state: State, environments: Sequence[Any]) -> State:
     Raises:
         MethodError: there are other environments than then.
     """
+    import torch
+
     if len(environments) < len(state["environments"]):
         raise MethodError(
             f"context.resume() was called with {len(environments)} environments made, but the snapshot holds "

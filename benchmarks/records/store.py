@@ -18,21 +18,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from benchmarks.errors import InputError, cannot_read, cannot_write
-from benchmarks.records.filesystem import flush
+from benchmarks.records import atomic
 from benchmarks.records.schema import Plan, PlanRow, Record, RecordError, Summary, canonical, load_plan, load_record
 from envs.npz import read_small
 
 T = TypeVar("T")
+MOUNTS = Path("/proc/mounts")
+NETWORK = {
+    *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "ocfs2", "orangefs"),
+    *("pvfs2", "smb3", "smbfs"),
+}
+"""Types of network file systems."""
 WRITTEN = ("", "records", "attempts", "damaged", "code")
 """Folders in which files appear by being renamed."""
 
@@ -247,25 +253,17 @@ class Store:
     def _move(self, source: Path, place: Path) -> None:
         try:
             for path in (*source.rglob("*"), source):
-                flush(path)
+                atomic.flush(path)
             shutil.rmtree(place, ignore_errors=True)
             os.replace(source, place)
-            flush(place.parent)
+            atomic.flush(place.parent)
         except OSError as error:
             raise cannot_write(place, error) from None
 
     def _write(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.{self._token}.tmp")
         try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            flush(path.parent)
+            atomic.write(path, content, self._token)
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
             raise cannot_write(path, error) from None
 
     def _sweep(self) -> None:
@@ -299,3 +297,35 @@ class Store:
             path.unlink(missing_ok=True)
             lock.release()
         return others - {self._token}
+
+
+def network_warning(folder: Path, mounts: Path | None = None) -> str:
+    """A line to print before a run writes to `folder`; empty on a local disk, or where the system does not say.
+
+    Args:
+        folder: need not be there yet.
+        mounts: what the system has mounted, in Linux's words; None asks it.
+    """
+    kind = _filesystem(folder, mounts or MOUNTS)
+    if kind not in NETWORK and not kind.startswith("fuse."):
+        return ""
+    return (
+        f"{folder} is on a network file system ({kind}). Not promised there: that two runs at once never do a trial "
+        "twice (its locks may not reach other machines, or outlive a dead run), and that a finished record survives a "
+        "crash of the server. Run one at a time, or use --results on a local disk"
+    )
+
+
+def _filesystem(folder: Path, mounts: Path) -> str:
+    """The type of the file system that holds a folder; empty where it is not known."""
+    try:
+        lines = mounts.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    place, found = folder.resolve(), (0, "")
+    for line in lines:
+        _, point, kind, *_ = [*line.split(), "", "", ""]
+        mounted = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point))  # a space is written \040
+        if place.is_relative_to(mounted) and len(mounted.parts) >= found[0]:  # the last one of equals hides the others
+            found = len(mounted.parts), kind
+    return found[1]

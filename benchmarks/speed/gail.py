@@ -24,7 +24,7 @@ from envs.demonstrations import Demonstrations, load_task
 from envs.insertion.base import make_env
 from envs.insertion.vector import InsertionVector
 from envs.sb3 import GroupVecEnv
-from methods.conformance.task import CheckContext
+from methods.conformance.context import PlainContext
 from methods.gail.algorithm import Gail, Settings
 from methods.gail.discriminator import DemonstratedBatches
 from methods.interface import Budget
@@ -71,21 +71,17 @@ def measure(settings: Settings = PAPER, rounds: int = 3) -> Iterator[Comparison]
             yield found
 
 
-class _Context(CheckContext):
-    """Steps environments together, as a trial does, on some threads."""
-
-    threads = 1
-
-    def make_vector_env(self, count: int) -> VecEnv:
-        return GroupVecEnv(InsertionVector(make_env(self.task.id), count, self.threads), range(count))
-
-
 def _ours(settings: Settings, demonstrations: Demonstrations, threads: int) -> None:
     task = describe_task(demonstrations.task, demonstrations)
     steps = settings.actor_steps * settings.processes * settings.batch_size
     with TemporaryDirectory() as scratch:
-        context = _Context(Budget(steps, 0), 0, Path(scratch), task)
-        context.threads = threads
+        context = PlainContext(
+            Budget(steps, 0),
+            0,
+            Path(scratch),
+            task,
+            vector=lambda count: GroupVecEnv(InsertionVector(make_env(task.id), count, threads), range(count)),
+        )
         Gail(settings).fit(demonstrations, context)
 
 

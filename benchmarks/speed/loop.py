@@ -13,13 +13,13 @@ import gymnasium
 
 from benchmarks.speed.plain import PlainTraining
 from benchmarks.speed.timing import Comparison, compare
-from benchmarks.trial.environments import CountedGroup, Counter, make_group
+from benchmarks.trial.environments import make_group
 from envs import WITH_ACTIONS
 from envs.demonstrations import Demonstrations, load_task
-from methods.conformance.task import CheckContext
+from methods.conformance.context import PlainContext
 from methods.gpril.algorithm import Gpril, Training
 from methods.gpril.settings import Settings
-from methods.interface import Budget, EnvGroup
+from methods.interface import Budget
 from methods.task_boundary import describe_task
 
 SLICE = Settings(initial_episodes=2, burn_in=0, warm_start=0, held_out_every=0)
@@ -86,19 +86,9 @@ def _train(settings: Settings, task: str) -> None:
     Gpril(settings).fit(demonstrations, context)
 
 
-def _given(task: str, budget: Budget) -> tuple[Demonstrations, _Context]:
+def _given(task: str, budget: Budget) -> tuple[Demonstrations, PlainContext]:
     demonstrations = load_task(task).subset(episodes=5)
     described = describe_task(task, demonstrations)
-    return demonstrations, _Context(budget, 0, Path("not needed"), described, lambda: gymnasium.make(task))
-
-
-class _Context(CheckContext):
-    """Steps environments as a trial does, many at once."""
-
-    def make_env_group(self, count: int) -> EnvGroup:
-        self._counter = Counter(self.budget)
-        return CountedGroup(make_group(self.task, count), self._counter)
-
-    @property
-    def environment_steps(self) -> int:
-        return self._counter.steps
+    make, group = partial(gymnasium.make, task), partial(make_group, described)
+    context = PlainContext(budget, 0, Path("not needed"), described, make, group=group)
+    return demonstrations, context

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.records import provenance
+from benchmarks.records import atomic, provenance
 from benchmarks.records.schema import Trial, canonical
 from benchmarks.trial.protocol import Emit, Notice
 from envs.npz import read_arrays
@@ -52,15 +52,10 @@ class Snapshots:
         """Replace the snapshot; where it cannot be written the former one stays. Returns why, empty where it was."""
         assert self.folder is not None
         text, arrays = pack({"identity": self._identity, "state": state})
-        place, temporary = self.folder / STATE, self.folder / f".{STATE}.{os.getpid()}.tmp"
+        arrays["json"] = np.frombuffer(text.encode(), np.uint8)
         try:
-            with temporary.open("wb") as file:
-                np.savez(file, json=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, place)
+            atomic.write(self.folder / STATE, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             self._emit(Notice(text=f"cannot keep a snapshot in {self.folder} ({error.strerror}); training continues"))
             return f"it cannot be written ({error.strerror})"
         finally:

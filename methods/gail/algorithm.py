@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -115,6 +115,7 @@ class Gail(Method):
     display_name = "GAIL"
     Settings: ClassVar[type] = Settings
     summary: ClassVar[str] = "adversarial imitation (Ho & Ermon, 2016) through imitation's GAIL and sb3-contrib's TRPO"
+    small: ClassVar[Mapping[str, Any]] = {"processes": 4, "batch_size": 64, "critic_batch": 128}
 
     @classmethod
     def requires_actions(cls, settings: Any) -> bool:

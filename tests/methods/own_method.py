@@ -40,6 +40,7 @@ class Linear(Policy):
 @register
 class Follow(Method):
     name = "own-follow"
+    policy = Linear
     Settings = Settings
     needs_environment = False
     summary = "least squares"

@@ -1,4 +1,4 @@
-"""A training that was interrupted and goes on from its snapshot ends as one that never was, bit by bit."""
+"""A training that is stopped and resumed from its snapshot ends with the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from methods import bc, registry
-from methods.conformance.task import CheckContext, Interrupted
+from methods.conformance.context import PlainContext
 from methods.gail import algorithm as gail
-from methods.interface import Policy, make_settings
+from methods.interface import Policy, Stopped, make_settings
 from tests import tiny
 from tests.methods.worlds import tiny_context
 
@@ -77,14 +77,14 @@ TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def train(
-    folder: Path, name: str, interrupt: int = 0, after: CheckContext | None = None
-) -> tuple[Policy | None, CheckContext]:
+    folder: Path, name: str, stop_at: int = 0, after: PlainContext | None = None
+) -> tuple[Policy | None, PlainContext]:
     method, values = TRAININGS[name]
-    context = tiny_context(folder, updates=30, steps=1000, interrupt=interrupt, after=after)
+    context = tiny_context(folder, updates=30, steps=1000, stop_at=stop_at, after=after)
     chosen = registry.resolve(method)
     try:
         return chosen(make_settings(chosen, values)).fit(DEMONSTRATIONS, context), context
-    except Interrupted:
+    except Stopped:
         return None, context
 
 
@@ -98,10 +98,10 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", TRAININGS)
 def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path: Path, name: str) -> None:
     whole, straight = train(tmp_path, name)
-    assert whole is not None and straight.snapshots >= 3
-    moments = np.random.default_rng(0).permutation(np.arange(1, straight.snapshots + 1))[:3]
+    assert whole is not None and len(straight.offers) == len(straight.checkpoints) >= 3
+    moments = np.random.default_rng(0).permutation(np.arange(1, len(straight.offers) + 1))[:3]
     for moment in moments:
-        nothing, interrupted = train(tmp_path, name, interrupt=int(moment))
+        nothing, interrupted = train(tmp_path, name, stop_at=int(moment))
         assert nothing is None
         policy, context = train(tmp_path, name, after=interrupted)
         assert policy is not None
@@ -117,10 +117,10 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path: Path, name
 
 def test_a_training_can_be_interrupted_again_and_again(tmp_path: Path) -> None:
     whole, straight = train(tmp_path, "gpril, every departure")
-    context: CheckContext | None = None
+    context: PlainContext | None = None
     policy: Policy | None = None
-    for _ in range(straight.snapshots + 1):
-        policy, context = train(tmp_path, "gpril, every departure", interrupt=1, after=context)
+    for _ in range(len(straight.offers) + 1):
+        policy, context = train(tmp_path, "gpril, every departure", stop_at=1, after=context)
     assert policy is not None and whole is not None and context is not None
     assert context.reports == straight.reports
     ours, theirs = (p.act(DEMONSTRATIONS.observations, True, np.random.default_rng(3)) for p in (policy, whole))

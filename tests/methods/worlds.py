@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from methods.conformance.task import CheckContext
+from methods.conformance.context import PlainContext
 from methods.interface import Budget, Policy, Task
 from tests.tiny import ID, TinySlot
 
@@ -22,9 +22,9 @@ TINY = Task(
 )
 
 
-def tiny_context(scratch: Path, updates: int = 1, steps: int = 0, seed: int = 0, **more: Any) -> CheckContext:
+def tiny_context(scratch: Path, updates: int = 1, steps: int = 0, seed: int = 0, **more: Any) -> PlainContext:
     """A context for one training on the tiny task."""
-    return CheckContext(Budget(steps, updates), seed, scratch, TINY, TinySlot, **more)
+    return PlainContext(Budget(steps, updates), seed, scratch, TINY, TinySlot, **more)
 
 
 def success(policy: Policy, episodes: int = 60) -> float:

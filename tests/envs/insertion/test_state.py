@@ -80,7 +80,7 @@ def test_what_a_state_is_made_of() -> None:
 
 
 def test_gymnasiums_own_wrappers_are_captured_with_the_environment() -> None:
-    gymnasium.register("Limited-v0", entry_point="methods.conformance.task:PointTask", max_episode_steps=5)
+    gymnasium.register("Limited-v0", entry_point="methods.conformance.point_task:PointTask", max_episode_steps=5)
     try:
         env, other = (gymnasium.make("Limited-v0", disable_env_checker=True) for _ in range(2))
     finally:

@@ -20,7 +20,7 @@ from envs.demonstrations import load_task
 from envs.insertion.base import make_env
 from envs.insertion.vector import InsertionVector
 from envs.sb3 import GroupVecEnv
-from methods.conformance.task import CheckContext
+from methods.conformance.context import PlainContext
 from methods.gail.algorithm import Gail, Settings
 from methods.gail.discriminator import (
     DemonstratedBatches,
@@ -223,11 +223,11 @@ def test_environments_stepped_together_train_the_same_policy(tmp_path: Path) -> 
     demonstrations = load_task("PegInsertion-v0").subset(episodes=3)
     task = describe_task(demonstrations.task, demonstrations)
 
-    class Together(CheckContext):
+    class Together(PlainContext):
         def make_vector_env(self, count: int) -> VecEnv:
             return GroupVecEnv(InsertionVector(make_env("peg"), count), [None] * count)
 
-    class Apart(CheckContext):
+    class Apart(PlainContext):
         def make_vector_env(self, count: int) -> VecEnv:
             return DummyVecEnv([lambda: make_env("peg")] * count)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from methods.conformance.task import CheckContext
+from methods.conformance.context import PlainContext
 from methods.gpril import algorithm
 from methods.gpril.algorithm import Gpril
 from methods.gpril.models import PredecessorModels
@@ -35,7 +35,7 @@ OVERLAP = Settings(
 ITERATIONS = 4
 
 
-class Context(CheckContext):
+class Context(PlainContext):
     """Remembers at each checkpoint what training has used and how the policy stood."""
 
     def __init__(self, folder: Path, environment: type[TinySlot] = TinySlot) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records.filesystem import network_warning
+from benchmarks.records.store import network_warning
 from tests.benchmarks.conftest import Bench
 
 MOUNTS = r"""
@@ -50,7 +50,7 @@ def test_nothing_is_said_where_the_system_does_not_tell(tmp_path: Path) -> None:
 def test_a_run_warns_and_goes_on(bench: Bench, inline: None, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = bench.folder / "mounts"
     mounts.write_text(f"server:/x {bench.folder} nfs rw 0 0\n")
-    monkeypatch.setattr("benchmarks.records.filesystem.MOUNTS", mounts)
+    monkeypatch.setattr("benchmarks.records.store.MOUNTS", mounts)
     outcome = bench.run("--seeds=1")
     assert outcome.code == 0 and f"note: {bench.results} is on a network file system (nfs)" in outcome.err
     mounts.write_text(f"/dev/sda1 {bench.folder} ext4 rw 0 0\n")
