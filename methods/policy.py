@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from envs.demonstrations import Demonstrations
 
 HIDDEN = (300, 200)
-SIGMA_BOUNDS = (0.01, 0.1)
+SigmaBounds = tuple[float, float]
+"""Lowest and highest standard deviation of an action, as a fraction of the action bounds."""
+SIGMA_BOUNDS: SigmaBounds = (0.01, 0.1)
 MOST_UNITS = 4096
 MOST_LAYERS = 8
 SMALLEST_SCALE = 1e-3
@@ -53,7 +55,7 @@ class PolicyShape:
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     hidden: tuple[int, ...] = HIDDEN
-    sigma_bounds: tuple[float, float] = SIGMA_BOUNDS
+    sigma_bounds: SigmaBounds = SIGMA_BOUNDS
 
     def __post_init__(self) -> None:
         """Raises MethodError for sizes and bounds that no policy has."""
@@ -68,10 +70,10 @@ class PolicyShape:
             )
 
     @staticmethod
-    def of(task: Task) -> PolicyShape:
+    def of(task: Task, sigma_bounds: SigmaBounds = SIGMA_BOUNDS) -> PolicyShape:
         """The shape every method uses on `task`."""
         low, high = (tuple(float(x) for x in bound) for bound in (task.action_low, task.action_high))
-        return PolicyShape(task.observation_size, task.action_size, low, high)
+        return PolicyShape(task.observation_size, task.action_size, low, high, sigma_bounds=sigma_bounds)
 
 
 def compress(values: Tensor, knee: float) -> Tensor:
@@ -137,11 +139,14 @@ class GaussianNetwork(nn.Module):
             self.spread.bias.fill_(math.log(share / (1.0 - share)))
 
 
-def new_network(demonstrations: Demonstrations, context: FitContext) -> GaussianNetwork:
+def new_network(
+    demonstrations: Demonstrations, context: FitContext, sigma_bounds: SigmaBounds = SIGMA_BOUNDS
+) -> GaussianNetwork:
     """An untrained policy network; the same for all methods of one seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seeds.integer("policy"))
-        return GaussianNetwork(PolicyShape.of(context.task), demonstrations.observations).to(context.device)
+        shape = PolicyShape.of(context.task, sigma_bounds)
+        return GaussianNetwork(shape, demonstrations.observations).to(context.device)
 
 
 def gaussian_log_prob(value: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:

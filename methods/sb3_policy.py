@@ -47,11 +47,11 @@ class SharedPolicy(ActorCriticPolicy):
 
     `parameters()` holds the critic as well, and some libraries regularise or step all of it: leave the critic out where
     only the actor is trained. `optimizer` steps the critic alone, since TRPO moves the actor itself; TRPO tells the two
-    apart by the word "value" in their parameters' names. `late_values` leaves the critic out of roll-outs, where it is
-    asked afterwards.
+    apart by the word "value" in their parameters' names. `deferred_values` leaves the critic out of rollouts, for
+    algorithms that evaluate it once per rollout.
     """
 
-    late_values = False
+    deferred_values = False
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class SharedPolicy(ActorCriticPolicy):
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         mean, sigma = self.network(obs)
         actions = mean if deterministic else torch.normal(mean, sigma)
-        values = obs.new_zeros(len(obs), 1) if self.late_values else self.predict_values(obs)
+        values = obs.new_zeros(len(obs), 1) if self.deferred_values else self.predict_values(obs)
         return actions, values, gaussian_log_prob(actions, mean, sigma)
 
     def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]

@@ -1,0 +1,1 @@
+"""GAIL: generative adversarial imitation learning; start reading at `algorithm.py`."""

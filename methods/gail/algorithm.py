@@ -1,10 +1,13 @@
-"""Generative adversarial imitation learning (Ho & Ermon, 2016), through `imitation`'s GAIL and sb3-contrib's TRPO."""
+"""Generative adversarial imitation learning (Ho & Ermon, 2016): `imitation`'s GAIL on sb3-contrib's TRPO.
+
+`discriminator.py` has the discriminator and the rewards, `trpo.py` the policy optimizer.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -15,23 +18,23 @@ from envs.demonstrations import Demonstrations
 from methods.bc import CHECKPOINT_EVERY, Pairs, clone
 from methods.gail.discriminator import (
     DemonstratedBatches,
+    DeferredRewards,
     Discriminator,
-    LateRewards,
     Regularisation,
     RegularisedGail,
     Terminal,
 )
-from methods.gail.trpo import ThriftyTRPO
+from methods.gail.trpo import SubsampledTRPO
 from methods.interface import Diverged, FitContext, Method, MethodError, State
-from methods.policy import GaussianPolicy, new_network
+from methods.policy import SIGMA_BOUNDS, GaussianPolicy, SigmaBounds, new_network
 from methods.registry import register
 from methods.sb3_policy import SharedPolicy, quiet_logger
 
 LIBRARY_SCALARS = {"kl": "kl_divergence_loss", "critic_loss": "value_loss"}
-"""What is reported from sb3-contrib's diagnostics of an iteration, by our name."""
+"""Reported name -> name of the diagnostic in sb3-contrib's logger."""
 
 WARM_START_BATCH = 256
-"""Demonstrated pairs in an update of the warm start, as in BC."""
+"""Demonstrated pairs per update of the warm start, as in BC."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,21 @@ class Settings:
 
     In the paper (section 4.1, appendix B, tables b and e):
         processes: environments stepped side by side.
-        batch_size: steps in each of them before an iteration of TRPO.
-        actor_steps: iterations of TRPO, each on fresh steps, between two updates of the discriminator.
-        discriminator_steps: updates of the discriminator then.
+        batch_size: steps in each of them per iteration of TRPO.
+        actor_steps: iterations of TRPO, each on fresh steps, between two updates of the discriminator. (The value is
+            lost in the text of the tables; 3 is the cited implementation's default.)
+        discriminator_steps: updates of the discriminator then. (Lost as well; the cited default is 1.)
         gamma: discount.
         kl: bound of the policy's mean divergence in an iteration.
         discriminator_hidden, discriminator_learning_rate: its hidden layers (tanh), and Adam's rate.
-        entropy: weight of the mean entropy of the discriminator's verdicts, which is maximised. (The text of the table
-            is damaged; read as the cited implementation's `entcoeff`: 1 keeps verdicts below about 0.9.)
+        entropy: weight of the mean entropy of the discriminator's predictions, which is maximised: the cited
+            implementation's `entcoeff`. 1 keeps predictions below about 0.9. (Legible for the peg only.)
         critic_hidden, critic_learning_rate: the critic's hidden layers (tanh), and Adam's rate.
-        terminal: what the end of an episode is worth, see `LateRewards`; the paper's is "always".
-        use_actions: judge pairs of state and action; false judges states alone and needs no demonstrated actions.
+        sigma_bounds: lowest and highest sigma of the policy; see the same setting of GPRIL.
+        terminal: what follows the end of an episode, see `Terminal`. The paper bootstraps regardless of termination and
+            does not say from which state: "always" and "chain" are the two readings.
+        use_actions: the discriminator sees pairs of state and action; false shows it states alone and needs no
+            demonstrated actions.
 
     In the cited implementation (openai/baselines), where the paper is silent:
         gae_lambda: decay of generalised advantage estimation.
@@ -58,17 +65,17 @@ class Settings:
         critic_passes, critic_batch: passes of the critic over an iteration's steps, and rows in its update (there 128
             in each of the processes, whose gradients are averaged).
         cg_steps: steps of conjugate gradients.
-        fisher_every: the Fisher matrix is estimated on each n-th step.
+        fisher_every: the Fisher matrix is estimated on every n-th step.
 
     Departures from the paper, all off by default:
         gradient_penalty: see `Regularisation`.
-        compress: beyond so many of the demonstrations' deviations the discriminator sees the logarithm of an
-            observation, as GPRIL's models do; 0 is off.
-        scale_rewards: pay (1 - gamma) of each reward, so that values are of the order of one, as a critic's are that
-            has just begun. (The policy's step does not depend on the scale.)
+        compress: compress normalised observations logarithmically for the discriminator beyond this many standard
+            deviations, as GPRIL does for its models; 0 is off.
+        scale_rewards: multiply rewards by 1 - gamma, so that values are of order one, as those of an untrained critic.
+            (The policy's step does not depend on the scale.)
         warm_start: updates of behavioural cloning before the first iteration, at most the budget's policy updates.
         warm_start_learning_rate, warm_start_l2, warm_start_decay: its settings, see `methods.bc.Settings`.
-        warm_start_sigma: the policy's sigma after it, so that there is something to explore with; 0 keeps what it left.
+        warm_start_sigma: the policy's sigma after it, so that rollouts explore; 0 keeps what cloning left.
     """
 
     processes: Annotated[int, Ge(1)] = 16
@@ -82,6 +89,7 @@ class Settings:
     entropy: Annotated[float, Ge(0.0)] = 1.0
     critic_hidden: tuple[int, ...] = (300, 200)
     critic_learning_rate: Annotated[float, Gt(0.0)] = 5e-3
+    sigma_bounds: SigmaBounds = field(default=SIGMA_BOUNDS, metadata={"neutral": True})
     terminal: Terminal = "always"
     use_actions: bool = True
 
@@ -106,9 +114,8 @@ class Settings:
 class Gail(Method):
     """GAIL; see `Settings` for what follows the paper.
 
-    Episodes differ in length, about which `imitation` warns, because a positive reward then favours long episodes and
-    a negative one short ones. The paper's answer, and ours, is to say what the end of an episode is worth (`terminal`),
-    so the library is told to allow it.
+    Episodes differ in length, of which `imitation` warns: positive rewards then favour long episodes and negative ones
+    short episodes. The setting `terminal` deals with that, so the library is told to allow it.
     """
 
     name: ClassVar[str] = "gail"
@@ -132,7 +139,7 @@ class Gail(Method):
 
 
 class _Training:
-    """One run: warm start, then iterations of TRPO with updates of the discriminator between them."""
+    """One run: a warm start, then iterations of TRPO with updates of the discriminator in between."""
 
     def __init__(self, settings: Settings, demonstrations: Demonstrations, context: FitContext) -> None:
         self.settings = settings
@@ -145,7 +152,7 @@ class _Training:
             settings.discriminator_batch,
             context.seeds.generator("demonstrated batches"),
         )
-        self.network = new_network(demonstrations, context)
+        self.network = new_network(demonstrations, context, settings.sigma_bounds)
         self.policy = GaussianPolicy(self.network)
         self.iterations = 0
         self.gradient_steps = 0
@@ -158,7 +165,7 @@ class _Training:
             trainer = self._trainer(venv, trpo)
             state = self.context.resume() or {"warm_start": None}
             if "trainer" in state:
-                self._go_on(state, trainer)
+                self._resume(state, trainer)
             else:
                 self._warm_start(state["warm_start"])
             iteration = s.processes * s.batch_size
@@ -171,10 +178,10 @@ class _Training:
                 self._report(trainer, trpo)
                 if self.iterations % s.actor_steps == 0:
                     for _ in range(s.discriminator_steps):
-                        judged = trainer.train_disc()
+                        scalars = trainer.train_disc()
                     self.gradient_steps += s.discriminator_steps
                     self.context.report(
-                        self.gradient_steps, **{f"discriminator_{name}": value for name, value in judged.items()}
+                        self.gradient_steps, **{f"discriminator_{name}": value for name, value in scalars.items()}
                     )
                 progress = self.iterations / iterations
                 self.context.checkpoint(self.policy, progress, self.gradient_steps, lambda: self._state(trainer))
@@ -183,7 +190,7 @@ class _Training:
         return self.policy
 
     def _state(self, trainer: RegularisedGail) -> State:
-        """All that changes during the iterations."""
+        """Everything that changes during the iterations."""
         return {
             "trainer": trainer.get_state(),
             "batches": self.batches.rng.bit_generator.state,
@@ -191,16 +198,16 @@ class _Training:
             "gradient_steps": self.gradient_steps,
         }
 
-    def _go_on(self, state: State, trainer: RegularisedGail) -> None:
+    def _resume(self, state: State, trainer: RegularisedGail) -> None:
         trainer.set_state(state["trainer"])
         self.batches.rng.bit_generator.state = state["batches"]
         self.iterations, self.gradient_steps = state["iterations"], state["gradient_steps"]
 
     def _warm_start(self, resumed: State | None) -> None:
-        """Cloning, as far as it has been `resumed`, and a sigma to explore with."""
+        """Behavioural cloning, from the `resumed` state if there is one, then a sigma to explore with."""
         s = self.settings
 
-        def tell(update: int, snapshot: Callable[[], State]) -> None:
+        def after_update(update: int, snapshot: Callable[[], State]) -> None:
             self.gradient_steps = update
             if update % CHECKPOINT_EVERY == 0:
                 self.context.checkpoint(self.policy, 0.0, update, lambda: {"warm_start": snapshot()})
@@ -216,15 +223,15 @@ class _Training:
                 rng=self.context.seeds.generator("demonstrated pairs"),
                 scratch=self.context.scratch,
                 decay=s.warm_start_decay,
-                after_update=tell,
+                after_update=after_update,
                 resumed=resumed,
             )
         if s.warm_start_sigma:
             self.network.set_sigma(s.warm_start_sigma)
 
-    def _generator(self, venv: VecEnv) -> ThriftyTRPO:
+    def _generator(self, venv: VecEnv) -> SubsampledTRPO:
         s = self.settings
-        return ThriftyTRPO(
+        return SubsampledTRPO(
             SharedPolicy,
             venv,
             learning_rate=s.critic_learning_rate,
@@ -236,12 +243,13 @@ class _Training:
             n_critic_updates=s.critic_passes,
             target_kl=s.kl,
             fisher_every=s.fisher_every,
+            chained=s.terminal == "chain",
             policy_kwargs={"network": self.network, "critic_hidden": s.critic_hidden},
             seed=self.context.seeds.integer("gail"),  # seeds all global generators and the environments
             device=self.context.device,
         )
 
-    def _trainer(self, venv: VecEnv, trpo: ThriftyTRPO) -> RegularisedGail:
+    def _trainer(self, venv: VecEnv, trpo: SubsampledTRPO) -> RegularisedGail:
         s = self.settings
         trainer = RegularisedGail(
             demonstrations=self.batches,
@@ -263,13 +271,13 @@ class _Training:
             allow_variable_horizon=True,
         )
         scale = 1.0 - s.gamma if s.scale_rewards else 1.0
-        paid = LateRewards(trainer.venv_buffering, trainer.reward_train.predict, s.terminal, s.gamma, scale)
-        trpo.set_env(paid)
-        trpo.rollout_buffer.pay = paid.rewards
+        environments = DeferredRewards(trainer.venv_buffering, trainer.reward_train.predict, s.terminal, s.gamma, scale)
+        trpo.set_env(environments)
+        trpo.rollout_buffer.rewards_of = environments.rewards
         return trainer
 
-    def _report(self, trainer: RegularisedGail, trpo: ThriftyTRPO) -> None:
-        """Tell what an iteration of TRPO did; the library's own diagnostics are read from its logger."""
+    def _report(self, trainer: RegularisedGail, trpo: SubsampledTRPO) -> None:
+        """Report an iteration of TRPO; the library's own diagnostics are read from its logger."""
         kept = trainer.logger.default_logger.name_to_value
         scalars = {name: float(kept[f"mean/gen/train/{place}"]) for name, place in LIBRARY_SCALARS.items()}
         with torch.no_grad():
@@ -278,4 +286,4 @@ class _Training:
         if not all(map(math.isfinite, scalars.values())):
             raise Diverged(f"after {trpo.num_timesteps} environment steps: {scalars}")
         self.context.report(self.gradient_steps, **scalars)
-        trainer.logger.dump(trpo.num_timesteps)  # forgets them
+        trainer.logger.dump(trpo.num_timesteps)  # clears the logger

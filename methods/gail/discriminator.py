@@ -1,5 +1,4 @@
-"""The parts of GAIL that `imitation` and sb3-contrib leave open: what is judged, how the judge is regularised, and
-what the end of an episode is worth.
+"""The discriminator of GAIL: its inputs, its regularisation, and the rewards it gives, those of terminations included.
 
 "The cited implementation" is the one the paper compares with, openai/baselines' `gail`.
 """
@@ -22,20 +21,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from envs.demonstrations import Demonstrations
-from methods.gail.trpo import ThriftyTRPO
+from methods.gail.trpo import SubsampledTRPO
 from methods.interface import MethodError, State
 from methods.policy import GaussianNetwork, compress
 
-Terminal = Literal["always", "absorbing", "terminal"]
-Judge = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Terminal = Literal["always", "chain", "absorbing", "terminal"]
+"""What follows the end of an episode. With r the reward of the last step, V the critic and s_T the terminal state:
+
+- "always": a termination counts as an interruption, so gamma V(s_T) follows. One reading of the paper's "bootstrapping
+  regardless" of termination (section 4.1). No s_T is ever an input that the critic is trained on.
+- "chain": gamma V(first state of the next episode) follows, and advantages carry over into that episode. The other
+  reading: it is what the cited implementation does when its test for termination is left out, and the ergodic chain of
+  section 2.1. Time limits are treated alike.
+- "absorbing": r is paid forever, r / (1 - gamma); for failures too, where the discriminator errs. A departure.
+- "terminal": nothing follows. A departure.
+
+Rewards are positive, so an end that pays nothing more teaches the policy to delay it, although these tasks end on
+success. Except with "chain", gamma V(s_T) follows where an episode is cut off by the time limit.
+"""
+RewardFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""States [n, O], actions [n, A], next states [n, O] and ends [n] -> rewards [n]."""
 
 
 class Discriminator(RewardNet):
-    """Logits that are high for demonstrations, of a state and its action, or of the state that a step leads to.
+    """Logits of a state and its action, or of the state that a step leads to; high for demonstrations.
 
-    Where actions are not used it is the *next* state that is judged: only there do terminal states occur among the
-    policy's own samples, without which demonstrations of final states could be told from them trivially.
-    Observations are normalised as the policy normalises them, and compressed beyond `knee` deviations.
+    Without actions its input is the *next* state: only there do terminal states occur among the policy's own samples,
+    and without them demonstrations of final states could be told apart trivially. Observations are normalised as for
+    the policy, and compressed beyond `knee` standard deviations (0: never).
     """
 
     shift: Tensor
@@ -59,7 +72,7 @@ class Discriminator(RewardNet):
         self.mlp = build_mlp(inputs, hidden, activation=nn.Tanh, squeeze_output=True)
 
     def features(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
-        """What is judged, [n, O + A] or [n, O], with normalised observations."""
+        """The input of the network, [n, O + A] or [n, O], with normalised observations."""
         observation = state if self.use_actions else next_state
         normalised = compress((observation - self.shift) / self.scale, self.knee)
         return torch.cat([normalised, action], 1) if self.use_actions else normalised
@@ -70,12 +83,12 @@ class Discriminator(RewardNet):
 
 @dataclass(frozen=True)
 class Regularisation:
-    """What is added to the discriminator's loss.
+    """Terms of the discriminator's loss besides the cross-entropy.
 
     Attributes:
-        entropy: weight of minus the mean entropy of its verdicts, over demonstrated and the policy's samples.
+        entropy: weight of minus the mean entropy of its predictions, over demonstrated and the policy's samples.
         gradient_penalty: weight of (|gradient| - 1)^2 between demonstrated and the policy's samples (Gulrajani et al.,
-            2017; in imitation Kostrikov et al., 2019).
+            2017; for imitation Kostrikov et al., 2019).
     """
 
     entropy: float
@@ -85,8 +98,8 @@ class Regularisation:
 class RegularisedGail(GAIL):
     """`imitation`'s GAIL with a regularised discriminator.
 
-    The loss is E_demonstrations[-log D] + E_policy[-log(1 - D)] and the two terms of `Regularisation`; without them it
-    is twice the library's, which makes no difference to Adam. The reward is the library's, -log(1 - D), and positive.
+    The loss is E_demonstrations[-log D] + E_policy[-log(1 - D)] plus the two terms of `Regularisation`. Without them it
+    is twice the library's, which makes no difference to Adam. The reward is the library's, -log(1 - D) > 0.
     """
 
     def __init__(self, *, regularisation: Regularisation, **options: Any) -> None:
@@ -99,18 +112,19 @@ class RegularisedGail(GAIL):
     def train_disc(
         self, *, expert_samples: Mapping | None = None, gen_samples: Mapping | None = None
     ) -> Mapping[str, float]:
-        """One step of the discriminator; returns its loss and its accuracy on samples of either kind."""
+        """One step of the discriminator; returns its loss and its accuracy on both kinds of samples."""
         (batch,) = self._make_disc_train_batches(gen_samples=gen_samples, expert_samples=expert_samples)
-        judge = cast(Discriminator, self._reward_net)
-        features = judge.features(batch["state"], batch["action"], batch["next_state"])
+        discriminator = cast(Discriminator, self._reward_net)
+        features = discriminator.features(batch["state"], batch["action"], batch["next_state"])
         labels = batch["labels_expert_is_one"].float()
-        logits = judge.mlp(features)
+        logits = discriminator.mlp(features)
         loss = 2.0 * F.binary_cross_entropy_with_logits(logits, labels)
         if self.regularisation.entropy:
             entropy = F.binary_cross_entropy_with_logits(logits, logits.sigmoid())
             loss = loss - self.regularisation.entropy * entropy
         if self.regularisation.gradient_penalty:
-            loss = loss + self.regularisation.gradient_penalty * _gradient_penalty(judge.mlp, *features.chunk(2))
+            penalty = _gradient_penalty(discriminator.mlp, *features.chunk(2))
+            loss = loss + self.regularisation.gradient_penalty * penalty
         self._disc_opt.zero_grad()
         loss.backward()
         self._disc_opt.step()
@@ -119,8 +133,8 @@ class RegularisedGail(GAIL):
         return {"loss": float(loss.detach()), "accuracy_demonstrations": demonstrated, "accuracy_policy": generated}
 
     def get_state(self) -> State:
-        """What changes from iteration to iteration, between two of them; the libraries themselves keep none of it."""
-        trpo = cast(ThriftyTRPO, self.gen_algo)
+        """Everything that changes from iteration to iteration, between two of them; the libraries save none of it."""
+        trpo = cast(SubsampledTRPO, self.gen_algo)
         return {
             "policy": trpo.policy.state_dict(),
             "critic_optimizer": trpo.policy.optimizer.state_dict(),
@@ -132,41 +146,41 @@ class RegularisedGail(GAIL):
         }
 
     def set_state(self, state: State) -> None:
-        """Go on from what `get_state` gave, with environments that stand where they stood then.
+        """Restore what `get_state` returned, with environments that have been restored already.
 
-        The roll-out and replay buffers are filled anew in each iteration, and so are not part of it.
+        Rollout and replay buffers are filled again in each iteration, so they are no part of the state.
         """
-        trpo = cast(ThriftyTRPO, self.gen_algo)
+        trpo = cast(SubsampledTRPO, self.gen_algo)
         trpo.policy.load_state_dict(state["policy"])
         trpo.policy.optimizer.load_state_dict(state["critic_optimizer"])
         self._reward_net.load_state_dict(state["discriminator"])
         self._disc_opt.load_state_dict(state["discriminator_optimizer"])
         trpo._last_obs, trpo._last_episode_starts = state["observations"], state["episode_starts"]
         trpo.num_timesteps = state["environment_steps"]
-        # imitation's wrapper began with a reset; the trajectories it gathers begin where the environments are now.
+        # imitation's wrapper starts with a reset; the trajectories it gathers have to start where the environments are.
         trajectories = TrajectoryAccumulator()
         for row, observation in enumerate(state["observations"]):
             trajectories.add_step({"obs": observation}, key=row)
         self.venv_buffering._traj_accum = trajectories
 
 
-def _gradient_penalty(judge: nn.Module, demonstrated: Tensor, generated: Tensor) -> Tensor:
+def _gradient_penalty(network: nn.Module, demonstrated: Tensor, generated: Tensor) -> Tensor:
     mixed = torch.lerp(demonstrated, generated, torch.rand(len(generated), 1, device=generated.device))
     mixed.requires_grad_(True)
-    (gradient,) = torch.autograd.grad(judge(mixed).sum(), mixed, create_graph=True)
+    (gradient,) = torch.autograd.grad(network(mixed).sum(), mixed, create_graph=True)
     return (gradient.norm(dim=1) - 1.0).square().mean()
 
 
 class DemonstratedBatches:
-    """Endless random batches of demonstrated transitions, drawn with replacement, as `imitation` takes them."""
+    """Endless random batches of demonstrated transitions, drawn with replacement, in the form `imitation` expects."""
 
     def __init__(
         self, demonstrations: Demonstrations, action_size: int, use_actions: bool, size: int, rng: np.random.Generator
     ) -> None:
-        """Pairs of state and action, or all states that a step led to.
+        """Batches of pairs of state and action, or of the states that a step led to.
 
         Raises:
-            MethodError: there are no pairs although actions are to be used.
+            MethodError: actions are to be used, but the demonstrations have no pairs.
         """
         if use_actions:
             if demonstrations.actions is None or demonstrations.terminal.all():
@@ -177,7 +191,7 @@ class DemonstratedBatches:
         else:
             states = demonstrations.observations[demonstrations.time_step > 0]
             actions = np.zeros((len(states), action_size), np.float32)
-        # The library asks for whole transitions; the discriminator looks at (obs, acts) or at next_obs.
+        # The library expects whole transitions; the discriminator reads (obs, acts) or next_obs.
         self.columns = {"obs": states, "acts": actions, "next_obs": states, "dones": np.zeros(len(states), bool)}
         self.size, self.rng = size, rng
 
@@ -187,25 +201,17 @@ class DemonstratedBatches:
             yield {name: column[rows] for name, column in self.columns.items()}
 
 
-class LateRewards(VecEnvWrapper):
-    """Pays nothing while steps are taken, and keeps what was done until a roll-out is complete, to be judged at once.
+class DeferredRewards(VecEnvWrapper):
+    """Returns zero rewards during collection and scores the whole rollout in one pass of the discriminator.
 
-    It also decides what a terminated episode is worth. Rewards are positive, so an end that pays nothing more teaches
-    to put it off, although these tasks end on success. With r the reward of the last step and V the critic's value of
-    the terminal state:
-
-    - "always" (the paper, section 4.1): the end counts as an interruption, and SB3 adds gamma V(s_T).
-    - "absorbing": the last reward is paid for ever, r / (1 - gamma); for failing too, where the discriminator errs.
-    - "terminal": nothing more is paid.
-
-    Where an episode is cut off by the clock, all three add gamma V(s_T), as SB3 does. All rewards are multiplied by
-    `scale`.
+    It also applies what follows the end of an episode (`Terminal`), and multiplies all rewards by `scale`.
     """
 
-    def __init__(self, venv: VecEnv, judge: Judge, terminal: Terminal, gamma: float, scale: float = 1.0) -> None:
-        """`judge` gives the rewards [n] of states [n, O], actions [n, A], next states [n, O] and ends [n]."""
+    def __init__(
+        self, venv: VecEnv, reward_function: RewardFunction, terminal: Terminal, gamma: float, scale: float = 1.0
+    ) -> None:
         super().__init__(venv)
-        self.judge = judge
+        self.reward_function = reward_function
         self.terminal = terminal
         self.gamma = gamma
         self.scale = scale
@@ -224,18 +230,17 @@ class LateRewards(VecEnvWrapper):
         reached, weights = observations.copy(), np.full(len(dones), self.scale, np.float32)
         for i in np.flatnonzero(dones):
             reached[i] = infos[i]["terminal_observation"]
-            if infos[i].get("TimeLimit.truncated", False):
-                continue
-            if self.terminal == "always":
-                infos[i]["TimeLimit.truncated"] = True
-            elif self.terminal == "absorbing":
+            timeout = infos[i].get("TimeLimit.truncated", False)
+            if self.terminal == "absorbing" and not timeout:
                 weights[i] /= 1.0 - self.gamma
+            # SB3 adds gamma V(s_T) to the reward of a step that it takes for the end by a time limit.
+            infos[i]["TimeLimit.truncated"] = self.terminal == "always" or (timeout and self.terminal != "chain")
         self._steps.append((self._actions, reached, dones, weights))
         return observations, np.zeros(len(dones), np.float32), dones, infos
 
     def rewards(self, observations: np.ndarray) -> np.ndarray:
-        """The rewards [T, N] of the steps since the last call, which were taken at `observations` [T, N, O]."""
+        """Rewards [T, N] of the steps since the last call, which were taken at `observations` [T, N, O]."""
         *columns, weights = (np.stack(column) for column in zip(*self._steps, strict=True))
         self._steps = []
         flat = [column.reshape(-1, *column.shape[2:]) for column in (observations, *columns)]
-        return weights * self.judge(*flat).reshape(weights.shape)
+        return weights * self.reward_function(*flat).reshape(weights.shape)

@@ -1,87 +1,109 @@
-"""Early stopping: in each iteration both predecessor models keep the weights that explain held-out roll-outs best."""
+"""Early stopping: in each training phase both predecessor models keep the weights that explain held-out rollouts best."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
-from methods.gpril.likelihood import LikelihoodAscent
+import numpy as np
+import torch
+
+from methods.gpril.likelihood import LikelihoodTrainer
 from methods.gpril.models import PredecessorModels
-from methods.gpril.replay import Triples
+from methods.gpril.replay import FutureStateBatch
+from methods.interface import State
 
-LOOK_EVERY = 16
-"""Updates between two looks at the held-out roll-outs."""
-HELD_OUT_TRIPLES = 512
-"""Triples of a look. It takes forward passes alone, so 16 updates of 256 triples cost over ten times as much."""
+CHECK_EVERY = 16
+"""Updates between two checks on the held-out rollouts."""
+HELD_OUT_ROWS = 512
+"""Rows of a check. It takes forward passes only, so 16 updates of 256 rows cost over ten times as much."""
 
 
-def train(
-    models: PredecessorModels,
-    update: Callable[[int, tuple[bool, bool]], None],
-    updates: int,
-    held_out: Triples,
-    patience: int,
-) -> tuple[int, int]:
-    """Update each model until `patience` looks in a row have not found `held_out` likelier, then keep the best weights.
+class EarlyStopping:
+    """Stops each model once `patience` checks in a row have not found the held-out batch more likely.
 
-    A model that has stopped is not frozen: the next iteration goes on from the weights kept, with new roll-outs to
-    train and to judge on.
-
-    Args:
-        models: trained in place.
-        update: does so many updates of those of both models that are learning.
-        updates: most updates of each model.
-        held_out: triples of roll-outs that are not trained on.
-        patience: at least 1.
-
-    Returns:
-        after how many updates the weights kept of B^s and of B^a came.
+    A model that has stopped is not frozen: the next phase continues from the weights kept, with new rollouts to train
+    on and to check on.
     """
-    held_out = models.controlled(held_out)
-    watches = [_Watch(ascent, patience) for ascent in models.ascents]
 
-    def look(done: int) -> tuple[bool, bool]:
-        for watch, log_probs in zip(watches, models.log_probs(held_out), strict=True):
-            watch.look(float(log_probs.mean()), done)
-        states, actions = (watch.worse < patience for watch in watches)
+    def __init__(self, models: PredecessorModels, held_out: FutureStateBatch[np.ndarray], patience: int) -> None:
+        """Begin a training phase.
+
+        Args:
+            models: trained by others in place between two checks.
+            held_out: rows of rollouts that are not trained on, as the models see them.
+            patience: at least 1.
+        """
+        self._models = models
+        self._held_out = held_out
+        self._watches = [_Watch(trainer, patience) for trainer in models.trainers]
+
+    def check(self, updates: int) -> tuple[bool, bool]:
+        """Evaluate both models after so many updates; returns which of B^s and B^a continue to learn."""
+        for watch, log_probs in zip(self._watches, self._models.log_probs(self._held_out), strict=True):
+            watch.check(float(log_probs.mean()), updates)
+        states, actions = (not watch.stopped for watch in self._watches)
         return states, actions
 
-    for done in range(0, updates, LOOK_EVERY):
-        learning = look(done)
-        if not any(learning):
-            break
-        update(min(LOOK_EVERY, updates - done), learning)
-    else:
-        look(updates)
-    states, actions = (watch.restore() for watch in watches)
-    return states, actions
+    def restore(self) -> tuple[int, int]:
+        """Put the best weights back; returns after how many updates those of B^s and of B^a were reached."""
+        states, actions = (watch.restore() for watch in self._watches)
+        return states, actions
+
+    def get_state(self) -> State:
+        """Everything that changes, as plain data."""
+        return {"held_out": vars(self._held_out), "watches": [watch.get_state() for watch in self._watches]}
+
+    @classmethod
+    def resumed(cls, models: PredecessorModels, patience: int, state: State) -> EarlyStopping:
+        """The phase whose `get_state` returned `state`, with models that have been restored already."""
+        phase = cls(models, FutureStateBatch(**state["held_out"]), patience)
+        for watch, kept in zip(phase._watches, state["watches"], strict=True):
+            watch.set_state(kept)
+        return phase
 
 
 class _Watch:
     """The best weights of one model so far."""
 
-    def __init__(self, ascent: LikelihoodAscent, patience: int) -> None:
-        self.ascent, self.patience = ascent, patience
-        self.best, self.best_update, self.worse = -math.inf, 0, 0
-        self.keep()
+    def __init__(self, trainer: LikelihoodTrainer, patience: int) -> None:
+        self._trainer, self._patience = trainer, patience
+        self._best, self._best_update, self._worse = -math.inf, 0, 0
+        self._keep()
 
-    def keep(self) -> None:
-        self.kept = (
-            {name: tensor.clone() for name, tensor in self.ascent.flow.state_dict().items()},
-            {name: [tensor.clone() for tensor in tensors] for name, tensors in self.ascent.state_dict().items()},
-        )
+    @property
+    def stopped(self) -> bool:
+        return self._worse >= self._patience
 
-    def look(self, log_likelihood: float, update: int) -> None:
-        if self.worse >= self.patience:
+    def check(self, log_likelihood: float, update: int) -> None:
+        if self.stopped:
             return
-        if log_likelihood > self.best:
-            self.best, self.best_update, self.worse = log_likelihood, update, 0
-            self.keep()
+        if log_likelihood > self._best:
+            self._best, self._best_update, self._worse = log_likelihood, update, 0
+            self._keep()
         else:
-            self.worse += 1
+            self._worse += 1
 
     def restore(self) -> int:
-        weights, moments = self.kept
-        self.ascent.flow.load_state_dict(weights)
-        self.ascent.load_state_dict(moments)
-        return self.best_update
+        self._trainer.flow.load_state_dict(self._weights)
+        self._trainer.load_state_dict(self._moments)
+        return self._best_update
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "best": self._best,
+            "best_update": self._best_update,
+            "worse": self._worse,
+            "weights": self._weights,
+            "moments": self._moments,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._best, self._best_update, self._worse = state["best"], state["best_update"], state["worse"]
+        self._weights, self._moments = state["weights"], state["moments"]
+
+    def _keep(self) -> None:
+        self._weights = {name: tensor.clone() for name, tensor in self._trainer.flow.state_dict().items()}
+        self._moments: dict[str, list[torch.Tensor]] = {
+            name: [tensor.clone() for tensor in tensors] for name, tensors in self._trainer.state_dict().items()
+        }

@@ -1,6 +1,6 @@
 """The long-term predecessor models B^s(s | target) and B^a(a | s, target) of section 3.2, equation 9.
 
-Both are conditional masked autoregressive flows over the model space of `space.py`; likelihoods are reported in it.
+Both are conditional masked autoregressive flows over the space of `model_space.py`, in which likelihoods are reported.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from nflows.flows import Flow
 from torch import Tensor
 
-from methods.gpril.flows.factory import FlowShape, make_flow
-from methods.gpril.likelihood import LikelihoodAscent
+from methods.gpril.flows.factory import FlowShape, make_flow, sample
+from methods.gpril.likelihood import LikelihoodTrainer
 from methods.gpril.model_space import ModelSpace, Units
-from methods.gpril.replay import Triples
+from methods.gpril.replay import FutureStateBatch
 from methods.gpril.settings import Settings
 from methods.interface import Diverged, SeedStreams
 from methods.policy import GaussianNetwork, gaussian_log_prob
@@ -31,9 +31,9 @@ class Likelihoods:
     Attributes:
         states: log B^s(s | target).
         actions: log B^a(a | s, target), of the action in the environment's units.
-        information: log B^a(a | s, target) - log pi(a | s), pi the policy that took the action: what B^a knows beyond
-            the policy. A mean over the whole replay buffer hides where the target matters, near contact: success has
-            risen while it was still below zero on held-out episodes.
+        information: log B^a(a | s, target) - log pi(a | s), with pi the policy that acted: what B^a knows beyond the
+            policy. A mean over the whole replay buffer hides where the target matters, near contact: success has risen
+            while this was still negative on held-out episodes.
     """
 
     states: float
@@ -42,10 +42,25 @@ class Likelihoods:
 
 
 class PredecessorModels:
-    """B^s and B^a with their optimisers."""
+    """B^s and B^a with their optimizers.
+
+    Attributes:
+        states, actions: the flows B^s and B^a.
+        trainers: of B^s and B^a.
+        space: see `ModelSpace`.
+        gradient_steps: taken so far, those of B^s and of B^a added up.
+    """
 
     def __init__(self, settings: Settings, policy: GaussianNetwork, seeds: SeedStreams, device: str) -> None:
-        """`policy` gives the normalisation and, for residual actions, the policy that is to be corrected."""
+        """Create untrained models.
+
+        Args:
+            settings: of GPRIL.
+            policy: gives the normalisation and the action bounds; with `residual_actions` or `control = "self"` it
+                also takes part in sampling.
+            seeds: streams for weights, samples and the placebo.
+            device: torch device.
+        """
         self.settings = settings
         self.policy = policy
         self.device = device
@@ -54,87 +69,96 @@ class PredecessorModels:
         self._generator = torch.Generator(device).manual_seed(seeds.integer("predecessor samples"))
         self._shuffle = seeds.generator("shuffled targets")
         self.space = ModelSpace(settings, policy)
+        bounds = policy.shape.action_low, policy.shape.action_high
+        self._action_low, self._action_high = (policy.shift.new_tensor(bound) for bound in bounds)
         observation_size, action_size = policy.shape.observation_size, policy.shape.action_size
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.integer("predecessor models"))
             self.states = self._flow(observation_size, observation_size)
             self.actions = self._flow(action_size, 2 * observation_size)
-        self.ascents = tuple(
-            LikelihoodAscent(flow, settings.model_learning_rate, settings.model_l2, settings.gradient_clip)
-            for flow in (self.states, self.actions)
-        )
+        self.trainers = (self._trainer(self.states), self._trainer(self.actions))
 
-    def measure(self, triples: Triples) -> None:
-        """Choose the units of the model space; once, before any update."""
-        self.space.measure(self.tensors(triples))
+    def measure(self, batch: FutureStateBatch[np.ndarray]) -> None:
+        """Set the units of the model space; once, before any update."""
+        self.space.measure(self.tensors(batch))
 
-    def update(self, triples: Triples, learning: tuple[bool, bool] = (True, True)) -> None:
-        """Gradient steps, one for each `batch_size` triples, of B^s and B^a where they are `learning` (algorithm 1,
-        lines 8 and 9).
+    def update(self, batch: FutureStateBatch[np.ndarray], learning: tuple[bool, bool] = (True, True)) -> None:
+        """One gradient step of B^s and of B^a for every `batch_size` rows (algorithm 1, lines 8 and 9).
+
+        Args:
+            batch: rows for one or more steps.
+            learning: which of B^s and B^a are updated.
 
         Raises:
             Diverged: a gradient is not finite.
         """
-        norms: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for batch in self.tensors(self.controlled(triples)).split(self.settings.batch_size):
+        norms: dict[str, list[Tensor]] = {"states": [], "actions": []}
+        for part in self.tensors(self.with_control(batch)).split(self.settings.batch_size):
             with torch.no_grad():
-                cases = self.space.cases(batch)
-            for kept, ascent, case, moves in zip(norms, self.ascents, cases, learning, strict=True):
+                inputs = self.space.model_inputs(part)
+            for name, trainer, (values, context), moves in zip(norms, self.trainers, inputs, learning, strict=True):
                 if moves:
-                    kept.append(ascent.step(*case).gradient_norm)
-        # looked at together, because each look waits for the device
-        self.note(*(torch.stack(kept).tolist() if kept else [] for kept in norms))
-
-    def note(self, states: list[float], actions: list[float]) -> None:
-        """Count gradient steps of B^s and B^a with these norms; raises Diverged where one is not finite."""
-        self.gradient_steps += len(states) + len(actions)
-        for name, norms in (("states", states), ("actions", actions)):
-            self._norms[name] += norms
-            if not all(map(math.isfinite, norms)):
+                    norms[name].append(trainer.step(values, context).gradient_norm)
+        for name, found in norms.items():  # read together, because each read waits for the device
+            values = torch.stack(found).tolist() if found else []
+            self.gradient_steps += len(values)
+            self._norms[name] += values
+            if not all(map(math.isfinite, values)):
                 raise Diverged(f"a predecessor model's gradient is not finite after {self.gradient_steps} steps")
 
     def take_gradient_norms(self) -> dict[str, list[float]]:
-        """Norms before clipping of the gradients of B^s ("states") and B^a ("actions") since this was last called."""
+        """Gradient norms before clipping of B^s ("states") and B^a ("actions") since the last call."""
         taken, self._norms = self._norms, {name: [] for name in self._norms}
         return taken
 
     @torch.no_grad()
-    def sample(
+    def sample_predecessors(
         self, targets: np.ndarray, low: np.ndarray, high: np.ndarray, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw s ~ B^s(. | target) and a ~ B^a(. | s, target) (algorithm 1, line 13).
+        """Draw s ~ B^s(. | target) and a ~ B^a(a | s, target) (algorithm 1, line 13).
+
+        Sampled actions are clamped to the action bounds.
 
         Args:
             targets: [n, O] demonstrated states, in the environment's units.
-            low, high: [O] each, the range of the replay buffer that `clip_samples` keeps to.
+            low, high: [O] each, the range of the replay buffer, which `clip_samples` keeps to.
             generator: source of the noise; by default the models' own, which training draws from.
 
         Returns:
             states [n, O] and actions [n, A] in the environment's units.
         """
-        return self.space.imagine(
-            (self.states, self.actions),
-            self.policy,
-            self.tensor(targets),
-            (self.tensor(low), self.tensor(high)),
-            self.noise(len(targets), generator),
-        )
-
-    def noise(self, count: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Standard normal [count, O] and [count, A], for samples; by default from the models' own stream."""
-        generator, shape = generator or self._generator, self.policy.shape
-        states, actions = (
-            torch.randn(count, size, generator=generator, device=self.device)
+        settings, space, shape = self.settings, self.space, self.policy.shape
+        generator = generator or self._generator
+        state_noise, action_noise = (
+            torch.randn(len(targets), size, generator=generator, device=self.device)
             for size in (shape.observation_size, shape.action_size)
         )
-        return states, actions
+        target = space.encode(self.tensor(targets))
+        state = space.state_of(sample(self.states, target, noise=state_noise), target)
+        if settings.clip_samples:
+            state = torch.clamp(state, space.encode(self.tensor(low)), space.encode(self.tensor(high)))
+        states = space.decode(state)
+        if settings.control == "self":
+            values, (mean, sigma) = action_noise, self.policy(states)
+        else:
+            values = sample(self.actions, space.action_context(state, target), noise=action_noise)
+            mean, sigma = space.units.action_mean, space.units.action_scale
+            if settings.residual_actions:
+                mean, sigma = self.policy(states)
+                sigma = torch.hypot(sigma, torch.full_like(sigma, settings.exploration))
+        return states, torch.clamp(mean + sigma * values, self._action_low, self._action_high)
+
+    @property
+    def samples_depend_on_policy(self) -> bool:
+        """Whether `sample_predecessors` asks the policy, so that samples drawn before an update of it are outdated."""
+        return self.settings.control == "self" or self.settings.residual_actions
 
     @torch.no_grad()
-    def likelihoods(self, triples: Triples) -> Likelihoods:
-        """How well both models explain `triples`, and what B^a knows beyond the policy."""
-        log_states, log_actions = self.log_probs(triples)
-        batch = self.tensors(triples)
-        behaviour = gaussian_log_prob(batch.actions, batch.means, batch.sigmas)
+    def likelihoods(self, batch: FutureStateBatch[np.ndarray]) -> Likelihoods:
+        """How well both models explain the batch, and what B^a knows beyond the policy."""
+        log_states, log_actions = self.log_probs(batch)
+        tensors = self.tensors(batch)
+        behaviour = gaussian_log_prob(tensors.actions, tensors.means, tensors.sigmas)
         return Likelihoods(
             states=float(log_states.mean()),
             actions=float(log_actions.mean()),
@@ -142,32 +166,26 @@ class PredecessorModels:
         )
 
     @torch.no_grad()
-    def log_probs(self, triples: Triples) -> tuple[Tensor, Tensor]:
-        """log B^s in model space and log B^a in the environment's units, of each triple, [n] each."""
-        batch = self.tensors(triples)
-        cases = self.space.cases(batch)
-        log_states, log_actions = (
-            flow.log_prob(modelled, context=context)
-            for flow, (modelled, context) in zip((self.states, self.actions), cases, strict=True)
-        )
-        return log_states, log_actions - self.space.log_action_volume(batch)
+    def log_probs(self, batch: FutureStateBatch[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """log B^s in model space and log B^a in the environment's units, [n] each."""
+        tensors = self.tensors(batch)
+        of_states, of_actions = self.space.model_inputs(tensors)
+        log_states = self.states.log_prob(of_states.values, context=of_states.context)
+        log_actions = self.actions.log_prob(of_actions.values, context=of_actions.context)
+        return log_states, log_actions - self.space.log_action_volume(tensors)
 
-    def controlled(self, triples: Triples) -> Triples:
-        """Triples as the models see them: with permuted targets where `control` is the placebo."""
-        return replace(triples, targets=self.shuffled(triples.targets))
-
-    def shuffled(self, targets: np.ndarray) -> np.ndarray:
-        """Targets, or their rows, in the order in which the models see them."""
+    def with_control(self, batch: FutureStateBatch[np.ndarray]) -> FutureStateBatch[np.ndarray]:
+        """The batch as the models see it: with permuted targets if `control` is the placebo."""
         if self.settings.control != "shuffled":
-            return targets
-        return targets[self._shuffle.permutation(len(targets))]
+            return batch
+        return replace(batch, targets=batch.targets[self._shuffle.permutation(len(batch.targets))])
 
     def get_state(self) -> dict[str, Any]:
-        """All that changes, as plain data."""
+        """Everything that changes during training, as plain data."""
         return {
             "units": asdict(self.space.units),
             "flows": [flow.state_dict() for flow in (self.states, self.actions)],
-            "ascents": [ascent.state_dict() for ascent in self.ascents],
+            "trainers": [trainer.state_dict() for trainer in self.trainers],
             "samples": self._generator.get_state(),
             "shuffle": self._shuffle.bit_generator.state,
             "gradient_steps": self.gradient_steps,
@@ -175,12 +193,12 @@ class PredecessorModels:
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Become the models of the same settings that gave `state`."""
+        """Restore what `get_state` of models with the same settings returned."""
         self.space.units = Units(**{name: value.to(self.device) for name, value in state["units"].items()})
-        for flow, kept in zip((self.states, self.actions), state["flows"], strict=True):
-            flow.load_state_dict(kept)
-        for ascent, kept in zip(self.ascents, state["ascents"], strict=True):
-            ascent.load_state_dict(kept)
+        for flow, weights in zip((self.states, self.actions), state["flows"], strict=True):
+            flow.load_state_dict(weights)
+        for trainer, moments in zip(self.trainers, state["trainers"], strict=True):
+            trainer.load_state_dict(moments)
         self._generator.set_state(state["samples"])
         self._shuffle.bit_generator.state = state["shuffle"]
         self.gradient_steps, self._norms = state["gradient_steps"], state["norms"]
@@ -190,9 +208,19 @@ class PredecessorModels:
         shape = FlowShape(features, context, tuple(s.model_hidden), s.model_layers, s.sigma_floor)
         return make_flow(shape, s.flow).to(self.device)
 
-    def tensors(self, triples: Triples[np.ndarray]) -> Triples[Tensor]:
-        """Triples on the models' device."""
-        return Triples(**{name: self.tensor(array) for name, array in vars(triples).items()})
+    def _trainer(self, flow: Flow) -> LikelihoodTrainer:
+        s = self.settings
+        return LikelihoodTrainer(flow, s.model_learning_rate, s.model_l2, s.gradient_clip, s.batch_reduction)
+
+    def tensors(self, batch: FutureStateBatch[np.ndarray]) -> FutureStateBatch[Tensor]:
+        """The batch on the models' device."""
+        return FutureStateBatch(
+            self.tensor(batch.states),
+            self.tensor(batch.actions),
+            self.tensor(batch.targets),
+            self.tensor(batch.means),
+            self.tensor(batch.sigmas),
+        )
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """An array as float32 on the models' device."""

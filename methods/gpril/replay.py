@@ -1,7 +1,8 @@
-"""Experience as one endless stream of steps, and the triples (state, action, future state) drawn from it.
+"""The replay buffer: experience as one stream of steps, and batches of (state, action, future state) drawn from it.
 
 Paper, section 2.1: episodes are chained by artificial transitions from terminal to initial states, which makes the
-process ergodic. Section 3.2 and equation 10: a triple is a step t and the state j + 1 steps later, j ~ Geom(1 - gamma).
+process ergodic. Section 3.2 and equation 10: a source step t is paired with the state j + 1 steps later, where
+j ~ Geom(1 - gamma).
 """
 
 from __future__ import annotations
@@ -13,18 +14,15 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from torch import Tensor
 
-COLUMNS = ("_observations", "_actions", "_means", "_sigmas", "_ends", "_terminal")
-
 Array = TypeVar("Array", np.ndarray, Tensor)
-Columns = tuple[Array, Array, Array, Array]
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One roll-out of T steps.
+    """One rollout of T steps.
 
     Attributes:
-        observations: [T + 1, O] float32, the last of them terminal.
+        observations: [T + 1, O] float32, the last one terminal.
         actions: [T, A] float32.
         means: [T, A] float32, mean of the policy that acted.
         sigmas: [T, A] float32, its standard deviation, exploration included.
@@ -37,12 +35,15 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Triples(Generic[Array]):
-    """A batch of steps and the states they led to: arrays, or tensors on a device.
+class FutureStateBatch(Generic[Array]):
+    """A batch of steps with a later state of each: arrays, or tensors on a device.
 
     Attributes:
-        states: [n, O]; actions: [n, A]; targets: [n, O], the states j + 1 steps later.
-        means: [n, A] and sigmas: [n, A] of what took the actions, the policy and its exploration.
+        states: [n, O].
+        actions: [n, A].
+        targets: [n, O], the states j + 1 steps later.
+        means: [n, A], mean of the policy that acted.
+        sigmas: [n, A], its standard deviation, exploration included.
     """
 
     states: Array
@@ -51,11 +52,11 @@ class Triples(Generic[Array]):
     means: Array
     sigmas: Array
 
-    def split(self, size: int) -> list[Triples[Array]]:
-        """Batches of `size` triples; the last may be smaller."""
+    def split(self, size: int) -> list[FutureStateBatch[Array]]:
+        """Batches of `size` rows; the last may be smaller."""
         columns = (self.states, self.actions, self.targets, self.means, self.sigmas)
         starts = range(0, len(self.states), size)
-        return [Triples(*(column[start : start + size] for column in columns)) for start in starts]
+        return [FutureStateBatch(*(column[start : start + size] for column in columns)) for start in starts]
 
 
 class Replay:
@@ -67,22 +68,17 @@ class Replay:
         self._actions = np.zeros((size, action_size), np.float32)
         self._means = np.zeros((size, action_size), np.float32)
         self._sigmas = np.ones((size, action_size), np.float32)
-        self._ends = np.zeros(size, np.int64)
+        self._ends = np.zeros(size, np.int64)  # index in the stream of the last row of each row's episode
         self._terminal = np.ones(size, bool)
-        self._written = 0
+        self._written = 0  # rows added so far, including those that were dropped since
 
     def __len__(self) -> int:
         return min(self._written, self.size)
 
-    @property
-    def written(self) -> int:
-        """Rows written so far, those dropped included."""
-        return self._written
-
     def add(self, episode: Episode) -> None:
-        """Append an episode, dropping the oldest rows where the buffer is full."""
+        """Append an episode, dropping the oldest rows if the buffer is full."""
         rows = len(episode.observations)
-        keep = min(rows, self.size)  # an episode longer than the buffer leaves its end
+        keep = min(rows, self.size)  # of an episode longer than the buffer only the end is kept
         first = self._written + rows - keep
         slots = np.arange(first, first + keep) % self.size
         self._observations[slots] = episode.observations[-keep:]
@@ -96,36 +92,36 @@ class Replay:
         self._ends[slots] = self._written - 1
 
     def get_state(self) -> dict[str, Any]:
-        """All rows and their place in the stream, as plain data."""
-        return {"written": self._written} | {name: getattr(self, name)[: len(self)] for name in COLUMNS}
+        """All rows and their position in the stream, as plain data."""
+        return {"written": self._written} | {name: rows[: len(self)] for name, rows in self._columns().items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Become the buffer of the same size that gave `state`."""
+        """Restore what `get_state` of a buffer of the same size returned."""
         self._written = state["written"]
-        for name in COLUMNS:
-            getattr(self, name)[: len(self)] = state[name]
+        for name, rows in self._columns().items():
+            rows[: len(self)] = state[name]
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        """All arrays of rows, by name; views, not copies."""
+        return {
+            "observations": self._observations,
+            "actions": self._actions,
+            "means": self._means,
+            "sigmas": self._sigmas,
+            "ends": self._ends,
+            "terminal": self._terminal,
+        }
 
     def range(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest value of each observation entry, [O] each."""
         rows = self._observations[: len(self)]
         return rows.min(axis=0), rows.max(axis=0)
 
-    def sample(self, count: int, gamma: float, cross_episodes: bool, rng: np.random.Generator) -> Triples:
-        """Draw triples; see `draw`."""
-        return take(self.columns, *self.draw(count, gamma, cross_episodes, rng))
+    def sample(self, count: int, gamma: float, cross_episodes: bool, rng: np.random.Generator) -> FutureStateBatch:
+        """Draw `count` steps and a later state of each (equation 10).
 
-    @property
-    def columns(self) -> Columns:
-        """Observations, actions, means and sigmas of all slots, [size, ...] each; not copied."""
-        return self._observations, self._actions, self._means, self._sigmas
-
-    def draw(
-        self, count: int, gamma: float, cross_episodes: bool, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw the slots of steps and of the states they led to, [count] each.
-
-        A terminal state is a target but never a source: no action was taken there. Triples whose target is not in the
-        buffer yet are drawn again, and so are those that cross an episode's end unless `cross_episodes`.
+        A terminal state is a target but never a source: no action was taken there. Pairs whose target is not in the
+        buffer yet are drawn again, and so are those that cross the end of an episode unless `cross_episodes`.
 
         Raises:
             ValueError: the buffer holds no step.
@@ -145,11 +141,11 @@ class Replay:
             sources.append(step[good])
             targets.append(target[good])
             missing -= len(good)
-        source, target = (np.concatenate(parts) % self.size for parts in (sources, targets))
-        return source, target
-
-
-def take(columns: Columns, source: Array, target: Array) -> Triples[Array]:
-    """The triples whose steps and targets lie in these rows of a replay buffer's columns."""
-    observations, actions, means, sigmas = columns
-    return Triples(observations[source], actions[source], observations[target], means[source], sigmas[source])
+        source, target = np.concatenate(sources) % self.size, np.concatenate(targets) % self.size
+        return FutureStateBatch(
+            self._observations[source],
+            self._actions[source],
+            self._observations[target],
+            self._means[source],
+            self._sigmas[source],
+        )

@@ -1,11 +1,17 @@
-"""What can be set about GPRIL. Defaults are the paper's values for clip insertion (appendix B, table a)."""
+"""Settings of GPRIL. Defaults are the paper's values for clip insertion (appendix B, table a) wherever it gives one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
+
+from methods.gpril.likelihood import Reduction
+from methods.policy import SIGMA_BOUNDS, SigmaBounds
+
+NEUTRAL = {"neutral": True}
+"""Metadata of a setting added later: at its default it is no part of a trial's identity."""
 
 
 @dataclass(frozen=True)
@@ -16,48 +22,58 @@ class Settings:
         batch_size: B.
         gamma: discount of the predecessor distribution; offsets follow Geom(1 - gamma).
         replay_size: steps of experience kept.
-        model_updates: N_B, updates of both predecessor models an iteration.
-        policy_updates: N_pi, updates of the policy an iteration.
-        burn_in: model updates before the first policy update by predecessor samples.
-        beta_pi: weight of the demonstrated actions; 0 learns from states alone.
-        beta_d: weight of the predecessor samples; 0 is behavioural cloning.
-        model_layers: stacked masked autoencoders in each flow.
+        model_updates: N_B, joint updates of both predecessor models per iteration.
+        policy_updates: N_pi, updates of the policy per iteration.
+        burn_in: joint model updates before the first policy update on predecessor samples.
+        model_layers: number of stacked masked autoencoders in each flow.
         model_hidden: their hidden layers.
-        model_learning_rate: Adam.
-        model_l2: L2 regularisation of the flows' weights.
+        model_learning_rate: of Adam.
+        model_l2: L2 regularisation of the flows' weights and biases.
         sigma_floor: min(sigma_i) of each autoencoder.
         gradient_clip: largest L2 norm of a model's gradient.
-        policy_learning_rate: Adam.
+        policy_learning_rate: of Adam.
+        sigma_bounds: lowest and highest sigma of the policy. The paper gives (0.01, 0.1) for target velocities and no
+            unit; here the unit is a fraction of the action bounds. Read in rad/s they are (0.02, 0.2) on the shipped
+            tasks, whose bounds are 0.5 rad/s.
 
-    Free choices, where the paper is silent:
-        initial_episodes: roll-outs collected before training.
-        episodes_per_iteration: roll-outs collected before each further iteration; the paper's actor is asynchronous.
-        overlap: collect them while the iteration before trains, in a thread, by the policy as it began that iteration;
-            the outcome does not depend on the timing.
-        held_out_every: each n-th episode is never trained on but watched, for the diagnostics; 0 keeps none.
-        model_patience: early stopping, each model for itself: rest for the iteration after this many looks (one in 16
-            updates) without a better likelihood of the held-out roll-outs, and keep the weights of the best; 0 is off.
+    Free choices, where the paper is silent or ambiguous:
+        beta_pi: weight of the demonstrated actions; 0 learns from states alone, as in figure 1d. Where actions are
+            known the paper gives neither weight.
+        beta_d: weight of the predecessor samples; 0 is behavioural cloning.
+        initial_episodes: rollouts collected before training.
+        episodes_per_iteration: rollouts collected before each further iteration; the paper's actor is asynchronous.
+        burn_in_collects: also collect them before every further `model_updates` updates of the burn-in.
+        overlap: collect them in a thread while the previous iteration trains, with the policy as it was when that
+            iteration began; the outcome does not depend on timing.
+        held_out_every: every n-th rollout is not trained on but used for diagnostics and early stopping; 0 for none.
+        model_patience: early stopping of each model: stop for this iteration after so many checks (one every 16
+            updates) without a higher likelihood of the held-out rollouts, and keep the best weights; 0 is off.
         policy_l2: L2 regularisation of the policy.
+        batch_reduction: whether the loss takes the mean or the sum of a batch's log densities. Algorithm 1 prints sums.
+            With a sum the gradient clip binds more often and L2 terms weigh less.
+        initial_targets: whether the initial states of demonstrations are targets. With `cross_episodes = false` no
+            training pair ever leads to an initial state, so the models can only guess what precedes one.
 
     Departures from the paper, all off by default:
-        warm_start: policy updates by behavioural cloning before the first roll-out, counted in the policy's budget.
-        cross_episodes: let offsets cross the end of an episode, as the paper's ergodic chain does (on by default).
-        displacement: model the scaled difference to the target instead of the state itself, and show it to B^a. An
-            invertible affine change of variables, so the models stay masked autoregressive flows.
+        warm_start: policy updates by behavioural cloning before the first rollout, counted in the policy's budget.
+        cross_episodes: let offsets cross the end of an episode, as in the paper's ergodic chain (on by default).
+        displacement: model the scaled difference to the target instead of the state itself, and condition B^a on it. An
+            invertible affine change of variables, so the models remain masked autoregressive flows.
         scale_actions: model actions in units of their spread in the replay buffer.
         compress: compress normalised observations logarithmically beyond this many standard deviations; 0 is off.
-        clip_samples: keep sampled states within the range of the replay buffer.
-        exploration: standard deviation, in the environment's units, of a bias added to the actions of roll-outs; 0 is
-            off. For where the policy by itself (sigma at most 0.1) hardly leaves its starts.
-        exploration_share: share of the roll-outs that explore; the others act as the policy does.
-        exploration_steps: mean number of steps before that bias is drawn anew.
-        residual_actions: B^a models the action in units of the policy that took it, (a - mean(s)) / sigma(s).
+        clip_samples: clamp sampled states to the range of the replay buffer.
+        exploration: standard deviation, in action units, of a bias added to the actions of rollouts; 0 is off. Needed
+            where the policy alone (sigma at most 0.1) hardly leaves its initial states.
+        exploration_share: fraction of the rollouts that explore; the others follow the policy.
+        exploration_steps: mean number of steps before that bias is drawn again.
+        residual_actions: B^a models the action relative to the policy that took it, (a - mean(s)) / sigma(s).
+            Experimental: it loses on sampled actions.
         policy_decay: let the policy's learning rate fall linearly to zero over its updates.
-        reset_sigma: policy sigma set after the warm start, so that roll-outs explore; 0 keeps what cloning left.
+        reset_sigma: policy sigma set after the warm start, so that rollouts explore; 0 keeps what cloning left.
         control: "shuffled" trains the models with permuted targets (a placebo); "self" takes sampled actions from the
             policy instead of B^a (self-imitation). Both must lose the gain if it comes from knowing the target.
         flow: "fast" is the suite's flow; "nflows" the library's own, whose first dimension ignores the target and which
-            has no floor; "spline" puts one of nflows' rational-quadratic splines after each affine layer of "fast".
+            has no floor; "spline" (experimental) adds one of nflows' rational-quadratic splines to each affine layer.
     """
 
     batch_size: Annotated[int, Ge(1)] = 256
@@ -75,13 +91,17 @@ class Settings:
     sigma_floor: Annotated[float, Gt(0.0), Lt(1.0)] = 0.1
     gradient_clip: Annotated[float, Gt(0.0)] = 100.0
     policy_learning_rate: Annotated[float, Gt(0.0)] = 1e-4
+    sigma_bounds: SigmaBounds = field(default=SIGMA_BOUNDS, metadata=NEUTRAL)
 
     initial_episodes: Annotated[int, Ge(1)] = 20
     episodes_per_iteration: Annotated[int, Ge(0)] = 20
+    burn_in_collects: bool = field(default=False, metadata=NEUTRAL)
     overlap: bool = False
     held_out_every: Annotated[int, Ge(0), Le(1000)] = 10
     model_patience: Annotated[int, Ge(0)] = 0
     policy_l2: Annotated[float, Ge(0.0)] = 0.0
+    batch_reduction: Reduction = field(default="mean", metadata=NEUTRAL)
+    initial_targets: bool = field(default=True, metadata=NEUTRAL)
 
     warm_start: Annotated[int, Ge(0)] = 0
     cross_episodes: bool = True

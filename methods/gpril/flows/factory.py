@@ -1,8 +1,7 @@
-"""Conditional masked autoregressive flows: the generative models B^s and B^a of GPRIL.
+"""Builds and samples conditional masked autoregressive flows, the generative models B^s and B^a of GPRIL.
 
 Paper, section 2.2 and appendix B: stacked MADEs (Papamakarios et al., 2017), two of them with hidden layers of 500 and
-500 units. Every flow here is an nflows `Flow` over a standard normal; which transform its layers are is a setting
-(`KINDS`).
+500 units. Every flow here is an nflows `Flow` over a standard normal; `KINDS` lists the available transforms.
 """
 
 from __future__ import annotations
@@ -28,24 +27,26 @@ from methods.gpril.flows.made import MadeStack
 from methods.interface import MethodError
 
 BINS = 8
-"""Pieces of a spline, as in most experiments of its authors."""
+"""Bins of a spline, as in most experiments of Durkan et al. (2019)."""
 TAIL_BOUND = 4.0
-"""Where a spline ends and the identity goes on, in standard deviations of its affine layer."""
+"""Beyond +-TAIL_BOUND a spline is the identity, in standard deviations of its affine layer."""
 
 
 @dataclass(frozen=True)
 class FlowShape:
-    """Everything but the weights of a flow.
+    """Architecture of a flow.
 
     Attributes:
         features: D, the dimensions modelled.
         context: C, the dimensions conditioned on.
         hidden: units of the hidden layers of each MADE.
-        layers: MADEs stacked; each after the first sees the dimensions in reverse order.
+        layers: number of stacked MADEs; each after the first sees the dimensions in reverse order.
         sigma_floor: lower bound of every sigma_i of every layer (paper, appendix B: min(sigma_i)), in the unit of the
             modelled features. Floors multiply: a stack of L layers has |det dx/dz| >= sigma_floor ** (L * D), so its
             density is nowhere above the peak of a Gaussian with sigma = sigma_floor ** L in every dimension.
-        identity_start: begin as the standard normal, whatever the context; else with random last layers.
+        identity_start: start as the standard normal, whatever the context; otherwise last layers are random.
+
+    Raises MethodError for sizes or a floor that no flow can have.
     """
 
     features: int
@@ -70,16 +71,16 @@ def _fast(shape: FlowShape) -> Transform:
 
 
 def _nflows(shape: FlowShape) -> Transform:
-    """nflows' own MADEs: no floor, a random start, and a first dimension that ignores the context in each."""
+    """nflows' own MADEs: no floor, random initial weights, and a first dimension that ignores the context in each."""
     return _stack(shape, lambda: MaskedAffineAutoregressiveTransform(**_network(shape)))
 
 
 def _spline(shape: FlowShape) -> Transform:
-    """Layers of one of our affine MADEs and nflows' monotonic rational-quadratic splines (Durkan et al., 2019).
+    """Layers of one affine MADE followed by nflows' monotonic rational-quadratic splines (Durkan et al., 2019).
 
-    The MADE brings the data, whatever their place and scale, into the interval that the spline bends, and makes the
-    first dimension depend on the context, which that of nflows' splines does not. Its sigma has the floor; the spline
-    may be steeper, so the floor does not hold for the stack.
+    The MADE shifts and scales the data into the interval in which the spline acts, and makes the first dimension depend
+    on the context, which nflows' spline ignores. The MADE's sigma has the floor; the spline may be steeper, so the
+    floor does not hold for the stack.
     """
 
     def layer() -> Transform:
@@ -90,7 +91,7 @@ def _spline(shape: FlowShape) -> Transform:
         if shape.identity_start:
             last = spline.autoregressive_net.final_layer
             last.weight.data.zero_()
-            last.bias.data.zero_()  # bins of equal width and height, and slopes of one between them
+            last.bias.data.zero_()  # bins of equal width and height, with slopes of one between them
             last.bias.data.view(shape.features, -1)[:, 2 * BINS :] = math.log(math.expm1(1.0 - spline.min_derivative))
         return CompositeTransform([affine, spline])
 
@@ -98,9 +99,9 @@ def _spline(shape: FlowShape) -> Transform:
 
 
 def _network(shape: FlowShape) -> dict[str, Any]:
-    """Arguments of nflows' MADE."""
+    """Arguments of nflows' MADE. Raises MethodError for hidden layers that it cannot have."""
     if len(set(shape.hidden)) > 1:
-        raise MethodError(f"nflows' hidden layers must have equally many units, not {shape.hidden}; use kind 'fast'")
+        raise MethodError(f"nflows' hidden layers must all have equally many units, not {shape.hidden}; use flow 'fast'")
     return {
         "features": shape.features,
         "hidden_features": shape.hidden[0],
@@ -119,19 +120,19 @@ def _stack(shape: FlowShape, layer: Callable[[], Transform]) -> Transform:
 
 
 KINDS: dict[str, Callable[[FlowShape], Transform]] = {"fast": _fast, "nflows": _nflows, "spline": _spline}
-"""Name -> the transform of data into noise; any conditional one of nflows can be added."""
+"""Name of a kind of flow -> its transform from data to noise; any conditional nflows transform can be added."""
 
 
 def make_flow(shape: FlowShape, kind: str = "fast") -> Flow:
-    """A flow of this kind; `flow.log_prob(x [n, D], context=c [n, C])` is its log density [n].
+    """A new flow; `flow.log_prob(x [n, D], context=c [n, C])` is its log density [n].
 
     Weights are drawn from torch's global generator.
 
     Raises:
-        MethodError: there is no such kind, or it cannot have this shape.
+        MethodError: the kind is unknown, or cannot have this shape.
     """
     if kind not in KINDS:
-        raise MethodError(f"there is no flow {kind!r}; there are: {', '.join(KINDS)}")
+        raise MethodError(f"unknown flow {kind!r}; available: {', '.join(KINDS)}")
     return Flow(KINDS[kind](shape), StandardNormal([shape.features]))
 
 
@@ -139,13 +140,13 @@ def make_flow(shape: FlowShape, kind: str = "fast") -> Flow:
 def sample(
     flow: Flow, context: Tensor, generator: torch.Generator | None = None, noise: Tensor | None = None
 ) -> Tensor:
-    """One sample [n, D] for each row of `context` [n, C], without gradients.
+    """One sample [n, D] per row of `context` [n, C], without gradients.
 
     Args:
         flow: made by `make_flow`.
-        context: what to condition on; its type and device are those of the samples.
-        generator: source of the noise (torch's global one if None).
-        noise: standard normal [n, D] to be transformed instead of fresh noise.
+        context: values to condition on; samples have its type and device.
+        generator: source of the noise; None for torch's global generator.
+        noise: standard normal [n, D] to transform instead of fresh noise.
     """
     if noise is None:
         (features,) = flow._distribution._shape  # nflows' own `sample` takes no generator and fails in float64

@@ -1,9 +1,7 @@
-"""The weights of a masked autoencoder whose units are sorted by degree, and products that skip what is masked.
+"""Masked weight matrices of a masked autoencoder (MADE), and matrix products that skip most of the masked entries.
 
-Every row of such a matrix reads a prefix of its columns, which never gets shorter from row to row: a *staircase*.
-Columns are units below, after a column for the bias (and the context).
-
-Everything here takes one matrix [r, c] or several of the same shape, [S, r, c], which are multiplied at once.
+Units are sorted by degree, so every row of a weight matrix reads a prefix of its columns, and the prefix never gets
+shorter from one row to the next. Columns are ordered: bias, context (first layer only), units of the layer below.
 """
 
 from __future__ import annotations
@@ -16,105 +14,101 @@ import torch
 from torch import Tensor
 
 BLOCK = 125
-"""Fewest rows and columns of a block in training: smaller ones skip more of the mask, but products lose efficiency."""
+"""Smallest number of rows and columns in a block: smaller blocks skip more of the mask, but their products are slow."""
 
 
-class Staircase:
-    """The shape of a matrix whose row r may only read its first `reach[r]` columns; reach never falls from row to row.
+class MaskedMatrix:
+    """Mask of a weight matrix whose row r reads only its first `prefix[r]` columns; products are done block by block.
 
     Attributes:
-        reach: columns a row reads, one a row.
-        columns: columns of the matrix.
-        lead: how many of them are read by every row and stand for no unit below (the bias and the context).
+        prefix: number of columns that each row reads, non-decreasing.
+        rows: number of rows.
+        columns: number of columns.
+        shared: number of leading columns that every row reads and that are no units (bias and context).
     """
 
-    def __init__(self, reach: Sequence[int], columns: int, lead: int) -> None:
-        self.reach = tuple(reach)
-        self.rows = len(reach)
+    def __init__(self, prefix: Sequence[int], columns: int, shared: int) -> None:
+        self.prefix = tuple(prefix)
+        self.rows = len(prefix)
         self.columns = columns
-        self.lead = lead
+        self.shared = shared
         count = max(1, min(self.rows, columns) // BLOCK)
         row_edges = [self.rows * k // count for k in range(count + 1)]
-        column_edges = [lead + (columns - lead) * k // count for k in range(count + 1)]
-        self._row_blocks = [(first, last, reach[last - 1]) for first, last in pairwise(row_edges)]
-        self._column_blocks = [(first, last, bisect_right(reach, first)) for first, last in pairwise(column_edges)]
+        column_edges = [shared + (columns - shared) * k // count for k in range(count + 1)]
+        self._row_blocks = [(first, last, prefix[last - 1]) for first, last in pairwise(row_edges)]
+        self._column_blocks = [(first, last, bisect_right(prefix, first)) for first, last in pairwise(column_edges)]
 
     def mask(self) -> Tensor:
         """1 where a weight may differ from 0, [rows, columns]."""
-        return (torch.arange(self.columns) < torch.tensor(self.reach)[:, None]).float()
+        return (torch.arange(self.columns) < torch.tensor(self.prefix)[:, None]).float()
 
     def product(self, weight: Tensor, units: Tensor, out: Tensor) -> None:
-        """out = weight @ units, [rows, n], for a weight that is 0 outside the staircase."""
+        """out = weight @ units, [rows, n], for a weight whose masked entries are 0."""
         if len(self._row_blocks) == 1:
-            multiply(weight, units, out)
+            torch.mm(weight, units, out=out)
             return
-        for first, last, reach in self._row_blocks:
-            multiply(weight[..., first:last, :reach], units[..., :reach, :], out[..., first:last, :])
+        for first, last, prefix in self._row_blocks:
+            torch.mm(weight[first:last, :prefix], units[:prefix], out=out[first:last])
 
     def weight_gradient(self, gradient: Tensor, units: Tensor, out: Tensor) -> None:
-        """out = gradient @ units.T, [rows, columns], in all of the staircase and some places outside."""
+        """out = gradient @ units.T, [rows, columns]; exact where the mask is 1, undefined elsewhere."""
         if len(self._row_blocks) == 1:
-            multiply(gradient, units.mT, out)
+            torch.mm(gradient, units.T, out=out)
             return
-        for first, last, reach in self._row_blocks:
-            multiply(gradient[..., first:last, :], units[..., :reach, :].mT, out[..., first:last, :reach])
+        for first, last, prefix in self._row_blocks:
+            torch.mm(gradient[first:last], units[:prefix].T, out=out[first:last, :prefix])
 
     def unit_gradient(self, weight: Tensor, gradient: Tensor) -> Tensor:
-        """(weight.T @ gradient)[lead:], [columns - lead, n]."""
+        """(weight.T @ gradient)[shared:], [columns - shared, n]."""
         if len(self._column_blocks) == 1:
-            return weight[..., self.lead :].mT @ gradient
-        out = gradient.new_empty(*gradient.shape[:-2], self.columns - self.lead, gradient.shape[-1])
+            return weight[:, self.shared :].T @ gradient
+        out = gradient.new_empty(self.columns - self.shared, gradient.shape[-1])
         for first, last, row in self._column_blocks:
-            below = out[..., first - self.lead : last - self.lead, :]
-            multiply(weight[..., row:, first:last].mT, gradient[..., row:, :], below)
+            below = out[first - self.shared : last - self.shared]
+            torch.mm(weight[row:, first:last].T, gradient[row:], out=below)
         return out
 
 
-def multiply(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """out = a @ b, of matrices or of stacks of them; `torch.matmul` would copy parts of larger tensors."""
-    (torch.mm if a.dim() == 2 else torch.bmm)(a, b, out=out)
-
-
-class Layout:
-    """How the weights of one MADE lie in a vector.
+class WeightLayout:
+    """How the weights of one MADE are stored in a flat vector.
 
     Attributes:
         features: D.
         context: C.
-        degrees: of the units of each hidden layer, ascending from 0 to D - 1.
-        staircases: of the matrices into the hidden layers and into the outputs mu_0, u_0, mu_1, u_1, ...
-        size: weights in all.
+        degrees: degrees of the units of each hidden layer, ascending from 0 to D - 1.
+        matrices: masks of the matrices into the hidden layers, then into the outputs mu_0, u_0, mu_1, u_1, ...
+        size: total number of weights.
     """
 
     def __init__(self, features: int, context: int, hidden: Sequence[int]) -> None:
         self.features = features
         self.context = context
         self.degrees = [[unit * features // units for unit in range(units)] for units in hidden]
-        lead = 1 + context
-        self.staircases = [Staircase([lead + degree for degree in self.degrees[0]], lead + features, lead)]
+        shared = 1 + context
+        self.matrices = [MaskedMatrix([shared + degree for degree in self.degrees[0]], shared + features, shared)]
         outputs = [dimension for dimension in range(features) for _ in range(2)]
         for below, degrees in zip(self.degrees, [*self.degrees[1:], outputs], strict=True):
-            reach = [1 + bisect_right(below, degree) for degree in degrees]
-            self.staircases.append(Staircase(reach, 1 + len(below), 1))
-        self._sizes = [staircase.rows * staircase.columns for staircase in self.staircases]
+            prefix = [1 + bisect_right(below, degree) for degree in degrees]
+            self.matrices.append(MaskedMatrix(prefix, 1 + len(below), 1))
+        self._sizes = [matrix.rows * matrix.columns for matrix in self.matrices]
         self.size = sum(self._sizes)
 
-    def matrices(self, vector: Tensor) -> list[Tensor]:
-        """Views of the matrices [..., rows, columns] in vectors [..., size]."""
-        stacked, parts = vector.shape[:-1], vector.split(self._sizes, -1)
-        return [part.view(*stacked, s.rows, s.columns) for part, s in zip(parts, self.staircases, strict=True)]
+    def views(self, vector: Tensor) -> list[Tensor]:
+        """The matrices [rows, columns] as views of a vector [size]."""
+        parts = vector.split(self._sizes)
+        return [part.view(matrix.rows, matrix.columns) for part, matrix in zip(parts, self.matrices, strict=True)]
 
     def mask(self) -> Tensor:
         """1 where a weight may differ from 0, [size]."""
-        return torch.cat([staircase.mask().view(-1) for staircase in self.staircases])
+        return torch.cat([matrix.mask().view(-1) for matrix in self.matrices])
 
     def initial_weights(self, identity: bool) -> Tensor:
         """Uniform within 1 / sqrt(inputs read), as torch's linear layers; zero in the last layer for the identity."""
-        matrices = []
-        for staircase in self.staircases:
-            mask = staircase.mask()
+        weights = []
+        for matrix in self.matrices:
+            mask = matrix.mask()
             bound = mask[:, 1:].sum(dim=1, keepdim=True).clamp_min(1.0).rsqrt()
-            matrices.append(mask * bound * (2.0 * torch.rand_like(mask) - 1.0))
+            weights.append(mask * bound * (2.0 * torch.rand_like(mask) - 1.0))
         if identity:
-            matrices[-1].zero_()
-        return torch.cat([matrix.view(-1) for matrix in matrices])
+            weights[-1].zero_()
+        return torch.cat([weight.view(-1) for weight in weights])
