@@ -63,7 +63,7 @@ class Demonstrations:
         task: Gymnasium id.
         origin: how the data was made, stored as JSON. NumPy's numbers and arrays, paths, dates, enumerations and
             dataclasses are converted, and keys become text.
-        recorded: statistics of the recording this is a part of; None where this is a whole recording.
+        recorded: statistics of these episodes as they were recorded; None where no row of theirs is left out.
 
     The arrays are read-only. Raises DemonstrationError where shapes, types or order differ from this, a number is not
     finite or absurd, or `origin` holds something that JSON cannot.
@@ -211,7 +211,10 @@ class Demonstrations:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Statistics of all recorded observations, those included that this subset leaves out."""
+        """Statistics of these episodes as they were recorded, including states that this subset leaves out.
+
+        Episodes that are left out do not count: a method that is shown ten demonstrations knows these ten.
+        """
         return self.recorded or Statistics.of(self.observations)
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -261,7 +264,8 @@ class Demonstrations:
             states_alone: drop the actions.
 
         Returns:
-            the subset, which tells about itself in `origin["subsets"]` and keeps the statistics of the recording.
+            the subset, which tells about itself in `origin["subsets"]`, with the `statistics` of the chosen episodes.
+            Where this is a subset with some of the states only, those of all of its episodes remain.
 
         Raises:
             DemonstrationError: there are no such episodes, or a number is no whole number.
@@ -279,6 +283,7 @@ class Demonstrations:
         bounds = np.append(0, np.flatnonzero(self.terminal) + 1)
         rows = np.concatenate([np.arange(bounds[number], bounds[number + 1]) for number in chosen])
         kept = self.terminal[rows] if final_only else (self.time_step[rows] % every == 0) | self.terminal[rows]
+        recorded = self.recorded or (None if kept.all() else Statistics.of(self.observations[rows]))
         rows = rows[kept]
         terminal = self.terminal[rows]
         return replace(
@@ -289,7 +294,7 @@ class Demonstrations:
             time_step=self.time_step[rows],
             terminal=terminal,
             origin={**self.origin, "subsets": [*self.origin.get("subsets", []), made]},
-            recorded=self.statistics,
+            recorded=recorded,
         )
 
     def _chosen(self, episodes: int | Sequence[int] | None, start: int) -> tuple[list[int], int | list[int]]:

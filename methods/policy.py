@@ -1,7 +1,8 @@
-"""The one policy all methods share: a Gaussian whose mean and standard deviation are a network of the observation.
+"""The shared policy: a Gaussian whose mean and standard deviation are outputs of a network of the observation.
 
 Paper, section 4.1 and appendix B: hidden layers of 300 and 200 units, sigma in (0.01, 0.1), observations normalised
-with the statistics of the demonstrations. Means and sigmas are in the environment's action units.
+with the statistics of the recorded demonstrations, also where only some of their states are shown. Means and sigmas are
+fractions of the action bounds.
 """
 
 from __future__ import annotations
@@ -12,18 +13,16 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from envs.demonstrations import Demonstrations, Statistics
 from envs.npz import read_arrays, read_small
 from methods.interface import Diverged, FitContext, MethodError, Policy, Task
-
-if TYPE_CHECKING:
-    from envs.demonstrations import Demonstrations
 
 HIDDEN = (300, 200)
 SigmaBounds = tuple[float, float]
@@ -90,13 +89,12 @@ class GaussianNetwork(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, shape: PolicyShape, observations: np.ndarray) -> None:
-        """Normalise with the mean and standard deviation of `observations` [N, O], the demonstrated ones."""
+    def __init__(self, shape: PolicyShape, normalisation: Statistics) -> None:
+        """An untrained network that normalises observations with the statistics of the demonstrations."""
         super().__init__()
         self.shape = shape
-        data = np.asarray(observations, dtype=np.float64)
-        scale = np.maximum(data.std(axis=0), SMALLEST_SCALE)
-        self.register_buffer("shift", torch.tensor(data.mean(axis=0), dtype=torch.float32))
+        scale = np.maximum(normalisation.std, SMALLEST_SCALE)
+        self.register_buffer("shift", torch.tensor(normalisation.mean, dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
         layers: list[nn.Module] = []
         width = shape.observation_size
@@ -146,7 +144,7 @@ def new_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seeds.integer("policy"))
         shape = PolicyShape.of(context.task, sigma_bounds)
-        return GaussianNetwork(shape, demonstrations.observations).to(context.device)
+        return GaussianNetwork(shape, demonstrations.statistics).to(context.device)
 
 
 def gaussian_log_prob(value: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
@@ -181,7 +179,7 @@ class GaussianPolicy(Policy):
         """See `Policy.load`; no more memory is taken than the largest allowed network needs."""
 
         def build(shape: PolicyShape) -> GaussianNetwork:
-            return GaussianNetwork(shape, np.zeros((1, shape.observation_size)))
+            return GaussianNetwork(shape, Statistics.of(np.zeros((1, shape.observation_size))))
 
         return cls(load_network(folder, PolicyShape, build))
 

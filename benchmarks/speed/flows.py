@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from benchmarks.speed.plain import PlainAscent
+from benchmarks.speed.plain import PlainTrainer
 from benchmarks.speed.timing import Comparison, compare, gemm_rate
 from methods.gpril.flows.factory import FlowShape, make_flow, sample
-from methods.gpril.likelihood import LikelihoodAscent
+from methods.gpril.likelihood import LikelihoodTrainer
 from methods.gpril.settings import Settings
 
 
@@ -49,8 +49,8 @@ def _measure(case: Case, rows: int, peak: float) -> Iterator[Comparison]:
     x, context = torch.randn(rows, shape.features), torch.randn(rows, shape.context)
     fast, plain = make_flow(shape), make_flow(shape, "nflows")
     settings = Settings()
-    ascent = LikelihoodAscent(fast, settings.model_learning_rate, settings.model_l2, settings.gradient_clip)
-    adam = PlainAscent(plain, plain.log_prob, settings)
+    trainer = LikelihoodTrainer(fast, settings.model_learning_rate, settings.model_l2, settings.gradient_clip)
+    adam = PlainTrainer(plain, plain.log_prob, settings)
     dense, forward_and_backward = _dense(shape), 6.0
     operations = forward_and_backward * rows * sum(parameter.numel() for parameter in plain.parameters())
 
@@ -58,7 +58,7 @@ def _measure(case: Case, rows: int, peak: float) -> Iterator[Comparison]:
         return f"{operations / seconds / 1e9:.0f} GFLOP/s as if dense, {operations / seconds / peak:.0%} of peak"
 
     def step() -> object:
-        return ascent.step(x, context)
+        return trainer.step(x, context)
 
     def draw() -> object:
         return sample(fast, context)
@@ -78,7 +78,7 @@ def _zuko(shape: FlowShape, settings: Settings, x: Tensor, context: Tensor) -> t
     import zuko
 
     flow = zuko.flows.MAF(shape.features, shape.context, shape.layers, hidden_features=shape.hidden)
-    adam = PlainAscent(flow, lambda x, context: flow(context).log_prob(x), settings)
+    adam = PlainTrainer(flow, lambda x, context: flow(context).log_prob(x), settings)
 
     @torch.no_grad()
     def draw() -> Tensor:

@@ -70,10 +70,10 @@ def _slice(kind: type[Training], settings: Settings, task: str) -> Callable[[], 
     """A slice of an iteration: an episode, updates of the models, updates of the policy."""
     demonstrations, context = _given(task, Budget(environment_steps=10**9, policy_updates=10**9))
     training, group = kind(settings, demonstrations, context), context.make_env_group(settings.initial_episodes)
-    training._begin(group)
+    training.collect_initial(group)
 
     def run() -> None:
-        training._keep(training._collect(group, training.network, 1))
+        training._add(training._rollouts(group, training.network, 1))
         training.update_models(MODEL_UPDATES)
         training.update_policy(POLICY_UPDATES)
 

@@ -14,7 +14,7 @@ from methods.gpril.settings import Settings
 from methods.interface import FitContext
 
 
-class PlainAscent:
+class PlainTrainer:
     """Steps of a flow of any library up its mean log density: autograd, torch's clip and torch's Adam."""
 
     def __init__(self, flow: nn.Module, log_prob: Callable[[Tensor, Tensor], Tensor], settings: Settings) -> None:
@@ -37,17 +37,17 @@ class PlainTraining(Training):
 
     def __init__(self, settings: Settings, demonstrations: Demonstrations, context: FitContext) -> None:
         super().__init__(replace(settings, flow="nflows"), demonstrations, context)
-        self.plain = [PlainAscent(flow, flow.log_prob, settings) for flow in (self.models.states, self.models.actions)]
+        self.plain = [PlainTrainer(flow, flow.log_prob, settings) for flow in (self.models.states, self.models.actions)]
 
     def update_models(self, updates: int, learning: tuple[bool, bool] = (True, True)) -> None:
         for _ in range(updates):
-            triples = self._triples(self.replay, self.settings.batch_size, self.replay_rng)
-            cases = self.models.space.cases(self.models.tensors(triples))
-            for ascent, case, moves in zip(self.plain, cases, learning, strict=True):
+            batch = self.models.tensors(self._draw(self.replay, self.settings.batch_size, "replay"))
+            inputs = self.models.space.model_inputs(batch)
+            for trainer, (values, context), moves in zip(self.plain, inputs, learning, strict=True):
                 if moves:
-                    ascent.step(*case)
+                    trainer.step(values, context)
 
     def _predecessors(self, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(batches):
-            rows = self.target_rng.integers(len(self.targets), size=self.settings.batch_size)
-            yield self.models.sample(self.targets[rows], *self.replay.range())
+            rows = self.rng["demonstrated targets"].integers(len(self.targets), size=self.settings.batch_size)
+            yield self.models.sample_predecessors(self.targets[rows], *self.replay.range())

@@ -17,8 +17,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from envs.demonstrations import Demonstrations
 from methods.bc import CHECKPOINT_EVERY, Pairs, clone
 from methods.gail.discriminator import (
-    DemonstratedBatches,
     DeferredRewards,
+    DemonstratedBatches,
     Discriminator,
     Regularisation,
     RegularisedGail,

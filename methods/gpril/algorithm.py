@@ -260,7 +260,7 @@ class Training:
             while at.phase_model_updates < updates:
                 self._model_updates(min(BATCHES_AT_ONCE, updates - at.phase_model_updates))
             return
-        if at.phase_model_updates < updates:
+        if at.phase_model_updates < updates or self.early_stopping is not None:
             stopping = self.early_stopping
             if stopping is None:
                 held_out = self.models.with_control(self._draw(self.held_out, HELD_OUT_ROWS, "early stopping"))
@@ -312,7 +312,7 @@ class Training:
         self.gradient_norms += torch.stack(norms).tolist()
 
     def _predecessors(self, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of states [B, O] and actions [B, A] that B^s and B^a sample as predecessors of demonstrated states."""
+        """Batches of states [B, O] and actions [B, A], sampled from B^s and B^a given demonstrated states."""
         size, (low, high) = self.settings.batch_size, self.replay.range()
         for count in portions(batches, 1 if self.models.samples_depend_on_policy else BATCHES_AT_ONCE):
             rows = self.rng["demonstrated targets"].integers(len(self.targets), size=count * size)

@@ -1,4 +1,4 @@
-"""Early stopping: in each training phase both predecessor models keep the weights that explain held-out rollouts best."""
+"""Early stopping: in each phase both predecessor models keep the weights that explain held-out rollouts best."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 
 from methods.gpril.likelihood import LikelihoodTrainer
 from methods.gpril.models import PredecessorModels
@@ -104,6 +103,6 @@ class _Watch:
 
     def _keep(self) -> None:
         self._weights = {name: tensor.clone() for name, tensor in self._trainer.flow.state_dict().items()}
-        self._moments: dict[str, list[torch.Tensor]] = {
+        self._moments = {
             name: [tensor.clone() for tensor in tensors] for name, tensors in self._trainer.state_dict().items()
         }

@@ -100,10 +100,10 @@ class PredecessorModels:
                 if moves:
                     norms[name].append(trainer.step(values, context).gradient_norm)
         for name, found in norms.items():  # read together, because each read waits for the device
-            values = torch.stack(found).tolist() if found else []
-            self.gradient_steps += len(values)
-            self._norms[name] += values
-            if not all(map(math.isfinite, values)):
+            numbers = torch.stack(found).tolist() if found else []
+            self.gradient_steps += len(numbers)
+            self._norms[name] += numbers
+            if not all(map(math.isfinite, numbers)):
                 raise Diverged(f"a predecessor model's gradient is not finite after {self.gradient_steps} steps")
 
     def take_gradient_norms(self) -> dict[str, list[float]]:

@@ -128,7 +128,7 @@ def recorded() -> tuple[Record, GaussianPolicy]:
     demonstrations = load_task(PEG)
     task = describe_task(PEG, demonstrations)
     torch.manual_seed(0)
-    policy = GaussianPolicy(GaussianNetwork(PolicyShape.of(task), demonstrations.observations))
+    policy = GaussianPolicy(GaussianNetwork(PolicyShape.of(task), demonstrations.statistics))
     evaluator = Evaluator(task)
     final = {"sampled": evaluator.evaluate(policy, WIDTH + 1, 70, deterministic=False), "mean": []}
     evaluator.close()

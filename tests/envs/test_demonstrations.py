@@ -234,16 +234,27 @@ def test_impossible_lists_of_episodes_are_refused(arguments, message):
         make().subset(**arguments)
 
 
-def test_statistics_are_those_of_the_recording_however_little_is_left_of_it(tmp_path):
+def test_statistics_are_those_of_the_chosen_episodes_as_recorded(tmp_path):
+    """However few of their states are shown; episodes that are not shown do not count."""
     whole = make()
-    wanted = whole.observations.astype(np.float64)
-    final = whole.subset(episodes=2).subset(final_only=True)
-    for demonstrations in (whole, final, whole.subset(episodes=[1])):
-        save(demonstrations, tmp_path / "a.npz")
-        for one in (demonstrations, load(tmp_path / "a.npz")):
+    second, two = whole.subset(episodes=[1]), whole.subset(episodes=2)
+    final = two.subset(final_only=True)
+    cases = [
+        (whole, whole),
+        (second, second),
+        (final, two),
+        (second.subset(final_only=True), second),
+        (second.subset(every=2), second),
+        (final.subset(episodes=[1]), two),
+    ]
+    for shown, recorded in cases:
+        save(shown, tmp_path / "a.npz")
+        for one in (shown, load(tmp_path / "a.npz")):
+            exact = recorded.observations.astype(np.float64)
             assert one.statistics.mean.dtype == one.statistics.std.dtype == np.float64
-            np.testing.assert_array_equal(one.statistics.mean, wanted.mean(axis=0))
-            np.testing.assert_array_equal(one.statistics.std, wanted.std(axis=0))
+            np.testing.assert_array_equal(one.statistics.mean, exact.mean(axis=0))
+            np.testing.assert_array_equal(one.statistics.std, exact.std(axis=0))
+    assert second.recorded is None and len(second.observations) < len(whole.observations)
     assert replace(final, recorded=None).digest != final.digest, "the digest covers the statistics"
     for bad in (Statistics(np.zeros(3), np.zeros(3)), Statistics(np.zeros(2), np.array([1.0, -1.0]))):
         with pytest.raises(DemonstrationError, match="recorded"):

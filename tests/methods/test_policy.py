@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from envs.demonstrations import Statistics
 from methods.interface import MethodError
 from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
 
@@ -18,7 +19,7 @@ SHAPE = PolicyShape(3, 2, (-1.0, -2.0), (1.0, 2.0), hidden=(8, 4))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    GaussianPolicy(GaussianNetwork(SHAPE, OBSERVATIONS)).save(tmp_path / "policy")
+    GaussianPolicy(GaussianNetwork(SHAPE, Statistics.of(OBSERVATIONS))).save(tmp_path / "policy")
     return tmp_path / "policy"
 
 
@@ -32,7 +33,7 @@ def change(folder: Path, **fields: Any) -> None:
 
 
 def test_a_policy_acts_as_it_did_before_it_was_saved(tmp_path: Path) -> None:
-    policy = GaussianPolicy(GaussianNetwork(SHAPE, OBSERVATIONS))
+    policy = GaussianPolicy(GaussianNetwork(SHAPE, Statistics.of(OBSERVATIONS)))
     policy.save(tmp_path)
     loaded = GaussianPolicy.load(tmp_path)
     for deterministic in (True, False):
@@ -78,7 +79,7 @@ def test_changed_weights_are_refused(folder: Path, value: float) -> None:
 
 
 def test_a_policy_with_weights_that_are_not_finite_is_refused(tmp_path: Path) -> None:
-    network = GaussianNetwork(SHAPE, OBSERVATIONS)
+    network = GaussianNetwork(SHAPE, Statistics.of(OBSERVATIONS))
     network.mean.weight.data[0, 0] = np.inf
     GaussianPolicy(network).save(tmp_path)
     with pytest.raises(MethodError, match="numbers that are not finite"):

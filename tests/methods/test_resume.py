@@ -11,6 +11,7 @@ import pytest
 from methods import bc, registry
 from methods.conformance.context import PlainContext
 from methods.gail import algorithm as gail
+from methods.gpril import algorithm as gpril
 from methods.interface import Policy, Stopped, make_settings
 from tests import tiny
 from tests.methods.worlds import tiny_context
@@ -54,6 +55,18 @@ TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
             "exploration": 0.2,
         },
     ),
+    "gpril, every reading": (
+        "gpril",
+        GPRIL
+        | {
+            "burn_in_collects": True,
+            "batch_reduction": "sum",
+            "initial_targets": False,
+            "sigma_bounds": [0.02, 0.2],
+            "residual_actions": True,
+            "held_out_every": 0,
+        },
+    ),
     "gpril, plain nflows": (
         "gpril",
         GPRIL | {"flow": "nflows", "control": "self", "cross_episodes": False, "overlap": True},
@@ -73,6 +86,7 @@ TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
             "use_actions": False,
         },
     ),
+    "gail, chained episodes": ("gail", GAIL | {"terminal": "chain"}),
 }
 
 
@@ -90,13 +104,17 @@ def train(
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cloning tells how far it is after every tenth update."""
+    """Checkpoints inside phases, although these are short."""
     monkeypatch.setattr(bc, "CHECKPOINT_EVERY", 10)
     monkeypatch.setattr(gail, "CHECKPOINT_EVERY", 10)
+    monkeypatch.setattr(gpril, "BATCHES_AT_ONCE", 2)
+    monkeypatch.setattr(gpril, "CHECK_EVERY", 2)
+    monkeypatch.setattr(gpril, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(gpril, "WIDTH", 2)
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path: Path, name: str) -> None:
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path, name: str) -> None:
     whole, straight = train(tmp_path, name)
     assert whole is not None and len(straight.offers) == len(straight.checkpoints) >= 3
     moments = np.random.default_rng(0).permutation(np.arange(1, len(straight.offers) + 1))[:3]
@@ -115,13 +133,14 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path: Path, name
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_training_can_be_interrupted_again_and_again(tmp_path: Path) -> None:
-    whole, straight = train(tmp_path, "gpril, every departure")
+@pytest.mark.parametrize("name", [name for name in TRAININGS if name.startswith("gpril, ")])
+def test_a_training_can_be_interrupted_at_every_checkpoint(tmp_path: Path, name: str) -> None:
+    whole, straight = train(tmp_path, name)
     context: PlainContext | None = None
     policy: Policy | None = None
     for _ in range(len(straight.offers) + 1):
-        policy, context = train(tmp_path, "gpril, every departure", stop_at=1, after=context)
+        policy, context = train(tmp_path, name, stop_at=1, after=context)
     assert policy is not None and whole is not None and context is not None
-    assert context.reports == straight.reports
+    assert context.reports == straight.reports and context.checkpoints == straight.checkpoints
     ours, theirs = (p.act(DEMONSTRATIONS.observations, True, np.random.default_rng(3)) for p in (policy, whole))
     np.testing.assert_array_equal(ours, theirs)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from stable_baselines3.common.distributions import kl_divergence
 
+from envs.demonstrations import Statistics
 from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
 from methods.sb3_policy import SharedPolicy, spaces
 
@@ -21,7 +22,7 @@ def observations() -> np.ndarray:
 @pytest.fixture
 def network(observations: np.ndarray) -> GaussianNetwork:
     torch.manual_seed(0)
-    network = GaussianNetwork(SHAPE, observations)
+    network = GaussianNetwork(SHAPE, Statistics.of(observations))
     for parameter in network.parameters():  # away from the flat initial heads
         torch.nn.init.normal_(parameter, std=0.2)
     return network

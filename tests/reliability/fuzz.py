@@ -104,7 +104,7 @@ def targets(folder: Path, mark: Path) -> Iterator[Target]:
 
     policy = folder / "policy"
     shape = PolicyShape(3, 2, (-1.0, -1.0), (1.0, 1.0), hidden=(8, 4))
-    GaussianPolicy(GaussianNetwork(shape, tiny.demonstrate(episodes=1, seed=0).observations)).save(policy)
+    GaussianPolicy(GaussianNetwork(shape, tiny.demonstrate(episodes=1, seed=0).statistics)).save(policy)
 
     def acts() -> list[Any]:
         loaded, zeros = GaussianPolicy.load(policy), np.zeros((1, 3), np.float32)

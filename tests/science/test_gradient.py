@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from methods.gpril.replay import Replay, Triples
+from methods.gpril.replay import FutureStateBatch, Replay
 from tests.science.mdp import Mdp, random_mdp
 
 pytestmark = pytest.mark.science
@@ -120,18 +120,18 @@ def test_estimator_converges_at_the_monte_carlo_rate() -> None:
     assert errors[0] / errors[1] == pytest.approx(10.0, rel=0.2), "a hundredfold sample, a tenth of the error"
 
 
-# The triples of our replay buffer. z is (counted - expected) / standard error, over all cells of B(s, a | target).
+# The batches of our replay buffer. z is (counted - expected) / standard error, over all cells of B(s, a | target).
 
 STEPS, DRAWS = 400_000, 400_000
 
 
-def worst_z(mdp: Mdp, gamma: float, triples: Triples) -> float:
-    """Largest deviation of counted triples from equation 8, in standard errors.
+def worst_z(mdp: Mdp, gamma: float, batch: FutureStateBatch) -> float:
+    """Largest deviation of counted pairs from equation 8, in standard errors.
 
     Draws from one finite stream are correlated, so the standard error is inflated by the stream's own: as many
     independent steps as the stream holds, times the chain's correlation time, which is short here by construction.
     """
-    columns = (triples.states[:, 0], triples.actions[:, 0], triples.targets[:, 0])
+    columns = (batch.states[:, 0], batch.actions[:, 0], batch.targets[:, 0])
     s, a, target = (column.astype(int) for column in columns)
     counted = np.zeros((*mdp.theta.shape, len(mdp.theta)))
     np.add.at(counted, (s, a, target), 1.0)
@@ -146,7 +146,7 @@ def worst_z(mdp: Mdp, gamma: float, triples: Triples) -> float:
     return float(np.nanmax(z))
 
 
-def triples_of(mdp: Mdp, gamma: float, cross: bool = True, size: int = 2 * STEPS) -> tuple[Replay, Triples]:
+def batch_of(mdp: Mdp, gamma: float, cross: bool = True, size: int = 2 * STEPS) -> tuple[Replay, FutureStateBatch]:
     replay = Replay(size, 1, 1)
     for episode in mdp.roll_out(STEPS, np.random.default_rng(7)):
         replay.add(episode)
@@ -155,27 +155,27 @@ def triples_of(mdp: Mdp, gamma: float, cross: bool = True, size: int = 2 * STEPS
 
 @pytest.mark.parametrize("episodic", [False, True])
 @pytest.mark.parametrize("gamma", [0.5, 0.9])
-def test_triples_of_the_replay_buffer_follow_equation_8(episodic: bool, gamma: float) -> None:
+def test_batches_of_the_replay_buffer_follow_equation_8(episodic: bool, gamma: float) -> None:
     mdp = random_mdp(5, 2, 11, episodic)
-    assert worst_z(mdp, gamma, triples_of(mdp, gamma)[1]) < 5.0
+    assert worst_z(mdp, gamma, batch_of(mdp, gamma)[1]) < 5.0
 
 
-def test_a_buffer_that_wrapped_round_follows_it_too() -> None:
+def test_a_buffer_that_wrapped_around_follows_it_too() -> None:
     mdp = random_mdp(5, 2, 11, episodic=True)
-    replay, triples = triples_of(mdp, 0.7, size=STEPS)
+    replay, batch = batch_of(mdp, 0.7, size=STEPS)
     assert len(replay) == STEPS
-    assert worst_z(mdp, 0.7, triples) < 5.0
+    assert worst_z(mdp, 0.7, batch) < 5.0
 
 
 def test_a_wrong_offset_is_found() -> None:
     """Offsets that start at j instead of j + 1: the target of j = 0 would be the state itself."""
     mdp, gamma = random_mdp(5, 2, 11), 0.7
-    right = triples_of(mdp, gamma)[1]
+    right = batch_of(mdp, gamma)[1]
     early = right.states.copy()
     stream = mdp.roll_out(STEPS, np.random.default_rng(7))[0]
     rng = np.random.default_rng(9)
     t = rng.integers(STEPS // 2, size=DRAWS)
-    wrong = Triples(
+    wrong = FutureStateBatch(
         stream.observations[t],
         stream.actions[t],
         stream.observations[t + rng.geometric(1.0 - gamma, size=DRAWS) - 1],
@@ -187,4 +187,4 @@ def test_a_wrong_offset_is_found() -> None:
 
 def test_offsets_that_do_not_cross_episodes_are_found() -> None:
     mdp, gamma = random_mdp(5, 2, 11, episodic=True), 0.9
-    assert worst_z(mdp, gamma, triples_of(mdp, gamma, cross=False)[1]) > 10.0
+    assert worst_z(mdp, gamma, batch_of(mdp, gamma, cross=False)[1]) > 10.0

@@ -9,8 +9,9 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
+from envs.demonstrations import Statistics
 from methods.gpril.models import PredecessorModels
-from methods.gpril.replay import Episode, Replay, Triples
+from methods.gpril.replay import Episode, FutureStateBatch, Replay
 from methods.gpril.settings import Settings
 from methods.interface import SeedStreams
 from methods.policy import GaussianNetwork, PolicyShape
@@ -32,7 +33,7 @@ class Exact:
     gamma: float
     lags: int = 120
 
-    def densities(self, triples: Triples) -> tuple[np.ndarray, np.ndarray]:
+    def densities(self, batch: FutureStateBatch) -> tuple[np.ndarray, np.ndarray]:
         """log B^s(s | target) and log B^a(a | s, target) of equation 8, [n] each: mixtures over the lag."""
         closed = DYNAMICS + EFFECT @ FEEDBACK
         spread = NOISE + SIGMA**2 * EFFECT @ EFFECT.T
@@ -45,9 +46,9 @@ class Exact:
                 [FEEDBACK @ stationary, FEEDBACK @ stationary @ FEEDBACK.T + SIGMA**2 * np.eye(A)],
             ]
         )
-        target_density = multivariate_normal(np.zeros(S), stationary).logpdf(triples.targets)
+        target_density = multivariate_normal(np.zeros(S), stationary).logpdf(batch.targets)
         ahead, states, pairs = np.hstack([DYNAMICS, EFFECT]), [], []
-        rows = np.hstack([triples.states, triples.actions, triples.targets])
+        rows = np.hstack([batch.states, batch.actions, batch.targets])
         with_action, without = list(range(2 * S + A)), [*range(S), *range(S + A, 2 * S + A)]
         for lag in range(self.lags):
             cross = own @ ahead.T
@@ -93,7 +94,7 @@ def test_trained_models_reach_the_exact_likelihood(displacement: bool) -> None:
     seen, unseen = stream(300_000, 0), stream(100_000, 1)
     rng = np.random.default_rng(2)
     test = unseen.sample(20_000, gamma, True, rng)
-    network = GaussianNetwork(PolicyShape(S, A, (-9.0,) * A, (9.0,) * A), test.states)
+    network = GaussianNetwork(PolicyShape(S, A, (-9.0,) * A, (9.0,) * A), Statistics.of(test.states))
     models = PredecessorModels(settings, network, SeedStreams(0), "cpu")
     models.measure(seen.sample(4096, gamma, True, rng))
     log_states, log_actions = (float(part.mean()) for part in Exact(gamma).densities(test))
@@ -103,8 +104,8 @@ def test_trained_models_reach_the_exact_likelihood(displacement: bool) -> None:
 
     before = models.likelihoods(test)
     for step in range(6000):
-        for ascent in models.ascents:
-            ascent.learning_rate = 1e-3 * (1.0 - step / 6000)
+        for trainer in models.trainers:
+            trainer.adam.learning_rate = 1e-3 * (1.0 - step / 6000)
         models.update(seen.sample(512, gamma, True, rng))
     after = models.likelihoods(test)
     gap_states = log_states - (after.states - float(units))
@@ -118,6 +119,6 @@ def test_trained_models_reach_the_exact_likelihood(displacement: bool) -> None:
     )
 
 
-def _policy_log_prob(triples: Triples) -> np.ndarray:
-    standard = (triples.actions - triples.means) / SIGMA
+def _policy_log_prob(batch: FutureStateBatch) -> np.ndarray:
+    standard = (batch.actions - batch.means) / SIGMA
     return -0.5 * (standard**2 + np.log(2 * np.pi)).sum(axis=1) - A * np.log(SIGMA)

@@ -101,7 +101,7 @@ def _spline(shape: FlowShape) -> Transform:
 def _network(shape: FlowShape) -> dict[str, Any]:
     """Arguments of nflows' MADE. Raises MethodError for hidden layers that it cannot have."""
     if len(set(shape.hidden)) > 1:
-        raise MethodError(f"nflows' hidden layers must all have equally many units, not {shape.hidden}; use flow 'fast'")
+        raise MethodError(f"nflows' hidden layers must have equally many units, not {shape.hidden}; use flow 'fast'")
     return {
         "features": shape.features,
         "hidden_features": shape.hidden[0],

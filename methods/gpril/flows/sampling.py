@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 from methods.gpril.flows.masked_matmul import WeightLayout
 
 WORKING_SET = 2**19
-"""Units times samples inverted at once: larger chunks amortise calls better, but the units should fit the cache (2 MB)."""
+"""Units times samples inverted at once: large chunks amortise calls, but the units should fit the cache (2 MB)."""
 
 
 def chunk_width(layout: WeightLayout, count: int) -> int:

@@ -1,4 +1,4 @@
-"""GAIL: what the end of an episode pays, what is judged, what a step costs, and that it learns."""
+"""GAIL: inputs, loss and rewards of the discriminator, the cost of a step, and learning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from imitation.algorithms.adversarial.gail import GAIL
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from envs.demonstrations import load_task
+from envs.demonstrations import Statistics, load_task
 from envs.insertion.base import make_env
 from envs.insertion.vector import InsertionVector
 from envs.sb3 import GroupVecEnv
@@ -28,7 +28,7 @@ from methods.gail.discriminator import (
     Regularisation,
     RegularisedGail,
 )
-from methods.gail.trpo import ThriftyTRPO
+from methods.gail.trpo import SubsampledTRPO
 from methods.interface import Budget, MethodError
 from methods.policy import GaussianNetwork, PolicyShape, new_network
 from methods.sb3_policy import SharedPolicy, quiet_logger
@@ -48,14 +48,14 @@ SMALL = Settings(
 """One iteration of 256 steps."""
 
 
-def judge(entropy: float = 0.0, gradient_penalty: float = 0.0, use_actions: bool = True) -> RegularisedGail:
-    """A discriminator of the tiny task that meets 64 rows of either kind, and learns fast."""
+def trainer_of(entropy: float = 0.0, gradient_penalty: float = 0.0, use_actions: bool = True) -> RegularisedGail:
+    """GAIL on the tiny task, with 64 rows of each kind per step of the discriminator and a high learning rate."""
     demonstrations = demonstrate(3, seed=1)
     scratch = Path(tempfile.mkdtemp())
     context = tiny_context(scratch)
     network, venv = new_network(demonstrations, context), context.make_vector_env(1)
     options = {"network": network, "critic_hidden": (4,)}
-    trpo = ThriftyTRPO(SharedPolicy, venv, n_steps=4, batch_size=4, fisher_every=1, policy_kwargs=options, seed=0)
+    trpo = SubsampledTRPO(SharedPolicy, venv, n_steps=4, batch_size=4, fisher_every=1, policy_kwargs=options, seed=0)
     return RegularisedGail(
         demonstrations=DemonstratedBatches(demonstrations, 2, use_actions, 64, np.random.default_rng(0)),
         demo_batch_size=64,
@@ -80,18 +80,18 @@ def samples(seed: int, shift: float, action: float = 0.0) -> dict[str, np.ndarra
 
 def train(trainer: RegularisedGail, steps: int = 300, apart: float = 3.0) -> dict[str, float]:
     for i in range(steps):
-        verdict = trainer.train_disc(expert_samples=samples(2 * i, apart), gen_samples=samples(2 * i + 1, -apart))
-    return dict(verdict)
+        found = trainer.train_disc(expert_samples=samples(2 * i, apart), gen_samples=samples(2 * i + 1, -apart))
+    return dict(found)
 
 
 def logits(trainer: RegularisedGail, batch: dict[str, np.ndarray]) -> np.ndarray:
     return trainer._reward_net.predict(*(batch[name] for name in ("obs", "acts", "next_obs", "dones")))
 
 
-def test_the_discriminator_learns_and_pays_positive_rewards_for_what_is_demonstrated() -> None:
-    trainer = judge()
-    verdict = train(trainer)
-    assert verdict["accuracy_demonstrations"] == verdict["accuracy_policy"] == 1.0 and verdict["loss"] < 0.02
+def test_the_discriminator_learns_and_rewards_demonstrated_behaviour_more() -> None:
+    trainer = trainer_of()
+    found = train(trainer)
+    assert found["accuracy_demonstrations"] == found["accuracy_policy"] == 1.0 and found["loss"] < 0.02
     columns = [samples(1, sign * 3.0) for sign in (1, -1)]
     like, unlike = (
         trainer.reward_train.predict(*(c[name] for name in ("obs", "acts", "next_obs", "dones"))) for c in columns
@@ -101,8 +101,9 @@ def test_the_discriminator_learns_and_pays_positive_rewards_for_what_is_demonstr
 
 
 def test_extreme_values_are_compressed_for_the_discriminator_alone() -> None:
-    venv = judge().venv
-    network = GaussianNetwork(PolicyShape(3, 2, (-1.0,) * 2, (1.0,) * 2), np.array([[-1.0] * 3, [1.0] * 3]))
+    venv = trainer_of().venv
+    shape = PolicyShape(3, 2, (-1.0,) * 2, (1.0,) * 2)
+    network = GaussianNetwork(shape, Statistics(np.zeros(3), np.ones(3)))
     plain, compressed = (
         Discriminator(venv.observation_space, venv.action_space, network, (4,), False, knee) for knee in (0.0, 2.0)
     )
@@ -113,7 +114,7 @@ def test_extreme_values_are_compressed_for_the_discriminator_alone() -> None:
 
 
 def test_without_regularisation_the_gradient_is_twice_the_librarys() -> None:
-    mine, library = judge(), judge()
+    mine, library = trainer_of(), trainer_of()
     library._reward_net.load_state_dict(mine._reward_net.state_dict())
     batches = {"expert_samples": samples(0, 1.0), "gen_samples": samples(1, -1.0)}
     mine.train_disc(**batches)
@@ -122,9 +123,9 @@ def test_without_regularisation_the_gradient_is_twice_the_librarys() -> None:
         torch.testing.assert_close(one.grad, 2.0 * other.grad, rtol=1e-4, atol=1e-7)
 
 
-def test_entropy_bounds_the_verdicts_where_classes_are_apart() -> None:
+def test_entropy_bounds_the_logits_of_separable_classes() -> None:
     """With weight e the best logit l of separable classes solves l * sigmoid(l) = 2 / e."""
-    free, bound = judge(), judge(entropy=1.0)
+    free, bound = trainer_of(), trainer_of(entropy=1.0)
     train(free), train(bound)
     place = samples(0, 3.0)
     assert logits(free, place).mean() > 4.0
@@ -140,19 +141,17 @@ def test_the_gradient_penalty_keeps_the_slope_between_the_classes_near_one() -> 
         (gradient,) = torch.autograd.grad(net.mlp(features).sum(), features)
         return float(gradient.norm(dim=1).mean())
 
-    free, held = judge(), judge(gradient_penalty=10.0)
+    free, held = trainer_of(), trainer_of(gradient_penalty=10.0)
     train(free, apart=0.5), train(held, apart=0.5)
     assert slope(free) > 2.0 and slope(held) == pytest.approx(1.0, abs=0.4)
 
 
-def test_states_alone_are_judged_by_where_a_step_leads_and_not_by_its_action() -> None:
-    trainer = judge(use_actions=False)
+def test_without_actions_the_discriminator_sees_the_next_state_only() -> None:
+    trainer = trainer_of(use_actions=False)
     batch = samples(0, 0.0)
-    verdict = logits(trainer, batch)
-    np.testing.assert_array_equal(
-        logits(trainer, {**batch, "obs": batch["obs"] + 9, "acts": batch["acts"] + 9}), verdict
-    )
-    assert (logits(trainer, {**batch, "next_obs": batch["next_obs"] + 1}) != verdict).all()
+    found = logits(trainer, batch)
+    np.testing.assert_array_equal(logits(trainer, {**batch, "obs": batch["obs"] + 9, "acts": batch["acts"] + 9}), found)
+    assert (logits(trainer, {**batch, "next_obs": batch["next_obs"] + 1}) != found).all()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,7 @@ def test_demonstrated_states_are_those_a_step_led_to(subset: dict[str, Any], row
 
 
 @pytest.mark.parametrize("subset", [{"states_alone": True}, {"final_only": True}])
-def test_states_alone_train_a_policy_and_are_refused_where_actions_are_needed(
+def test_states_alone_are_learnt_from_or_refused_according_to_the_settings(
     subset: dict[str, bool], tmp_path: Path
 ) -> None:
     demonstrations = demonstrate(3, seed=1).subset(**subset)
@@ -194,7 +193,7 @@ def test_the_budget_is_rounded_down_to_whole_iterations(tmp_path: Path) -> None:
 
 
 def test_a_warm_start_is_kept_and_sigma_is_set(tmp_path: Path) -> None:
-    """On this task GAIL must not lose what cloning found; with ends that pay nothing more it does."""
+    """On this task GAIL keeps the success of its warm start, unless terminations pay nothing more."""
     settings = replace(
         SMALL, processes=8, batch_size=128, kl=0.02, discriminator_steps=5, entropy=0.0, gradient_penalty=1.0
     )
@@ -204,11 +203,11 @@ def test_a_warm_start_is_kept_and_sigma_is_set(tmp_path: Path) -> None:
     assert success(policy) > 0.9
     reports = [scalars for _, scalars in context.reports]
     assert next(r["policy_sigma"] for r in reports if "policy_sigma" in r) == pytest.approx(0.05, abs=0.005)
-    verdicts = [r for r in reports if "discriminator_loss" in r]
-    assert verdicts[-1]["discriminator_loss"] < verdicts[0]["discriminator_loss"]
+    losses = [r for r in reports if "discriminator_loss" in r]
+    assert losses[-1]["discriminator_loss"] < losses[0]["discriminator_loss"]
 
 
-def test_a_training_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch, temporary = tmp_path / "scratch", tmp_path / "temporary"
     for folder in (scratch, temporary):
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""A step of TRPO: what the end of an episode pays in it, its products, and how far it goes."""
+"""TRPO: what follows the end of an episode, gradients and Fisher products, and the size of a step."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from methods.gail.discriminator import LateRewards, Terminal
-from methods.gail.trpo import ThriftyTRPO
+from envs.demonstrations import Statistics
+from methods.gail.discriminator import DeferredRewards, Terminal
+from methods.gail.trpo import SubsampledTRPO
 from methods.policy import GaussianNetwork, PolicyShape
 from methods.sb3_policy import SharedPolicy
 
@@ -46,36 +47,37 @@ class Ending(gymnasium.Env[np.ndarray, np.ndarray]):
         return np.array([10.0 * self.episode + self.time], np.float32)
 
 
-def judge(states: np.ndarray, actions: np.ndarray, reached: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Pays 2 for a step on the way, and nothing for what did not happen."""
+def reward_function(states: np.ndarray, actions: np.ndarray, reached: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """2 for a step of an episode, 0 for a transition that never took place."""
     went = (reached == states + 1.0).all(1) & (np.abs(actions) <= 1.0).all(1) & (ends == (reached[:, 0] % 10.0 == 3.0))
     return np.where(went, 2.0, 0.0).astype(np.float32)
 
 
-def generator(terminal: Terminal, fisher_every: int = 1, scale: float = 1.0) -> ThriftyTRPO:
+def generator(terminal: Terminal, fisher_every: int = 1, scale: float = 1.0) -> SubsampledTRPO:
     torch.manual_seed(0)
-    network = GaussianNetwork(SHAPE, np.linspace(0.0, 20.0, 10)[:, None])
+    network = GaussianNetwork(SHAPE, Statistics.of(np.linspace(0.0, 20.0, 10)[:, None]))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    environments = LateRewards(DummyVecEnv([Ending]), judge, terminal, GAMMA, scale)
-    trpo = ThriftyTRPO(
+    environments = DeferredRewards(DummyVecEnv([Ending]), reward_function, terminal, GAMMA, scale)
+    trpo = SubsampledTRPO(
         SharedPolicy,
         environments,
         n_steps=6,
         batch_size=6,
         gamma=GAMMA,
         fisher_every=fisher_every,
+        chained=terminal == "chain",
         policy_kwargs={"network": network, "critic_hidden": (8,)},
         seed=0,
         device="cpu",
     )
-    trpo.rollout_buffer.pay = environments.rewards
+    trpo.rollout_buffer.rewards_of = environments.rewards
     trpo.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own makes a folder for each training
     return trpo
 
 
 @pytest.mark.parametrize("terminal", ["always", "absorbing", "terminal"])
-def test_the_end_of_an_episode_is_worth_what_the_setting_says(
+def test_the_end_of_an_episode_is_followed_by_what_the_setting_says(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trpo = generator(terminal)
@@ -119,14 +121,14 @@ def test_gradients_and_fisher_products_are_the_librarys(every: int) -> None:
         return (advantages * ratio).mean()
 
     mine = trpo._compute_actor_grad(divergence(states), objective())
-    library = super(ThriftyTRPO, trpo)._compute_actor_grad(divergence(states[::every]), objective())
+    library = super(SubsampledTRPO, trpo)._compute_actor_grad(divergence(states[::every]), objective())
     assert [id(p) for p in mine[0]] == [id(p) for p in library[0]] == [id(p) for p in trpo.policy.network.parameters()]
     assert mine[3] == [tuple(shape) for shape in library[3]]
     torch.testing.assert_close(mine[1], library[1])
-    for _ in range(2):  # a product leaves nothing behind
+    for _ in range(2):  # a product has no side effects
         vector = torch.randn(len(mine[1]), dtype=torch.float64)
         product = trpo.hessian_vector_product(mine[0], mine[2], vector)
-        wanted = super(ThriftyTRPO, trpo).hessian_vector_product(library[0], library[2], vector)
+        wanted = super(SubsampledTRPO, trpo).hessian_vector_product(library[0], library[2], vector)
         torch.testing.assert_close(product, wanted)
         assert float(product @ vector) > 0.0
 

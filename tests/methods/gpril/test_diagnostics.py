@@ -1,4 +1,4 @@
-"""What is reported while GPRIL trains: each figure means what it says, and watching changes nothing."""
+"""Diagnostics of GPRIL: each number means what its docstring says, and reporting changes no training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from methods.gpril import algorithm, diagnostics
 from methods.gpril.algorithm import Gpril
-from methods.gpril.diagnostics import of_gradients, of_models, outside_share
+from methods.gpril.diagnostics import gradient_diagnostics, model_diagnostics, outside_fraction
 from methods.gpril.settings import Settings
 from tests.methods.worlds import TINY, tiny_context
 from tests.tiny import demonstrate
@@ -35,30 +35,30 @@ def reports(folder: Path, settings: Settings = SHORT) -> list[dict[str, float]]:
     return [scalars for _, scalars in context.reports]
 
 
-def test_a_faithful_sample_is_inside_and_a_distant_one_outside() -> None:
+def test_samples_like_the_data_are_inside_and_distant_ones_outside() -> None:
     generator = torch.Generator().manual_seed(0)
     replayed, held_out, sampled = (torch.randn(n, 4, generator=generator) for n in (4000, 2000, 2000))
-    assert outside_share(sampled, replayed, held_out) == pytest.approx(0.01, abs=0.01)
-    assert outside_share(2.0 * sampled, replayed, held_out) > 0.3
-    assert outside_share(sampled + 9.0, replayed, held_out) == 1.0
-    assert outside_share(replayed[:100], replayed, held_out) == 0.0
-    assert outside_share(*(1e3 * part for part in (2.0 * sampled, replayed, held_out))) > 0.3, "of any scale"
+    assert outside_fraction(sampled, replayed, held_out) == pytest.approx(0.01, abs=0.01)
+    assert outside_fraction(2.0 * sampled, replayed, held_out) > 0.3
+    assert outside_fraction(sampled + 9.0, replayed, held_out) == 1.0
+    assert outside_fraction(replayed[:100], replayed, held_out) == 0.0
+    assert outside_fraction(*(1e3 * part for part in (2.0 * sampled, replayed, held_out))) > 0.3, "of any scale"
 
 
-def test_gradients_are_told_by_their_median_and_how_many_are_clipped() -> None:
-    told = of_gradients({"states": [1.0, 50.0, 200.0, 300.0, 400.0], "actions": [1.0, 2.0, 9.0]}, 100.0)
+def test_gradients_are_summarised_by_median_norm_and_fraction_clipped() -> None:
+    told = gradient_diagnostics({"states": [1.0, 50.0, 200.0, 300.0, 400.0], "actions": [1.0, 2.0, 9.0]}, 100.0)
     assert told == {
         "gradient_norm_states": 200.0,
         "clipped_share_states": 0.6,
         "gradient_norm_actions": 2.0,
         "clipped_share_actions": 0.0,
     }
-    assert of_gradients({"policy": [3.0]}) == {"gradient_norm_policy": 3.0}
-    assert of_gradients({"states": []}, 1.0) == {}
+    assert gradient_diagnostics({"policy": [3.0]}) == {"gradient_norm_policy": 3.0}
+    assert gradient_diagnostics({"states": []}, 1.0) == {}
 
 
-def test_the_two_models_are_clipped_apart(tmp_path: Path) -> None:
-    """Each iteration tells its own updates: with a clip between both models' norms one is clipped, the other not."""
+def test_the_two_models_are_clipped_separately(tmp_path: Path) -> None:
+    """Each iteration reports its own updates: with a clip between both models' norms only one is clipped."""
     free = reports(tmp_path)
     norms = {name: [scalars[f"gradient_norm_{name}"] for scalars in free] for name in ("states", "actions", "policy")}
     assert min(norms["states"]) > max(norms["actions"]) > 0.0 and min(norms["policy"]) > 0.0
@@ -67,8 +67,8 @@ def test_the_two_models_are_clipped_apart(tmp_path: Path) -> None:
     assert first["clipped_share_states"] > 0.5 > first["clipped_share_actions"]
 
 
-def test_kinematic_error_is_the_tasks_and_of_sampled_states(tmp_path: Path) -> None:
-    assert not any(name.startswith("kinematic") for name in reports(tmp_path)[0]), "the tiny task has no such test"
+def test_the_tasks_kinematic_error_is_reported_for_sampled_and_real_states(tmp_path: Path) -> None:
+    assert not any(name.startswith("kinematic") for name in reports(tmp_path)[0]), "the tiny task defines none"
     context = tiny_context(tmp_path, updates=10, steps=5000)
     seen: list[np.ndarray] = []
 
@@ -83,16 +83,16 @@ def test_kinematic_error_is_the_tasks_and_of_sampled_states(tmp_path: Path) -> N
     sampled, replayed = seen[:2]
     assert sampled.shape == replayed.shape == (diagnostics.SAMPLES, 3)
     slots = {round(float(slot), 5) for slot in replayed[:, 2]}
-    assert len(slots) <= SHORT.initial_episodes < len(set(sampled[:, 2].tolist())), "the first are imagined"
+    assert len(slots) <= SHORT.initial_episodes < len(set(sampled[:, 2].tolist())), "the first are sampled from B^s"
 
 
-def test_without_held_out_episodes_what_needs_them_is_left_out(tmp_path: Path) -> None:
+def test_without_held_out_rollouts_their_diagnostics_are_left_out(tmp_path: Path) -> None:
     with_them, without = reports(tmp_path)[0], reports(tmp_path, replace(SHORT, held_out_every=0))[0]
     missing = {"log_states_held_out", "log_actions_held_out", "information_held_out", "outside_share"}
     assert set(with_them) - set(without) == missing
 
 
-def test_all_that_is_reported_is_explained(tmp_path: Path) -> None:
+def test_every_diagnostic_is_documented(tmp_path: Path) -> None:
     context = tiny_context(tmp_path, updates=10, steps=5000)
     context.task = replace(TINY, kinematic_error=lambda observations: observations[:, 0])
     Gpril(SHORT).fit(demonstrate(2, 0), context)
@@ -101,7 +101,7 @@ def test_all_that_is_reported_is_explained(tmp_path: Path) -> None:
         assert any(fnmatch(name, word) for word in words if "_" in word), name
 
 
-def test_watching_changes_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_diagnostics_change_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
     def weights() -> list[np.ndarray]:
@@ -110,9 +110,9 @@ def test_watching_changes_no_training(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def counted(*arguments: object) -> dict[str, float]:
         calls.append(1)
-        return of_models(*arguments)  # type: ignore[arg-type]
+        return model_diagnostics(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(algorithm, "of_models", counted)
+    monkeypatch.setattr(algorithm, "model_diagnostics", counted)
     watched = weights()
-    monkeypatch.setattr(algorithm, "of_models", lambda *_: {})
+    monkeypatch.setattr(algorithm, "model_diagnostics", lambda *_: {})
     assert len(calls) == 2 and all(map(np.array_equal, watched, weights()))

@@ -1,4 +1,4 @@
-"""Early stopping keeps the weights that explain held-out roll-outs best, and lets the next iteration go on."""
+"""Early stopping keeps the weights that explain held-out rollouts best, and the next phase continues from them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from methods.gpril.algorithm import Gpril
-from methods.gpril.early_stopping import LOOK_EVERY, train
+from methods.gpril.early_stopping import CHECK_EVERY, EarlyStopping
 from methods.gpril.models import PredecessorModels
-from methods.gpril.replay import Replay, Triples
+from methods.gpril.replay import FutureStateBatch, Replay
 from tests.methods.gpril.test_gpril import SMALL, models
 from tests.methods.worlds import tiny_context
 from tests.tiny import demonstrate
@@ -23,21 +23,42 @@ HARD = {"model_l2": 0.0, "displacement": False, "scale_actions": False}
 """Units in which the untrained models are far off, so that there is something to learn before they overfit."""
 
 
-def triples(replay: Replay, count: int, seed: int) -> Triples:
+def draw_batch(replay: Replay, count: int, seed: int) -> FutureStateBatch:
     return replay.sample(count, 0.8, False, np.random.default_rng(seed))
 
 
-def rows(batch: Triples, chosen: slice) -> Triples:
-    return Triples(*(part[chosen] for part in vars(batch).values()))
+def rows(batch: FutureStateBatch, chosen: slice) -> FutureStateBatch:
+    return FutureStateBatch(*(part[chosen] for part in vars(batch).values()))
+
+
+def train(
+    built: PredecessorModels,
+    update: Callable[[int, tuple[bool, bool]], None],
+    updates: int,
+    held_out: FutureStateBatch,
+    patience: int,
+) -> tuple[int, int]:
+    """A phase of training with early stopping."""
+    phase = EarlyStopping(built, held_out, patience)
+    for done in range(0, updates, CHECK_EVERY):
+        learning = phase.check(done)
+        if not any(learning):
+            break
+        update(min(CHECK_EVERY, updates - done), learning)
+    else:
+        phase.check(updates)
+    return phase.restore()
 
 
 def overfit(built: PredecessorModels, replay: Replay, patience: int = 3) -> tuple[int, int]:
-    """Train on 20 triples alone, judge on others."""
-    batch = triples(replay, 520, 1)
+    """Train on 20 rows only, check on others."""
+    batch = draw_batch(replay, 520, 1)
     return train(built, updating(built, lambda: rows(batch, np.s_[:20])), 300, rows(batch, np.s_[20:]), patience)
 
 
-def updating(built: PredecessorModels, draw: Callable[[], Triples]) -> Callable[[int, tuple[bool, bool]], None]:
+def updating(
+    built: PredecessorModels, draw: Callable[[], FutureStateBatch]
+) -> Callable[[int, tuple[bool, bool]], None]:
     def update(steps: int, learning: tuple[bool, bool]) -> None:
         for _ in range(steps):
             built.update(draw(), learning)
@@ -46,41 +67,45 @@ def updating(built: PredecessorModels, draw: Callable[[], Triples]) -> Callable[
 
 
 def held_out(built: PredecessorModels, replay: Replay) -> np.ndarray:
-    batch = rows(triples(replay, 520, 1), np.s_[20:])
+    batch = rows(draw_batch(replay, 520, 1), np.s_[20:])
     return np.array([float(part.mean()) for part in built.log_probs(batch)])
 
 
-def test_each_model_stops_for_itself_and_keeps_its_best_weights() -> None:
+def test_each_model_stops_separately_and_keeps_its_best_weights() -> None:
     built, replay = models(**HARD)
     kept = overfit(built, replay)
-    found, few = held_out(built, replay), rows(triples(replay, 520, 1), np.s_[:20])
-    assert 0 < kept[1] < kept[0] < 300, "both had learnt something before, and B^a overfits earlier"
-    assert built.gradient_steps == sum(best + 3 * LOOK_EVERY for best in kept), "each rested three looks after its best"
+    found, few = held_out(built, replay), rows(draw_batch(replay, 520, 1), np.s_[:20])
+    assert 0 < kept[1] < kept[0] < 300, "both learn something first, and B^a overfits earlier"
+    assert built.gradient_steps == sum(best + 3 * CHECK_EVERY for best in kept), (
+        "each stopped three checks after its best"
+    )
 
     again, _ = models(**HARD)
     seen = {}
-    for update in range(kept[0] + 3 * LOOK_EVERY + 1):
+    for update in range(kept[0] + 3 * CHECK_EVERY + 1):
         seen[update] = held_out(again, replay)
         again.update(few)
     for position, best in enumerate(kept):
         assert seen[best][position] == pytest.approx(found[position], abs=1e-6)
-        assert all(seen[update][position] <= found[position] for update in range(0, best + 49, LOOK_EVERY))
+        assert all(seen[update][position] <= found[position] for update in range(0, best + 49, CHECK_EVERY))
 
 
-def test_a_resting_model_does_not_move_and_the_other_does() -> None:
+def test_only_the_models_that_are_learning_are_updated() -> None:
     built, replay = models()
     before = [flow._transform.weights.detach().clone() for flow in (built.states, built.actions)]
-    built.update(triples(replay, 64, 0), (False, True))
+    built.update(draw_batch(replay, 64, 0), (False, True))
     after = [flow._transform.weights for flow in (built.states, built.actions)]
     assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])
     assert built.gradient_steps == 1
 
 
-def test_a_stopped_model_learns_on_in_the_next_iteration() -> None:
+def test_a_stopped_model_learns_again_in_the_next_phase() -> None:
     built, replay = models(**HARD)
     overfit(built, replay)
     stuck, rng = held_out(built, replay), np.random.default_rng(9)
-    kept = train(built, updating(built, lambda: replay.sample(256, 0.8, False, rng)), 100, triples(replay, 500, 5), 3)
+    kept = train(
+        built, updating(built, lambda: replay.sample(256, 0.8, False, rng)), 100, draw_batch(replay, 500, 5), 3
+    )
     assert min(kept) > 0
     assert (held_out(built, replay) > stuck).all()
 

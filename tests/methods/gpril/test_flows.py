@@ -14,10 +14,10 @@ from nflows.transforms import (
 )
 from torch import Tensor
 
-from methods.gpril.flows import sampling as inverse
+from methods.gpril.flows import sampling
 from methods.gpril.flows.factory import KINDS, FlowShape, make_flow, sample
 from methods.gpril.flows.made import MadeStack
-from methods.gpril.likelihood import LikelihoodAscent
+from methods.gpril.likelihood import LikelihoodTrainer
 from methods.interface import MethodError
 
 SHAPES = [
@@ -40,9 +40,9 @@ def random_flow(shape: FlowShape, kind: str = "fast", seed: int = 0) -> Flow:
     for module in flow.modules():
         if isinstance(module, MadeStack):
             for vector in module.weights.data:
-                for matrix, staircase in zip(module.layout.matrices(vector), module.layout.staircases, strict=True):
-                    mask = staircase.mask()
-                    matrix[:] = torch.randn_like(matrix) * mask / mask.sum(1, keepdim=True).sqrt()
+                for weight, matrix in zip(module.layout.views(vector), module.layout.matrices, strict=True):
+                    mask = matrix.mask()
+                    weight[:] = torch.randn_like(weight) * mask / mask.sum(1, keepdim=True).sqrt()
         elif isinstance(module, MaskedPiecewiseRationalQuadraticAutoregressiveTransform):
             last = module.autoregressive_net.final_layer
             last.weight.data.normal_(std=last.in_features**-0.5)
@@ -94,7 +94,7 @@ def reference(stack: MadeStack, x: Tensor, context: Tensor) -> tuple[Tensor, Ten
     for layer, vector in enumerate(stack.weights):
         x = x.flip(1) if layer else x
         units, seen = torch.cat((context, x), dim=1), [0] * layout.context + list(range(1, layout.features + 1))
-        for matrix, degrees in zip(layout.matrices(vector), [*layout.degrees, outputs], strict=True):
+        for matrix, degrees in zip(layout.views(vector), [*layout.degrees, outputs], strict=True):
             mask = torch.tensor([[degree >= below for below in seen] for degree in degrees])
             units = torch.nn.functional.linear(units, matrix[:, 1:] * mask, matrix[:, 0])
             units, seen = units.relu() if degrees is not outputs else units, degrees
@@ -133,11 +133,11 @@ def test_sampling_inverts_the_forward_pass(kind: str, dtype: torch.dtype) -> Non
 
 
 def test_inverse_does_not_depend_on_how_many_rows_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inverse, "WORKING_SET", 10000)
+    monkeypatch.setattr(sampling, "WORKING_SET", 10000)
     shape = SHAPES[1]
     flow = random_flow(shape)
     noise, context = rows(shape, 1003)
-    assert 1 < inverse.chunk_width(flow._transform.layout, 1003) < 500
+    assert 1 < sampling.chunk_width(flow._transform.layout, 1003) < 500
     every = sample(flow, context, noise=noise)
     for count in (1, 7, 500, 501):
         torch.testing.assert_close(sample(flow, context[:count], noise=noise[:count]), every[:count])
@@ -155,7 +155,7 @@ def test_inverse_follows_the_weights() -> None:
 
     check(flow)
     twin = copy.deepcopy(flow)
-    LikelihoodAscent(flow, 0.01).step(noise, context)
+    LikelihoodTrainer(flow, 0.01).step(noise, context)
     check(flow)
     check(twin)
     assert not torch.equal(sample(flow, context, noise=noise), sample(twin, context, noise=noise))
@@ -218,10 +218,10 @@ def test_a_spline_models_what_an_affine_flow_cannot() -> None:
     for kind in ("fast", "spline"):
         torch.manual_seed(0)
         flow = make_flow(FlowShape(1, 1, (32, 32), layers=1, sigma_floor=0.01), kind)
-        ascent = LikelihoodAscent(flow, 5e-3)
+        trainer = LikelihoodTrainer(flow, 5e-3)
         for _ in range(400):
             rows = torch.randint(4000, (256,), generator=generator)
-            ascent.step(data[rows], context[rows])
+            trainer.step(data[rows], context[rows])
         with torch.no_grad():
             found[kind] = float(flow.log_prob(data, context=context).mean())
     gaussian = -0.5 * math.log(2.0 * math.pi * math.e * 1.01)
@@ -242,7 +242,7 @@ def test_network_is_that_of_nflows_on_mapped_weights() -> None:
         features, each * (features - 1), context_size, num_blocks=1, use_residual_blocks=False
     ).autoregressive_net.double()
     stack = MadeStack(features, context_size, [each * features] * 2, 1, 0.0, False).double()
-    ours = stack.layout.matrices(stack.weights.data[0])
+    ours = stack.layout.views(stack.weights.data[0])
     context_weight, context_bias = net.context_layer.weight.data.abs_(), net.context_layer.bias.data.abs_()
     first, second, last = net.initial_layer, net.blocks[0].linear, net.final_layer
     order = first.degrees.argsort(stable=True)  # ours are sorted by degree
@@ -277,7 +277,7 @@ def test_sigma_floor_of_a_layer_and_of_the_stack() -> None:
         assert (flow._transform(x, context)[1] < lowest).all()
         with torch.no_grad():
             for vector in flow._transform.weights:
-                outputs = flow._transform.layout.matrices(vector)[-1]
+                outputs = flow._transform.layout.views(vector)[-1]
                 outputs[1::2] = 0.0
                 outputs[1::2, 0] = -1e3  # the smallest sigma a network can ask for
         logabsdet = flow._transform(x, context)[1]
@@ -313,7 +313,7 @@ def test_rows_of_the_wrong_width_are_refused() -> None:
 
 
 def test_unknown_kinds_are_refused() -> None:
-    with pytest.raises(MethodError, match="no flow 'glow'; there are: fast, nflows, spline"):
+    with pytest.raises(MethodError, match="unknown flow 'glow'; available: fast, nflows, spline"):
         make_flow(FlowShape(2, 2), "glow")
     for kind in ("nflows", "spline"):
         with pytest.raises(MethodError, match="equally many units"):

@@ -1,4 +1,4 @@
-"""GPRIL on the tiny task: it gains from knowing the target, and keeps to its limits."""
+"""GPRIL on the tiny task: it gains from knowing the target, and respects its settings and budget."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from methods.bc import Settings as BcSettings
 from methods.gpril import algorithm
 from methods.gpril.algorithm import Gpril
 from methods.gpril.models import PredecessorModels
-from methods.gpril.replay import Episode, Replay, Triples
-from methods.gpril.rollout import roll_outs
+from methods.gpril.replay import Episode, FutureStateBatch, Replay
+from methods.gpril.rollout import collect_rollouts
 from methods.gpril.settings import Settings
 from methods.interface import Diverged, MethodError, SeedStreams
 from methods.policy import GaussianNetwork, PolicyShape, new_network
@@ -73,7 +73,7 @@ def stream(steps: int = 400, seed: int = 0) -> Replay:
 def models(seed: int = 0, **changes: Any) -> tuple[PredecessorModels, Replay]:
     replay = stream()
     torch.manual_seed(0)
-    network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).observations)
+    network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).statistics)
     built = PredecessorModels(replace(SMALL, **changes), network, SeedStreams(seed), "cpu")
     rng = SeedStreams(seed).generator("units")
     built.measure(replay.sample(4096, built.settings.gamma, built.settings.cross_episodes, rng))
@@ -97,11 +97,13 @@ def test_samples_keep_to_the_replay_buffer_and_the_action_bounds() -> None:
     built, replay = models()
     low, high = replay.range()
     targets = 100.0 * np.ones((64, 3), np.float32)
-    states, actions = built.sample(targets, low, high)
+    states, actions = built.sample_predecessors(targets, low, high)
     assert (states.numpy() >= low - 1e-4).all() and (states.numpy() <= high + 1e-4).all()
     assert actions.abs().max() <= 1.0
     free, _ = models(clip_samples=False)
-    assert (free.sample(targets, low, high)[0].numpy() > high).any(), "without the setting they follow the target"
+    assert (free.sample_predecessors(targets, low, high)[0].numpy() > high).any(), (
+        "without the setting they follow the target"
+    )
 
 
 def test_self_imitation_takes_its_actions_from_the_policy() -> None:
@@ -111,7 +113,9 @@ def test_self_imitation_takes_its_actions_from_the_policy() -> None:
         built, replay = models(control=control)
         built.policy.set_sigma(0.011)
         low, high = replay.range()
-        states, actions = built.sample(replay.sample(256, 0.8, True, np.random.default_rng(0)).targets, low, high)
+        states, actions = built.sample_predecessors(
+            replay.sample(256, 0.8, True, np.random.default_rng(0)).targets, low, high
+        )
         with torch.no_grad():
             deviations[control] = float((actions - built.policy(states)[0]).abs().mean())
     assert deviations["self"] < 0.02 < deviations["none"]
@@ -124,29 +128,29 @@ def test_gradient_clip_binds() -> None:
         built.update(replay.sample(256, 0.8, True, np.random.default_rng(0)))
         norms = built.take_gradient_norms()
         assert min(*norms["states"], *norms["actions"]) > 0.5
-        for (norm,), ascent in zip(norms.values(), built.ascents, strict=True):
-            (mean,) = ascent.state_dict()["means"]
+        for (norm,), trainer in zip(norms.values(), built.trainers, strict=True):
+            (mean,) = trainer.state_dict()["means"]
             assert float(10.0 * mean.norm()) == pytest.approx(min(norm, clip), rel=1e-4)
     assert built.take_gradient_norms() == {"states": [], "actions": []}
 
 
-def test_several_batches_are_as_many_updates() -> None:
+def test_each_batch_of_a_larger_draw_is_one_update() -> None:
     together, replay = models(batch_size=64)
     apart, _ = models(batch_size=64)
-    triples = replay.sample(160, 0.8, True, np.random.default_rng(0))
-    together.update(triples)
-    for batch in triples.split(64):
-        apart.update(batch)
+    batch = replay.sample(160, 0.8, True, np.random.default_rng(0))
+    together.update(batch)
+    for part in batch.split(64):
+        apart.update(part)
     assert together.gradient_steps == apart.gradient_steps == 6
     assert together.take_gradient_norms() == apart.take_gradient_norms()
 
 
-def test_a_gradient_that_is_not_finite_is_told() -> None:
+def test_a_gradient_that_is_not_finite_raises_diverged() -> None:
     built, replay = models()
-    triples = replay.sample(256, 0.8, True, np.random.default_rng(0))
-    triples.states[7, 1] = np.nan
+    batch = replay.sample(256, 0.8, True, np.random.default_rng(0))
+    batch.states[7, 1] = np.nan
     with pytest.raises(Diverged, match="predecessor model"):
-        built.update(triples)
+        built.update(batch)
 
 
 def test_regularisation_shrinks_the_models() -> None:
@@ -177,11 +181,11 @@ def test_density_of_actions_integrates_to_one_in_the_environments_units(changes:
     axis = np.linspace(-2.0, 2.0, 401)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2).astype(np.float32)
     for row in range(3):
-        triples = replay.sample(1, 0.8, True, rng)
+        batch = replay.sample(1, 0.8, True, rng)
         sigmas = np.array([[0.05, 0.2]], np.float32) * (1 + row)
-        fixed = replace(triples, sigmas=sigmas)
+        fixed = replace(batch, sigmas=sigmas)
         spread = {name: np.repeat(part, len(grid), axis=0) for name, part in vars(fixed).items()}
-        _, log_actions = built.log_probs(Triples(**{**spread, "actions": grid}))
+        _, log_actions = built.log_probs(FutureStateBatch(**{**spread, "actions": grid}))
         assert float(log_actions.exp().sum()) * (axis[1] - axis[0]) ** 2 == pytest.approx(1.0, abs=0.01)
 
 
@@ -191,7 +195,9 @@ def test_residual_actions_move_with_the_policy() -> None:
     built.policy.set_sigma(0.05)
     with torch.no_grad():
         built.policy.mean.bias.copy_(torch.tensor([0.4, -0.3]))
-    states, actions = built.sample(replay.sample(4000, 0.8, True, np.random.default_rng(0)).targets, *replay.range())
+    states, actions = built.sample_predecessors(
+        replay.sample(4000, 0.8, True, np.random.default_rng(0)).targets, *replay.range()
+    )
     deviation = actions - built.policy(states)[0].detach()
     torch.testing.assert_close(deviation.mean(0), torch.zeros(2), atol=0.01, rtol=0.0)
     torch.testing.assert_close(deviation.std(0), torch.full((2,), 0.13), rtol=0.05, atol=0.0)
@@ -244,20 +250,20 @@ def test_sigma_keeps_its_bounds_however_far_the_actions_lie(tmp_path: Path) -> N
         settings = Settings(beta_d=0.0, policy_learning_rate=3e-3)
         network = Gpril(settings).fit(demonstrations, tiny_context(tmp_path, 150)).network
         with torch.no_grad():
-            sigma = network(torch.from_numpy(demonstrations.observations))[1]
+            sigma = network(torch.tensor(demonstrations.observations))[1]
         assert sigma.min() >= 0.01 and sigma.max() <= 0.1
         assert float(sigma.median()) == pytest.approx(bound, abs=0.01)
 
 
-def test_a_share_of_the_roll_outs_explores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fraction_of_the_rollouts_explores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
 
     def watched(*arguments: Any) -> list[Episode]:
-        episodes = roll_outs(*arguments)
+        episodes = collect_rollouts(*arguments)
         found.extend(bool(episode.sigmas.min() > 0.3) for episode in episodes)
         return episodes
 
-    monkeypatch.setattr(algorithm, "roll_outs", watched)
+    monkeypatch.setattr(algorithm, "collect_rollouts", watched)
     short = replace(SMALL, warm_start=0, burn_in=0, model_updates=1, initial_episodes=40)
     for share, expected in ((1.0, {True}), (0.5, {True, False})):
         found.clear()

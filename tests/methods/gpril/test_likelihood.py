@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from methods.gpril.flows.factory import KINDS, FlowShape, make_flow
-from methods.gpril.likelihood import LikelihoodAscent
+from methods.gpril.likelihood import LikelihoodTrainer
 
 SHAPE = FlowShape(5, 3, (20, 20), identity_start=False)
 
@@ -29,7 +29,7 @@ def test_step_is_that_of_torch(kind: str, clip: float) -> None:
         torch.manual_seed(0)
         flows.append(make_flow(SHAPE, kind).double())
     ours, theirs = flows
-    ascent = LikelihoodAscent(ours, 0.01, l2=0.1, clip=clip)
+    trainer = LikelihoodTrainer(ours, 0.01, l2=0.1, clip=clip)
     adam = torch.optim.Adam(theirs.parameters(), lr=0.01, weight_decay=0.1)
     for _ in range(5):
         adam.zero_grad()
@@ -37,7 +37,7 @@ def test_step_is_that_of_torch(kind: str, clip: float) -> None:
         (-log_prob).backward()
         norm = torch.nn.utils.clip_grad_norm_(theirs.parameters(), clip)
         adam.step()
-        step = ascent.step(x, context)
+        step = trainer.step(x, context)
         torch.testing.assert_close(step.log_prob, log_prob.detach())
         torch.testing.assert_close(step.gradient_norm, norm)
         assert norm > 0.5  # so that the smaller clip binds
@@ -56,9 +56,9 @@ def test_training_reaches_the_entropy_of_a_conditional_distribution() -> None:
         return torch.cat((first, first * context + 0.3 * second), dim=1), context
 
     flow = make_flow(FlowShape(2, 1, (32, 32), sigma_floor=0.05))
-    ascent = LikelihoodAscent(flow, 5e-3, l2=1e-5)
+    trainer = LikelihoodTrainer(flow, 5e-3, l2=1e-5)
     for _ in range(800):
-        ascent.step(*draw(256))
+        trainer.step(*draw(256))
     x, context = draw(20000)
     entropy = sum(0.5 + 0.5 * math.log(2.0 * math.pi) + math.log(sigma) for sigma in (0.5, 0.3))
     with torch.no_grad():
@@ -72,9 +72,9 @@ def test_l2_pulls_weights_to_zero() -> None:
     for l2 in (0.0, 1.0):
         torch.manual_seed(0)
         flow = make_flow(SHAPE)
-        ascent = LikelihoodAscent(flow, 0.01, l2)
+        trainer = LikelihoodTrainer(flow, 0.01, l2)
         for _ in range(100):
-            ascent.step(*batch(64))
+            trainer.step(*batch(64))
         norms.append(sum(float(weight.detach().square().sum()) for weight in flow.parameters()))
     assert norms[1] < 0.2 * norms[0]
 
@@ -82,14 +82,14 @@ def test_l2_pulls_weights_to_zero() -> None:
 def test_resumes_to_the_same_weights() -> None:
     torch.manual_seed(0)
     flow = make_flow(SHAPE)
-    ascent = LikelihoodAscent(flow, 0.01)
+    trainer = LikelihoodTrainer(flow, 0.01)
     for _ in range(3):
-        ascent.step(*batch(16))
+        trainer.step(*batch(16))
     weights = {name: value.clone() for name, value in flow.state_dict().items()}
-    moments = {name: [part.clone() for part in parts] for name, parts in ascent.state_dict().items()}
-    ascent.step(*batch(16))
+    moments = {name: [part.clone() for part in parts] for name, parts in trainer.state_dict().items()}
+    trainer.step(*batch(16))
     other = make_flow(SHAPE)
-    resumed = LikelihoodAscent(other, 0.01)
+    resumed = LikelihoodTrainer(other, 0.01)
     other.load_state_dict(weights)
     resumed.load_state_dict(moments)
     resumed.step(*batch(16))

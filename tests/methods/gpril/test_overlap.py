@@ -1,4 +1,4 @@
-"""Roll-outs collected while models and policy train: beside each other in time, and yet repeatable bit by bit."""
+"""Overlapping rollouts: collected in a thread while models and policy train, and reproducible bit for bit."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def delayed(function: Any, seconds: float) -> Any:
 def test_the_outcome_does_not_depend_on_the_timing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = outcome(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(algorithm, "roll_outs", delayed(algorithm.roll_outs, 0.05))
+        patch.setattr(algorithm, "collect_rollouts", delayed(algorithm.collect_rollouts, 0.05))
         slow_actor = outcome(tmp_path)
     monkeypatch.setattr(PredecessorModels, "update", delayed(PredecessorModels.update, 0.02))
     slow_training = outcome(tmp_path)
@@ -79,10 +79,14 @@ def test_the_outcome_does_not_depend_on_the_timing(tmp_path: Path, monkeypatch: 
     assert plain != outcome(tmp_path, replace(OVERLAP, overlap=False)), "it is another schedule"
 
 
-def test_training_and_roll_outs_go_on_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A roll-out of the thread waits for the models to be updated, and the policy for a roll-out to have begun."""
+def test_rollouts_and_training_overlap_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollout in the thread waits for an update of the models, and the policy for a rollout to have begun."""
     updated, begun = threading.Event(), threading.Event()
-    update, roll_outs, train_policy = PredecessorModels.update, algorithm.roll_outs, algorithm.Training.update_policy
+    update, collect_rollouts, train_policy = (
+        PredecessorModels.update,
+        algorithm.collect_rollouts,
+        algorithm.Training.update_policy,
+    )
 
     def telling(*arguments: Any) -> None:
         update(*arguments)
@@ -91,30 +95,30 @@ def test_training_and_roll_outs_go_on_beside_each_other(tmp_path: Path, monkeypa
     def waiting(*arguments: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             begun.set()
-            assert updated.wait(60.0), "the models rest while roll-outs are collected"
+            assert updated.wait(60.0), "no model is updated while rollouts are collected"
             updated.clear()
-        return roll_outs(*arguments)
+        return collect_rollouts(*arguments)
 
     def patient(*arguments: Any) -> None:
-        assert begun.wait(60.0), "no roll-out is collected while the iteration trains"
+        assert begun.wait(60.0), "no rollout is collected while the iteration trains"
         train_policy(*arguments)
 
     monkeypatch.setattr(PredecessorModels, "update", telling)
-    monkeypatch.setattr(algorithm, "roll_outs", waiting)
+    monkeypatch.setattr(algorithm, "collect_rollouts", waiting)
     monkeypatch.setattr(algorithm.Training, "update_policy", patient)
     outcome(tmp_path, replace(OVERLAP, episodes_per_iteration=1))
 
 
-def test_roll_outs_are_those_of_the_policy_at_the_start_of_the_iteration(
+def test_rollouts_are_of_the_policy_at_the_start_of_the_iteration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roll_outs, acting = algorithm.roll_outs, []
+    collect_rollouts, acting = algorithm.collect_rollouts, []
 
     def noting(group: Any, network: Any, seeds: Any, *more: Any) -> Any:
         acting.extend([fingerprint(network)] * len(seeds))
-        return roll_outs(group, network, seeds, *more)
+        return collect_rollouts(group, network, seeds, *more)
 
-    monkeypatch.setattr(algorithm, "roll_outs", noting)
+    monkeypatch.setattr(algorithm, "collect_rollouts", noting)
     context = Context(tmp_path)
     Gpril(OVERLAP).fit(demonstrate(2, 0), context)
     untrained, checked = acting[0], context.weights[1:]  # without that of the burn-in

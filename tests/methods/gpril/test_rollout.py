@@ -1,4 +1,4 @@
-"""Roll-outs of GPRIL: whole episodes side by side, each what it would be alone, and how they explore."""
+"""Rollouts of GPRIL: whole episodes side by side, independent of each other, and their exploration."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import pytest
 import torch
 
 from methods.env_group import SingleEnvs
-from methods.gpril.rollout import WIDTH, roll_outs
+from methods.gpril.rollout import WIDTH, collect_rollouts
 from methods.policy import GaussianNetwork, PolicyShape
 from tests.methods.worlds import TINY
 from tests.tiny import TinySlot, demonstrate
 
 
-def test_exploration_leans_for_a_while_and_is_recorded() -> None:
-    """Actions deviate from the policy's mean by a bias that holds on; sigma tells how far they deviate in all."""
+def test_exploration_is_a_bias_held_for_some_steps_and_part_of_sigma() -> None:
+    """Actions deviate from the policy's mean by a bias that persists; the recorded sigma is the total deviation."""
     torch.manual_seed(0)
-    network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).observations)
+    network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).statistics)
     network.set_sigma(0.011)
     deviations, spreads = {}, {}
     for exploration in (0.0, 0.3):
         rng, group = np.random.default_rng(0), SingleEnvs([TinySlot() for _ in range(10)])
         tens = [range(first, first + 10) for first in range(0, 60, 10)]
-        episodes = [e for ten in tens for e in roll_outs(group, network, ten, rng, exploration, exploration_steps=10.0)]
+        episodes = [
+            e for ten in tens for e in collect_rollouts(group, network, ten, rng, exploration, exploration_steps=10.0)
+        ]
         deviations[exploration] = [episode.actions - episode.means for episode in episodes]
         spreads[exploration] = float(np.mean([episode.sigmas.mean() for episode in episodes]))
     assert np.concatenate(deviations[0.0]).std() == pytest.approx(0.011, rel=0.1)
@@ -32,14 +34,14 @@ def test_exploration_leans_for_a_while_and_is_recorded() -> None:
     assert np.mean(now * later) / np.mean(now**2) == pytest.approx(0.9**10, abs=0.15)
 
 
-def test_roll_outs_are_whole_episodes_of_the_policy_in_their_environments() -> None:
-    """Replaying the actions gives the observations; mean and sigma are the policy's; the number of episodes is free."""
+def test_rollouts_are_whole_episodes_of_the_policy() -> None:
+    """Replaying the actions gives the observations; mean and sigma are the policy's; any number of episodes."""
     torch.manual_seed(0)
-    network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).observations)
+    network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).statistics)
     network.set_sigma(0.05)
     group = SingleEnvs([TinySlot() for _ in range(WIDTH)])
     for seeds in (list(range(WIDTH)), [7, 3]):
-        episodes = roll_outs(group, network, seeds, np.random.default_rng(0))
+        episodes = collect_rollouts(group, network, seeds, np.random.default_rng(0))
         assert len(episodes) == len(seeds)
         for seed, episode in zip(seeds, episodes, strict=True):
             env = TinySlot()
@@ -65,8 +67,8 @@ def test_an_episode_does_not_depend_on_when_the_others_end() -> None:
             observation, reward, *_ = super().step(action)
             return observation, reward, True, False, self._info("workspace")
 
-    network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).observations)
+    network = GaussianNetwork(PolicyShape.of(TINY), demonstrate(2, 0).statistics)
     groups = [SingleEnvs([kind() for kind in kinds]) for kinds in ([TinySlot] * 3, [TinySlot, Short, Short])]
-    one, two = (roll_outs(group, network, [0, 1, 2], np.random.default_rng(0)) for group in groups)
+    one, two = (collect_rollouts(group, network, [0, 1, 2], np.random.default_rng(0)) for group in groups)
     np.testing.assert_array_equal(one[0].observations, two[0].observations)
     assert [len(episode.actions) for episode in two[1:]] == [1, 1]
