@@ -17,6 +17,7 @@ from benchmarks.speed.timing import Comparison, compare, gemm_rate
 from envs.demonstrations import load_task
 from envs.sb3 import GroupVecEnv
 from methods.gpril.algorithm import Training
+from methods.interface import EnvGroup
 
 
 def test_ratios_are_of_the_peer_to_ours() -> None:
@@ -40,15 +41,18 @@ def test_a_slice_of_the_loop_teaches_models_and_policy(
     monkeypatch.setattr(loop, "MODEL_UPDATES", 2)
     monkeypatch.setattr(loop, "POLICY_UPDATES", 3)
     made: list[Training] = []
-    remembered = type(
-        "Remembered", (kind,), {"_begin": lambda self, group: (made.append(self), kind._begin(self, group))}
-    )
-    run = loop._slice(remembered, loop.replace(loop.SLICE, model_hidden=(8, 8), flow=flow), "PegInsertion-v0")
+
+    class Remembered(kind):  # type: ignore[misc, valid-type]
+        def collect_initial(self, group: EnvGroup) -> None:
+            made.append(self)
+            super().collect_initial(group)
+
+    run = loop._slice(Remembered, loop.replace(loop.SLICE, model_hidden=(8, 8), flow=flow), "PegInsertion-v0")
     (training,) = made
     before = [parameter.clone() for parameter in (*training.network.parameters(), *training.models.states.parameters())]
     run()
     after = [*training.network.parameters(), *training.models.states.parameters()]
-    assert training.collected == 3 and training.policy_steps == 3
+    assert training.at.episodes == 3 and training.at.policy_updates == 3
     assert sum(not old.equal(new) for old, new in zip(before, after, strict=True)) > len(after) / 2
 
 
