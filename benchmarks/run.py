@@ -18,14 +18,13 @@ from benchmarks.errors import InputError, RunError, cannot_write, one_line
 from benchmarks.execution.local import LocalWorkplace
 from benchmarks.execution.progress import Estimator, new_view
 from benchmarks.execution.scheduler import Engine, Workplace
-from benchmarks.planning import experiments, expert, profiles
+from benchmarks.planning import experiments, profiles
 from benchmarks.planning.listing import listing, show_plan
-from benchmarks.planning.reuse import Survey, doubts, refuse_drift, refuse_mixture, survey
-from benchmarks.planning.trials import Request, notices, parse_changes, plan
+from benchmarks.planning.reuse import ExistingResults, compare, refuse_mixture, refuse_other_code, version_warnings
+from benchmarks.planning.trials import Request, parse_changes, plan
 from benchmarks.records.schema import Plan, Summary, Trial
 from benchmarks.records.store import Store, network_warning
 from benchmarks.trial.checkpoints import STATE
-from envs.tasks import short_name
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -87,12 +86,12 @@ def command(context: click.Context, **options: Any) -> int:
     _refuse_ray_options(context)
     request = _request(options)
     store = Store(options["results"] or Path("results") / request.profile.name)
-    planned = plan(request)
-    found = survey(store, planned, options["retry_failed"])
+    planning = plan(request)
+    found = compare(store, planning.trials, options["retry_failed"])
     dropped = refuse_mixture(store, request.profile, found, options["accept_drift"])
     if not options["accept_drift"]:
-        refuse_drift(store, found)
-    for notice in notices(request, planned):
+        refuse_other_code(store, found)
+    for notice in planning.notices:
         click.echo(f"note: {one_line(notice)}", err=True)
     estimator = Estimator(request.profile, found.records.values())
     if options["dry_run"]:
@@ -102,9 +101,10 @@ def command(context: click.Context, **options: Any) -> int:
     with _workplace(options, found.to_do) as workplace:
         store.open()
         try:
-            for problem in found.damaged.values():
+            for problem in found.damage:
                 click.echo(f"damaged, so it is done again: {problem}", err=True)
-            store.merge_plan(Plan(profile=request.profile.name, rows=found.rows), dropped)
+            merged = Plan(profile=request.profile.name, rows=found.rows, demonstrators=planning.demonstrators)
+            store.merge_plan(merged, dropped)
             _run(store, found, estimator, workplace, options)
         finally:
             store.close()
@@ -152,26 +152,24 @@ def _workplace(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Workplac
         yield workplace
 
 
-def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace, options: Mapping[str, Any]) -> None:
+def _run(
+    store: Store, found: ExistingResults, estimator: Estimator, workplace: Workplace, options: Mapping[str, Any]
+) -> None:
     for digest, files in found.files.items():
         store.save_code(digest, files)
     if warning := network_warning(store.root):
         click.echo(f"note: {warning}", err=True)
-    _note_doubts(record for i, record in found.records.items() if i not in found.states)
-    done = len(found.trials) - len(found.to_do)
+    _note_versions(status.kept for status in found.asked.values() if status.kept)
+    done = len(found.asked) - len(found.to_do)
     if not found.to_do:
         click.echo(f"all {done} trials are in {store.root} already; --results NEW_FOLDER runs them anew", err=True)
         return
     longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
-    names = {
-        item.row.trial: f"{item.row.label}, {short_name(item.trial.task)}, "
-        f"{item.trial.demonstrations.episodes} demonstrations, seed {item.trial.seed}"
-        for item in found.planned
-    }
+    names = {item.row.trial: item.description for item in found.planned}
     jobs = workplace.room()
     with new_view(names, longest_first, estimator, jobs) as view:
         if done:
-            view.note(f"{done} of {len(found.trials)} trials are in {store.root} already")
+            view.note(f"{done} of {len(found.asked)} trials are in {store.root} already")
         view.note(f"{len(longest_first)} trials to do with {jobs} jobs, {view.time_left()}")
         begun = [trial for trial in longest_first if (store.snapshots(trial.id) / STATE).exists()]
         if begun and options["save_every"]:
@@ -180,9 +178,9 @@ def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace
         engine.run(longest_first, found.codes, found.states)
 
 
-def _note_doubts(records: Iterable[Summary]) -> None:
-    for doubt in doubts([record.provenance for record in records]):
-        click.echo(f"note: {doubt}", err=True)
+def _note_versions(records: Iterable[Summary]) -> None:
+    for warning in version_warnings(record.provenance for record in records):
+        click.echo(f"note: {warning}", err=True)
 
 
 def _cores() -> int:
@@ -190,24 +188,22 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _report(store: Store, found: Survey) -> int:
+def _report(store: Store, found: ExistingResults) -> int:
     """Print the table; 1 where a trial did not end well."""
     from analysis.report.__main__ import ResultsError, write_report  # here, because pandas takes a while to import
 
     try:
-        for problem in expert.write(store.root, found.trials.values()):
-            click.echo(f"note: left out of {expert.FILE}: {problem}", err=True)
         click.echo(write_report(store.root))
     except ResultsError as error:
         raise RunError(str(error)) from None
     except OSError as error:
         raise cannot_write(store.root, error) from None
     new = store.summaries(found.states)[0]
-    _note_doubts(new.values())  # a cluster's nodes may have other libraries
+    _note_versions(new.values())  # a cluster's nodes may have other libraries
     records = found.records | new
     bad = sum(record.status != "ok" for record in records.values())
     if bad:
-        click.echo(f"{bad} of {len(found.trials)} trials did not end well; --retry-failed repeats them", err=True)
+        click.echo(f"{bad} of {len(found.asked)} trials did not end well; --retry-failed repeats them", err=True)
     return 1 if bad else 0
 
 
