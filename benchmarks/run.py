@@ -20,6 +20,7 @@ from benchmarks.execution.progress import Estimator, new_view
 from benchmarks.execution.scheduler import Engine, Workplace
 from benchmarks.planning import experiments, profiles
 from benchmarks.planning.listing import listing, show_plan
+from benchmarks.planning.preflight import preflight
 from benchmarks.planning.reuse import ExistingResults, compare, refuse_mixture, refuse_other_code, version_warnings
 from benchmarks.planning.trials import Request, parse_changes, plan
 from benchmarks.records.schema import Plan, Summary, Trial
@@ -98,6 +99,7 @@ def command(context: click.Context, **options: Any) -> int:
         console = Console(highlight=False, markup=False, emoji=False)  # labels are shown as they are
         show_plan(found, estimator, options["jobs"] or _cores(), console)
         return 0
+    preflight(found.to_do)
     with _workplace(options, found.to_do) as workplace:
         store.open()
         try:
