@@ -26,6 +26,8 @@ from benchmarks.planning.trials import Request, parse_changes, plan
 from benchmarks.records.schema import Plan, Summary, Trial
 from benchmarks.records.store import Store, network_warning
 from benchmarks.trial.checkpoints import STATE
+from methods import registry
+from methods.interface import MethodError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -33,6 +35,14 @@ INTERRUPTED = 130
 
 def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip())) if value else ()
+
+
+def _methods(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names, groups of them, and files; refuses a list with nothing in it, as of an unset variable of the shell."""
+    try:
+        return () if value is None else registry.expand(registry.split(value))
+    except MethodError as error:
+        raise InputError(f"--methods: {error}") from None
 
 
 def _counts(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -46,7 +56,11 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 @click.command(help="Compare imitation-learning methods. Started again, it goes on where it stopped.")
-@click.option("--methods", callback=_names, help="Names, module:Class or file.py:Class.  [default: gpril,gail,bc]")
+@click.option(
+    "--methods",
+    callback=_methods,
+    help="Names, module:Class, file.py:Class; groups: all, offline, interactive, states.  [default: gpril,gail,bc]",
+)
 @click.option("--tasks", callback=_names, help="Names of --list, or any Gymnasium id.  [default: clip,peg]")
 @click.option("--profile", default=profiles.DEFAULT, show_default=True, help="A name of --list, or a TOML file.")
 @click.option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names of --list, or all.")
@@ -78,11 +92,18 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
     help="Keep records of other code, labelled; leave out those of other settings.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
-@click.option("--list", "show_list", is_flag=True, help="Show all methods, tasks, experiments and profiles.")
+@click.option(
+    "--list",
+    "listed",
+    is_flag=False,
+    flag_value="",
+    metavar="[METHOD]",
+    help="Show all methods, tasks, experiments and profiles; or the settings of a method.",
+)
 @click.pass_context
 def command(context: click.Context, **options: Any) -> int:
-    if options["show_list"]:
-        click.echo(listing())
+    if options["listed"] is not None:
+        click.echo(_describe(options["listed"]) if options["listed"] else listing())
         return 0
     _refuse_ray_options(context)
     request = _request(options)
@@ -111,6 +132,13 @@ def command(context: click.Context, **options: Any) -> int:
         finally:
             store.close()
     return _report(store, found)
+
+
+def _describe(method: str) -> str:
+    try:
+        return registry.describe(method)
+    except MethodError as error:
+        raise InputError(f"--list: {error}") from None
 
 
 def _request(options: dict[str, Any]) -> Request:

@@ -39,7 +39,8 @@ def listing() -> str:
 
 def _summary(method: str) -> str:
     try:
-        return registry.resolve(method).summary
+        about = registry.outline(method)
+        return f"{about.summary} (needs {about.needs})"
     except MethodError as error:
         return str(error)
 
