@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -24,27 +25,27 @@ from methods.sb3_policy import SharedPolicy, quiet_logger, spaces
 
 CHECKPOINT_EVERY = 100
 """Updates between two checkpoints."""
-
 L2_WITHOUT_CHOICE = 1e-4
-"""The paper's value, for where one episode leaves nothing to hold out."""
+"""The paper's value, used by "auto" where a single episode leaves nothing to hold out."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of BC; the defaults follow appendix B, table c, but for `l2`.
+    """Settings of BC; the defaults follow appendix B, table c, except for `l2`.
 
     Attributes:
-        learning_rate: Adam's.
-        decay: let the learning rate fall linearly to zero (a departure; without it the policy that one happens to end
-            with varies a lot from update to update).
-        batch_size: demonstrated pairs in an update, drawn with replacement.
-        l2: weight in the loss of half the sum of squares of all weights and biases (`imitation`'s `l2_weight`; the same
-            as the coupled `weight_decay` of torch's Adam; the paper has 1e-4). "auto" takes from `l2_grid` what gives
-            held-out episodes the highest likelihood, each candidate having as many updates as the policy will; then
-            all demonstrations are learnt from. The candidates' updates count as gradient steps, not as policy updates.
-        l2_grid: candidates of "auto". None exceeds 0.1, because open-loop likelihood is no judge beyond: on peg
-            insertion from 10 demonstrations it prefers 1, which succeeds in .1 of the roll-outs, to 0.1 with .5.
-        held_out: share of the episodes held out for "auto", at least one episode.
+        learning_rate: of Adam.
+        decay: decrease the learning rate linearly to zero (a departure from the paper; without it the final policy
+            varies a lot from update to update).
+        batch_size: demonstrated pairs per update, sampled with replacement.
+        l2: weight of half the sum of squared parameters in the loss (`imitation`'s `l2_weight`, the coupled
+            `weight_decay` of torch's Adam; the paper has 1e-4). "auto" chooses the value of `l2_grid` that gives
+            held-out episodes the highest likelihood, training each candidate for as many updates as the final policy,
+            which then learns from all demonstrations. The candidates' updates count as gradient steps, not as policy
+            updates.
+        l2_grid: candidates of "auto". None exceeds 0.1, because the open-loop likelihood misleads beyond: on peg
+            insertion with 10 demonstrations it prefers 1 (success rate .1) to 0.1 (success rate .5).
+        held_out: fraction of the episodes held out for "auto", at least one episode.
     """
 
     learning_rate: Annotated[float, Gt(0.0)] = 1e-4
@@ -70,10 +71,10 @@ class Pairs:
             MethodError: they have none.
         """
         if demonstrations.actions is None:
-            raise MethodError("cloning needs demonstrated actions, and these demonstrations hold states alone")
+            raise MethodError("cloning needs demonstrated actions, and these demonstrations contain only states")
         pairs = Pairs(*(torch.tensor(part, device=device) for part in demonstrations.pairs()))
         if not len(pairs.observations):
-            raise MethodError("cloning needs demonstrated actions, and these demonstrations hold final states alone")
+            raise MethodError("cloning needs demonstrated actions, and these demonstrations contain only final states")
         return pairs
 
     def rows(self, mask: np.ndarray) -> Pairs:
@@ -82,12 +83,13 @@ class Pairs:
         return Pairs(self.observations[chosen], self.actions[chosen])
 
     def log_likelihood(self, network: GaussianNetwork) -> float:
-        """Mean log density of the actions, in nats a pair."""
+        """Mean log density of the actions, in nats per pair."""
         with torch.no_grad():
             return float(network.log_prob(self.observations, self.actions).mean())
 
 
 AfterUpdate = Callable[[int, Callable[[], State]], None]
+"""Called with the number of updates done and a function that gives the state to resume from."""
 
 
 def clone(
@@ -106,21 +108,21 @@ def clone(
 ) -> None:
     """Train `network` in place by `imitation`'s BC.
 
-    Its loss is the mean of -log pi(a | s) over the batch plus l2 times half the sum of squared parameters; its entropy
-    bonus is off. The policy it is given has no critic, because it would decay the critic's weights as well.
+    The loss is the mean of -log pi(a | s) over the batch plus l2 times half the sum of squared parameters; the entropy
+    bonus is off. The policy has no critic, because `imitation` would decay the critic's weights as well.
 
     Args:
         network: trained in place.
-        pairs: what to learn from; fewer than `batch_size` will do.
+        pairs: the training data; may be fewer than `batch_size`.
         updates: steps of Adam.
         learning_rate: of Adam.
         l2: see `Settings`.
-        batch_size: pairs in an update.
-        rng: draws the batches.
+        batch_size: pairs per update.
+        rng: samples the batches.
         scratch: a folder for the library's logger, which writes nothing.
         decay: see `Settings`.
-        after_update: called with the number of updates done, and with what tells how far training is.
-        resumed: what that told, to go on from there.
+        after_update: called after each update.
+        resumed: the state that `after_update` was offered, to resume from.
     """
     if not updates:
         return
@@ -165,7 +167,7 @@ def clone(
 
 
 class _Batches(Iterable[TransitionMapping]):
-    """Endless random batches as `imitation` takes them: its own loader costs more than the update itself."""
+    """Endless random batches in `imitation`'s format; its own data loader costs more than the update itself."""
 
     def __init__(self, pairs: Pairs, size: int, rng: np.random.Generator) -> None:
         self.pairs, self.size, self.rng = pairs, size, rng
@@ -178,73 +180,83 @@ class _Batches(Iterable[TransitionMapping]):
 
 @register
 class BehaviouralCloning(Method):
-    """Behavioural cloning, with regularisation chosen on held-out episodes."""
+    """Behavioural cloning; see `Settings` for its regularisation."""
 
     name: ClassVar[str] = "bc"
     display_name = "BC"
     Settings: ClassVar[type] = Settings
     needs_environment: ClassVar[bool] = False
-    summary: ClassVar[str] = "behavioural cloning through imitation's BC, L2 chosen on held-out episodes"
+    summary: ClassVar[str] = "behavioural cloning through imitation's BC, with fixed or tuned L2 regularisation"
 
     def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
         pairs = Pairs.of(demonstrations, context.device)
         network = new_network(demonstrations, context)
         policy = GaussianPolicy(network)
         updates, chosen = context.budget.policy_updates, self.settings.l2
-        fresh: State = {"scores": [], "chosen": None if chosen == "auto" else [chosen, 0], "clone": None}
-        state = context.resume() or fresh
+        initial: State = {
+            "scores": [],
+            "best": None,
+            "chosen": None if chosen == "auto" else [chosen, 0],
+            "clone": None,
+        }
+        state = context.resume() or initial
         if state["chosen"] is None:
-            episode = demonstrations.episode[~demonstrations.terminal]
-            state["chosen"] = self._choose_l2(policy, pairs, episode, demonstrations, context, state)
-        l2, spent = state["chosen"]  # spent: gradient steps of candidates
+            state["chosen"] = self._choose_l2(pairs, demonstrations, context, state)
+        l2, spent = state["chosen"]  # spent: gradient steps of the candidates
 
-        def tell(update: int, snapshot: Callable[[], State]) -> None:
+        def after_update(update: int, snapshot: Callable[[], State]) -> None:
             if update % CHECKPOINT_EVERY and update != updates:
                 return
             likelihood = pairs.log_likelihood(network)
             if not math.isfinite(likelihood):
                 raise Diverged(f"the likelihood of the demonstrations is {likelihood} after {update} updates")
             context.report(spent + update, log_likelihood=likelihood)
-            context.checkpoint(policy, update / updates, spent + update, lambda: state | {"clone": snapshot()})
+            progress = (spent + update) / (spent + updates)
+            context.checkpoint(policy, progress, spent + update, lambda: state | {"clone": snapshot()})
 
-        self._train(network, pairs, l2, context, tell, state["clone"])
+        self._train(network, pairs, l2, context, after_update, state["clone"])
         return policy
 
     def _choose_l2(
-        self,
-        untrained: GaussianPolicy,
-        pairs: Pairs,
-        episode: np.ndarray,
-        demonstrations: Demonstrations,
-        context: FitContext,
-        state: State,
+        self, pairs: Pairs, demonstrations: Demonstrations, context: FitContext, state: State
     ) -> tuple[float, int]:
-        """The best candidate on held-out episodes, and the gradient steps it took to know.
+        """The L2 weight that is best on held-out episodes, and the gradient steps spent on choosing it.
 
-        Meanwhile the suite sees the `untrained` policy and no progress: candidates are no points of a learning curve.
-        `state` has the scores of candidates done, and how far the next one is; it is used up.
+        Checkpoints show the best candidate so far, which is what a training stopped there would have, and the first
+        one while there is no other. `state` (scores of the finished candidates, weights of the best one, progress of
+        the next one) is updated in place.
         """
+        episode = demonstrations.episode[~demonstrations.terminal]
         episodes = context.seeds.generator("held-out episodes").permutation(np.unique(episode))
         scores: list[float] = state["scores"]
         updates, grid = context.budget.policy_updates, self.settings.l2_grid if len(episodes) > 1 else ()
         size = min(max(1, round(self.settings.held_out * len(episodes))), len(episodes) - 1)
         held_out = np.isin(episode, episodes[:size])
+        best = new_network(demonstrations, context)
+        if state["best"] is not None:
+            best.load_state_dict(state["best"])
 
-        def tell(update: int, snapshot: Callable[[], State]) -> None:
+        def checkpoint(shown: GaussianNetwork, update: int, snapshot: Callable[[], State]) -> None:
             if update % CHECKPOINT_EVERY == 0 or update == updates:
                 steps = len(scores) * updates + update
-                context.checkpoint(untrained, 0.0, steps, lambda: state | {"clone": snapshot()})
+                progress = steps / ((len(grid) + 1) * updates)
+                context.checkpoint(GaussianPolicy(shown), progress, steps, lambda: state | {"clone": snapshot()})
 
         for l2 in grid[len(scores) :]:
             network = new_network(demonstrations, context)
-            self._train(network, pairs.rows(~held_out), l2, context, tell, state["clone"])
+            shown = best if scores else network
+            self._train(network, pairs.rows(~held_out), l2, context, partial(checkpoint, shown), state["clone"])
             state["clone"] = None
             scores.append(pairs.rows(held_out).log_likelihood(network))
             if not math.isfinite(scores[-1]):
                 raise Diverged(f"the likelihood of held-out episodes is {scores[-1]} with l2 = {l2}")
+            if scores[-1] == max(scores):
+                best.load_state_dict(network.state_dict())
+                state["best"] = best.state_dict()
             context.report(len(scores) * updates, l2=l2, held_out_log_likelihood=scores[-1])
         chosen = max(zip(scores, grid, strict=True), key=lambda pair: pair[0])[1] if grid else L2_WITHOUT_CHOICE
         context.report(len(scores) * updates, chosen_l2=chosen)
+        state["best"] = None
         return chosen, len(scores) * updates
 
     def _train(

@@ -38,15 +38,15 @@ _LOG_2PI = math.log(2.0 * math.pi)
 
 @dataclass(frozen=True)
 class PolicyShape:
-    """Everything but the weights.
+    """All properties of the network except its weights.
 
     Attributes:
         observation_size: O.
         action_size: A.
-        action_low: lowest action an environment takes, one a dimension.
-        action_high: highest action.
+        action_low: lowest action of each dimension; -1, since actions are fractions of the task's bounds.
+        action_high: highest action of each dimension; 1.
         hidden: units of the hidden layers.
-        sigma_bounds: lowest and highest standard deviation of an action.
+        sigma_bounds: lowest and highest standard deviation of an action, as fractions.
     """
 
     observation_size: int
@@ -70,13 +70,13 @@ class PolicyShape:
 
     @staticmethod
     def of(task: Task, sigma_bounds: SigmaBounds = SIGMA_BOUNDS) -> PolicyShape:
-        """The shape every method uses on `task`."""
+        """The shape that all methods use on `task`."""
         low, high = (tuple(float(x) for x in bound) for bound in (task.action_low, task.action_high))
         return PolicyShape(task.observation_size, task.action_size, low, high, sigma_bounds=sigma_bounds)
 
 
 def compress(values: Tensor, knee: float) -> Tensor:
-    """Values of any shape; beyond +-`knee` they grow as a logarithm, with the same slope where it begins. 0 is off."""
+    """Values of any shape, compressed logarithmically beyond +-`knee` with a continuous slope; 0 is off."""
     if not knee:
         return values
     size = values.abs()
@@ -109,8 +109,8 @@ class GaussianNetwork(nn.Module):
             nn.init.zeros_(head.bias)
 
     def normalise(self, observations: Tensor) -> Tensor:
-        """Observations [n, O] in units of the demonstrations' standard deviation."""
-        return (observations - self.shift) / self.scale
+        """Observations [n, O], of any floating-point type, in standard deviations of the demonstrations."""
+        return (observations.to(self.shift.dtype) - self.shift) / self.scale
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.body(self.normalise(observations))
@@ -123,7 +123,7 @@ class GaussianNetwork(nn.Module):
         return gaussian_log_prob(actions, mean, sigma)
 
     def set_sigma(self, sigma: float) -> None:
-        """Make sigma the same everywhere, as a fresh start of exploration; the mean stays.
+        """Reset sigma to the same value everywhere, to restart exploration; the mean is unchanged.
 
         Raises:
             MethodError: sigma lies outside the bounds.
@@ -131,16 +131,16 @@ class GaussianNetwork(nn.Module):
         low, high = self.shape.sigma_bounds
         if not low < sigma < high:
             raise MethodError(f"sigma {sigma} is outside the policy's bounds ({low}, {high}); choose a value between")
-        share = (sigma - low) / (high - low)
+        fraction = (sigma - low) / (high - low)
         with torch.no_grad():
             self.spread.weight.zero_()
-            self.spread.bias.fill_(math.log(share / (1.0 - share)))
+            self.spread.bias.fill_(math.log(fraction / (1.0 - fraction)))
 
 
 def new_network(
     demonstrations: Demonstrations, context: FitContext, sigma_bounds: SigmaBounds = SIGMA_BOUNDS
 ) -> GaussianNetwork:
-    """An untrained policy network; the same for all methods of one seed."""
+    """An untrained policy network, equal for all methods with the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seeds.integer("policy"))
         shape = PolicyShape.of(context.task, sigma_bounds)
@@ -154,7 +154,7 @@ def gaussian_log_prob(value: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
 
 
 class GaussianPolicy(Policy):
-    """A `GaussianNetwork` that acts, within the task's action bounds, and can be kept."""
+    """Acts by a `GaussianNetwork`: samples, or the mean, clipped to the action bounds."""
 
     def __init__(self, network: GaussianNetwork) -> None:
         self.network = network

@@ -1,7 +1,7 @@
-"""The shared policy as stable-baselines3 sees it, so that libraries built on it train the very same network.
+"""The shared policy behind stable-baselines3's policy interface, so that libraries built on it train the same network.
 
-Mean and sigma are those of `methods.policy.GaussianNetwork`, computed by it. Nothing is copied, so a `GaussianPolicy`
-on the network is always what the library has learnt so far.
+The actor is a `methods.policy.GaussianNetwork`, used in place: a `GaussianPolicy` on that network always acts with the
+library's current weights.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from methods.policy import GaussianNetwork, PolicyShape, gaussian_log_prob
 
 
 class StateDependentGaussian(DiagGaussianDistribution):
-    """A diagonal Gaussian with a sigma of its own for each observation.
+    """A diagonal Gaussian whose sigma depends on the observation.
 
-    Its torch distribution is over whole actions, not over their components: the Kullback-Leibler divergence that TRPO
-    bounds is then the action's, as in the literature, and not the average over its dimensions.
+    The torch distribution is over whole actions rather than their components, so that TRPO bounds the Kullback-Leibler
+    divergence of actions, as in the literature, and not its mean over the action's dimensions.
     """
 
-    distribution: Independent
+    distribution: Independent  # type: ignore[assignment]  # declared as Normal by stable-baselines3
 
     def __init__(self, mean: Tensor, sigma: Tensor) -> None:
         super().__init__(mean.shape[-1])
-        # Not validated: TRPO's line search rejects a step to non-finite values by itself, and it costs time.
+        # Without validation, which takes time: TRPO's line search rejects steps to non-finite values anyway.
         self.distribution = Independent(Normal(mean, sigma, validate_args=False), 1, validate_args=False)
 
     def log_prob(self, actions: Tensor) -> Tensor:
@@ -45,10 +45,10 @@ class StateDependentGaussian(DiagGaussianDistribution):
 class SharedPolicy(ActorCriticPolicy):
     """Actor: a given `GaussianNetwork`. Critic: an MLP on the same normalised observations, or none.
 
-    `parameters()` holds the critic as well, and some libraries regularise or step all of it: leave the critic out where
-    only the actor is trained. `optimizer` steps the critic alone, since TRPO moves the actor itself; TRPO tells the two
-    apart by the word "value" in their parameters' names. `deferred_values` leaves the critic out of rollouts, for
-    algorithms that evaluate it once per rollout.
+    `parameters()` includes the critic, and some libraries regularise or optimise all of it: pass no critic where only the
+    actor is trained. `optimizer` only updates the critic, since TRPO updates the actor itself; TRPO distinguishes the
+    two by the word "value" in their parameters' names. `deferred_values` leaves the critic out of rollouts, for
+    algorithms that evaluate it once per rollout. Observations may be float64, as in many Gymnasium tasks.
     """
 
     deferred_values = False
@@ -67,10 +67,10 @@ class SharedPolicy(ActorCriticPolicy):
         Args:
             observation_space: Box of [O].
             action_space: Box of [A].
-            lr_schedule: the critic's learning rate, taken at the start.
+            lr_schedule: learning rate of the critic; its initial value is used.
             network: the actor; shared, not copied.
-            critic_hidden: the critic's hidden layers; None for no critic, whose value is then 0.
-            use_sde: SB3's algorithms always pass it; its own state-dependent exploration is not ours.
+            critic_hidden: hidden layers of the critic; None for no critic, and values of 0.
+            use_sde: passed by SB3's algorithms; must be false.
         """
         assert not use_sde, "the shared policy has its own state-dependent sigma"
         super().__init__(observation_space, action_space, lr_schedule)
@@ -80,12 +80,12 @@ class SharedPolicy(ActorCriticPolicy):
             self.optimizer = torch.optim.Adam(self.value_critic.parameters(), lr=lr_schedule(1.0))
 
     def _build(self, lr_schedule: Schedule) -> None:
-        """Nothing of SB3's own: the actor is given, and the critic must not share its features."""
+        """Builds none of SB3's networks: the actor is given, and the critic must not share features with it."""
 
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         mean, sigma = self.network(obs)
         actions = mean if deterministic else torch.normal(mean, sigma)
-        values = obs.new_zeros(len(obs), 1) if self.deferred_values else self.predict_values(obs)
+        values = mean.new_zeros(len(obs), 1) if self.deferred_values else self.predict_values(obs)
         return actions, values, gaussian_log_prob(actions, mean, sigma)
 
     def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
@@ -97,7 +97,7 @@ class SharedPolicy(ActorCriticPolicy):
 
     def predict_values(self, obs: Tensor) -> Tensor:  # type: ignore[override]
         if self.value_critic is None:
-            return obs.new_zeros(len(obs), 1)
+            return self.network.shift.new_zeros(len(obs), 1)
         return self.value_critic(self.network.normalise(obs))
 
 
@@ -108,7 +108,7 @@ def spaces(shape: PolicyShape) -> tuple[Box, Box]:
 
 
 def quiet_logger(folder: Path) -> HierarchicalLogger:
-    """A logger for `imitation` that keeps numbers in memory and prints nothing; it makes empty folders in `folder`."""
+    """A logger for `imitation` that prints and writes nothing, but creates empty folders in `folder`."""
     return HierarchicalLogger(Logger(str(folder), output_formats=[]), format_strs=[])
 
 

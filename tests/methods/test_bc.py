@@ -71,6 +71,20 @@ def test_regularisation_is_chosen_where_it_is_needed(tmp_path: Path) -> None:
         assert context.checkpoints[-1] == (1.0, 4 * 200)
 
 
+def test_progress_advances_while_the_regularisation_is_chosen(tmp_path: Path) -> None:
+    """And the policy shown meanwhile is the best candidate so far."""
+    shown: list[float] = []
+    pairs = Pairs.of(linear(10, 0), "cpu")
+    context = tiny_context(
+        tmp_path,
+        updates=100,
+        watch=lambda policy: shown.append(pairs.log_likelihood(policy.network)),  # type: ignore[attr-defined]
+    )
+    BehaviouralCloning(Settings(learning_rate=1e-3, l2_grid=(0.0, 300.0, 1e-3))).fit(linear(10, 0), context)
+    assert [progress for progress, _ in context.checkpoints] == [0.25, 0.5, 0.75, 1.0]
+    assert shown[0] == shown[1] == shown[2]  # 300 is far too much, and the third candidate was being trained
+
+
 def test_terminal_rows_are_not_learnt_from(tmp_path: Path) -> None:
     demonstrations = linear(3, 0)
     moved = demonstrations.observations.copy()
@@ -111,7 +125,7 @@ def test_the_suite_can_stop_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("subset", "message"),
-    [({"states_alone": True}, "states alone"), ({"final_only": True}, "states alone")],
+    [({"states_alone": True}, "only states"), ({"final_only": True}, "only states")],
 )
 def test_demonstrations_without_pairs_are_refused(subset: dict[str, bool], message: str, tmp_path: Path) -> None:
     with pytest.raises(MethodError, match=message):

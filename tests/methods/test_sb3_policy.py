@@ -83,3 +83,14 @@ def test_the_critic_sees_normalised_observations(network: GaussianNetwork, obser
     assert policy.value_critic is not None
     torch.testing.assert_close(policy.predict_values(states), policy.value_critic(network.normalise(states)))
     assert not wrap(network).predict_values(states).any()
+
+
+def test_float64_observations_are_accepted(network: GaussianNetwork, observations: np.ndarray) -> None:
+    policy, states = wrap(network, (8,)), torch.from_numpy(observations)
+    actions, values, likelihood = policy.forward(states.double(), deterministic=True)
+    assert actions.dtype == values.dtype == likelihood.dtype == torch.float32
+    torch.testing.assert_close(actions, network(states)[0])
+    torch.testing.assert_close(policy.predict_values(states.double()), policy.predict_values(states))
+    torch.testing.assert_close(
+        policy.get_distribution(states.double()).log_prob(actions), network.log_prob(states, actions)
+    )
