@@ -45,7 +45,7 @@ class StateDependentGaussian(DiagGaussianDistribution):
 class SharedPolicy(ActorCriticPolicy):
     """Actor: a given `GaussianNetwork`. Critic: an MLP on the same normalised observations, or none.
 
-    `parameters()` includes the critic, and some libraries regularise or optimise all of it: pass no critic where only the
+    `parameters()` includes the critic, and some libraries regularise or optimise all of it: pass no critic if only the
     actor is trained. `optimizer` only updates the critic, since TRPO updates the actor itself; TRPO distinguishes the
     two by the word "value" in their parameters' names. `deferred_values` leaves the critic out of rollouts, for
     algorithms that evaluate it once per rollout. Observations may be float64, as in many Gymnasium tasks.
