@@ -1,4 +1,4 @@
-"""The conformance check's task for the runner, registered when this module is imported: `tests.methods.point_world:ID`."""
+"""The conformance check's task for the runner; importing this module registers it."""
 
 from __future__ import annotations
 
