@@ -27,14 +27,15 @@ def tiny_context(scratch: Path, updates: int = 1, steps: int = 0, seed: int = 0,
     return PlainContext(Budget(steps, updates), seed, scratch, TINY, TinySlot, **more)
 
 
-def success(policy: Policy, episodes: int = 60) -> float:
-    """Share of the tiny task's episodes that sampled actions solve, on fixed seeds."""
-    rng = np.random.default_rng(7)
+def success(policy: Policy, episodes: int = 60, deterministic: bool = False) -> float:
+    """Share of the tiny task's episodes that a policy solves, with sampled actions unless told otherwise."""
+    rng, actor = np.random.default_rng(7), policy.actor(episodes)
     worlds = [TinySlot() for _ in range(episodes)]
     states = np.array([world.reset(seed=1000 + i)[0] for i, world in enumerate(worlds)])
+    actor.start(range(episodes))
     running, solved = set(range(episodes)), 0
     while running:
-        actions = policy.act(states, False, rng)
+        actions = actor.act(states, range(episodes), deterministic, rng)
         for i in sorted(running):
             states[i], _, terminated, truncated, info = worlds[i].step(actions[i])
             if terminated or truncated:
