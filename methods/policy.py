@@ -89,10 +89,17 @@ class GaussianNetwork(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, shape: PolicyShape, normalisation: Statistics) -> None:
-        """An untrained network that normalises observations with the statistics of the demonstrations."""
+    def __init__(self, shape: PolicyShape, normalisation: Statistics | np.ndarray) -> None:
+        """An untrained network that normalises observations.
+
+        Args:
+            shape: sizes and bounds.
+            normalisation: the statistics of the recorded demonstrations, or observations [N, O] to take them from.
+        """
         super().__init__()
         self.shape = shape
+        if isinstance(normalisation, np.ndarray):
+            normalisation = Statistics.of(normalisation)
         scale = np.maximum(normalisation.std, SMALLEST_SCALE)
         self.register_buffer("shift", torch.tensor(normalisation.mean, dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
