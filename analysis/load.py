@@ -13,12 +13,11 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from benchmarks.paper import COMPARED, FIGURES
+from benchmarks.records.proofs import count_different
 from benchmarks.records.schema import (
     CurvePoint,
     Mode,
     Plan,
-    PlanRow,
     Record,
     RecordError,
     Trial,
@@ -84,8 +83,8 @@ class Results:
         rollouts: a row a final roll-out of a trial with status "ok": trial, mode, seed, success, seconds, end.
         missing: planned trials without a usable record: experiment, label, variant, base, trial, task, demonstrations,
             seed.
-        expert: a row a set of demonstrations that a record learnt from: task, digest, success, and the quartiles of the
-            seconds to insertion (see `benchmarks.planning.expert`); without rows where the folder does not say.
+        expert: one row per set of demonstrations that a record learnt from: task, digest, success, and the quartiles of
+            the seconds to insertion (see `benchmarks.records.schema.Demonstrator`).
         provenance: a row a record: trial, method, task, code_digest, commit, started, threads, machine, versions.
         notices: lines for the reader about files and records that were left out or look wrong.
     """
@@ -118,7 +117,9 @@ def load(directory: Path) -> Results:
         problems = "".join(f"\n{notice}" for notice in notices)
         raise ResultsError(f"{directory} holds no usable record of the {len(planned)} planned trials{problems}")
 
-    rows = pd.DataFrame([_keyed(row).model_dump() for row in plan.rows]).drop_duplicates(ignore_index=True)
+    rows = pd.DataFrame(
+        [row.model_dump() | {"variant": row.variant or row.label} for row in plan.rows]
+    ).drop_duplicates(ignore_index=True)
     other_code = rows.pop("other_code")
     names = [name for label in rows["label"].unique() for name in (label, label + OTHER_CODE)]
     rows["label"] = rows["label"].where(~other_code, rows["label"] + OTHER_CODE)
@@ -138,44 +139,11 @@ def load(directory: Path) -> Results:
     rollouts["mode"] = pd.Categorical(rollouts["mode"], MODES, ordered=True)
     scores = _scores(trials, curve, rollouts)
     provenance = pd.DataFrame(columns.provenance)
-    expert = _expert(directory / "expert.csv", columns.demonstrations, notices)
+    expert = _demonstrators(plan, columns.demonstrations)
     notices += _suspicions(scores, provenance)
     if labelled := trials["trial"][trials["label"].astype(str).str.endswith(OTHER_CODE)].nunique():
         notices.append(f"{labelled} records were made by other code than the rest, and are labelled so:{OTHER_CODE}")
     return Results(plan.profile, scores, curve, rollouts, missing, expert, provenance, tuple(notices))
-
-
-EARLIER_NAMES = {
-    "states alone": "states",
-    "states alone, exploring": "states",
-    "every tenth state": "tenth",
-    "final states": "final",
-    "final states, exploring": "final",
-    "best of its leads": "tuned",
-    "the paper's choices": "paper",
-    "1 an iteration": "1-per-iteration",
-    "3 an iteration": "3-per-iteration",
-    "25 an iteration": "25-per-iteration",
-    "40 thousand steps": "40k-steps",
-    "80 thousand steps": "80k-steps",
-    "500 thousand steps": "500k-steps",
-}
-"""Names of variants in plans that were written before variants had keys, and their keys."""
-
-
-def _keyed(row: PlanRow) -> PlanRow:
-    """A row of such a plan with the key and label of today."""
-    if row.variant:
-        return row
-    method, comma, name = row.label.partition(", ")
-    if method.lower() not in {variant.key for variant in COMPARED}:
-        return row.model_copy(update={"variant": row.label})
-    on_policy = row.experiment == "states" and name and "exploring" not in name and "shuffled" not in name
-    short = EARLIER_NAMES.get(name, name) + ("-on-policy" if on_policy else "")
-    key = f"{method.lower()}/{short}" if comma else method.lower()
-    known = {variant.key: variant.label for experiment in FIGURES for variant in experiment.variants}
-    label = known.get(key, f"{method.upper()}{comma}{name}")
-    return row.model_copy(update={"variant": key, "label": label, "base": method.lower() if comma else ""})
 
 
 class _Columns:
@@ -290,20 +258,14 @@ def records_of(directory: Path, planned: set[str], notices: list[str]) -> Iterat
         notices.append(f"left out, since the plan does not name them: {len(strangers)} records ({shown})")
 
 
-def _expert(path: Path, learnt_from: set[tuple[str, str]], notices: list[str]) -> pd.DataFrame:
-    """The rows of `expert.csv` about demonstrations (task, digest) that a record learnt from."""
-    nothing = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in EXPERT_TYPES.items()})
-    try:
-        rows = pd.read_csv(path).astype(EXPERT_TYPES)[list(EXPERT_TYPES)]
-    except FileNotFoundError:
-        return nothing
-    except (OSError, ValueError, KeyError) as error:
-        notices.append(
-            f"not used: {path}: {error}; `python -m benchmarks.planning.expert {path.parent}` writes it anew"
-        )
-        return nothing
-    known = [key in learnt_from for key in zip(rows["task"], rows["digest"], strict=True)]
-    return rows[known].reset_index(drop=True)
+def _demonstrators(plan: Plan, learnt_from: set[tuple[str, str]]) -> pd.DataFrame:
+    """Those whose demonstrations (task, digest) a record learnt from."""
+    rows = [
+        {name: getattr(maker, name) for name in EXPERT_TYPES}
+        for maker in plan.demonstrators
+        if (maker.task, maker.digest) in learnt_from
+    ]
+    return pd.DataFrame(rows, columns=list(EXPERT_TYPES)).astype(EXPERT_TYPES)
 
 
 def _scores(trials: pd.DataFrame, curve: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
@@ -324,8 +286,10 @@ def _suspicions(scores: pd.DataFrame, provenance: pd.DataFrame) -> list[str]:
     """Lines about rows that should perhaps not stand side by side."""
     notices = []
     for (method, task), digests in provenance.groupby(["method", "task"])["code_digest"]:
-        if digests.nunique() > 1:
-            notices.append(f"{method} on {task}: made by {digests.nunique()} different versions of the code")
+        if (versions := count_different(digests.unique())) > 1:
+            notices.append(f"{method} on {task}: made by {versions} different versions of the code")
+        elif digests.nunique() > 1:
+            notices.append(f"{method} on {task}: made by {digests.nunique()} versions of the code, proven equal")
     trials = scores[scores["mode"] == MODES[0]]
     for (experiment, task, demonstrations), cell in trials.groupby(GROUP[:3], observed=True)["conditions"]:
         if cell.nunique() > 1:

@@ -1,21 +1,24 @@
-"""Films of what was learnt: `python -m benchmarks.film DIR` plays roll-outs of DIR's policies again and films them.
+"""Films of what was learnt: `python -m benchmarks.film DIR` replays rollouts of DIR's policies and films them.
 
-Of each label on each task, the best and the median policy are shown, by the share of their successful final roll-outs
-with sampled actions, at the number of demonstrations in the middle of those it was trained with. The film is of a
-roll-out of middling length, whether it succeeded or not, step by step as it was recorded. Films lie in DIR/videos,
-with `films.csv` to say what each shows. A label that stands for other settings or another kind of demonstrations in
-another experiment is filmed for each.
+For each label on each task it shows the best and the median policy, by the fraction of successful final rollouts with
+sampled actions (deterministic ones, where a policy cannot sample), at the middle one of the numbers of demonstrations.
+The rollout is one of median length, whether it succeeded or not, and must end as recorded. Films lie in DIR/videos;
+`films.csv` says what each shows. A label that has other settings or another kind of demonstrations in another
+experiment is filmed for each.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from statistics import median_high
@@ -26,9 +29,8 @@ import gymnasium
 import numpy as np
 from PIL import Image
 
-from benchmarks.errors import InputError, one_line
+from benchmarks.errors import one_line
 from benchmarks.planning.reuse import fixed_part
-from benchmarks.planning.trials import resolve_task
 from benchmarks.records.schema import (
     Mode,
     Plan,
@@ -40,27 +42,30 @@ from benchmarks.records.schema import (
     load_plan,
     load_record,
 )
-from benchmarks.trial.evaluation import WIDTH
-from envs import TASKS
+from benchmarks.trial import saved_policy
+from benchmarks.trial.environments import is_shipped
+from benchmarks.trial.evaluation import MODES, WIDTH, rollout_of
+from benchmarks.trial.saved_policy import SavedPolicy
+from envs import TASKS, tasks
 from envs.insertion.errors import SimulationUnstable
 from envs.tasks import short_name
-from methods.interface import MethodError
-from methods.policy import GaussianPolicy
+from methods.env_group import Env, SingleEnvs, roll_out
+from methods.interface import Diverged, MethodError
+from methods.task_boundary import method_view
 
 FOLDER, LIST = "videos", "films.csv"
-MODE: Mode = "sampled"
-OPTIONS: dict[str, Any] = {"camera": "closeup", "width": 240, "height": 180}
-"""Of our own tasks; pictures of others are made as wide."""
+OPTIONS: dict[str, Any] = {"camera": "film", "width": 240, "height": 180}
+"""Of shipped tasks; pictures of others are scaled to this width."""
 INTERVAL = 0.2
 """Seconds between two frames."""
 LONGEST = 12.0
-"""Seconds of a film; longer roll-outs are shown faster, by a whole number."""
+"""Seconds of a film; longer rollouts are sped up by a whole number."""
 REST = 1000
-"""Milliseconds for which the last frame stays."""
+"""Milliseconds for which the last frame is shown."""
 
 
 class FilmError(Exception):
-    """A roll-out cannot be filmed; the message says why."""
+    """A rollout cannot be filmed; the message says why."""
 
 
 class NoPictures(Exception):
@@ -68,27 +73,32 @@ class NoPictures(Exception):
 
 
 @dataclass(frozen=True)
-class Take:
-    """A roll-out to film.
+class Shot:
+    """A rollout to film.
 
     Attributes:
         label: of the trial in the plan, with its experiments where the label means something else in others.
         policy: "best" or "median" of `seeds` trials.
         seeds: how many there are.
         record: of the trial.
-        twin: whether the name of its file would be another's as well.
+        ambiguous: whether another shot would have the same file name.
     """
 
     label: str
     policy: str
     seeds: int
     record: Record
-    twin: bool = False
+    ambiguous: bool = False
+
+    @property
+    def mode(self) -> Mode:
+        """Which actions are shown."""
+        return _mode(self.record)
 
     @property
     def rollout(self) -> Rollout:
-        """The one that is filmed: of middling length among the first of each batch, whose noise depends on nothing."""
-        firsts = self.record.final[MODE][::WIDTH]
+        """The one that is filmed: of median length among the first of each batch, whose noise depends on nothing."""
+        firsts = self.record.final[self.mode][::WIDTH]
         return sorted(firsts, key=lambda rollout: rollout.seconds)[(len(firsts) - 1) // 2]
 
     @property
@@ -96,28 +106,44 @@ class Take:
         """Of its file."""
         trial = self.record.trial
         words = f"{short_name(trial.task)} {self.label} {trial.demonstrations.episodes} demos {self.policy}"
-        told_apart = f"-{hashlib.sha256(f'{words} {trial.id}'.encode()).hexdigest()[:8]}" if self.twin else ""
+        told_apart = f"-{hashlib.sha256(f'{words} {trial.id}'.encode()).hexdigest()[:8]}" if self.ambiguous else ""
         return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-") + told_apart + ".webp"
 
     @property
     def speed(self) -> int:
-        """How many times as fast as it was the roll-out is shown."""
+        """Playback speed-up factor."""
         return max(1, ceil(self.rollout.seconds / LONGEST))
 
     @property
     def row(self) -> dict[str, Any]:
-        """What the list says about it."""
+        """Its row in the list of films."""
         trial, rollout = self.record.trial, self.rollout
-        whose = {"task": trial.task, "label": self.label, "demonstrations": trial.demonstrations.episodes}
-        which = {"policy": self.policy, "seeds": self.seeds, "seed": trial.seed, "share": self.record.success(MODE)}
-        ended = {"success": rollout.success, "end": rollout.end, "seconds": rollout.seconds, "speed": self.speed}
-        made = {"trial": trial.id, "code": self.record.provenance.code_digest}
-        played = {"actions": MODE, "rollout_seed": rollout.seed}
-        return {"file": self.name, **whose, **which, **made, **played, **ended}
+        return {
+            "file": self.name,
+            "task": trial.task,
+            "label": self.label,
+            "demonstrations": trial.demonstrations.episodes,
+            "policy": self.policy,
+            "seeds": self.seeds,
+            "seed": trial.seed,
+            "share": self.record.success(self.mode),
+            "trial": trial.id,
+            "code": self.record.provenance.code_digest,
+            "actions": self.mode,
+            "rollout_seed": rollout.seed,
+            "success": rollout.success,
+            "end": rollout.end,
+            "seconds": rollout.seconds,
+            "speed": self.speed,
+        }
 
 
-def takes(plan: Plan, records: Iterable[Record]) -> list[Take]:
-    """What to film: of each task and label the best and the median policy; see the module's docstring."""
+def _mode(record: Record) -> Mode:
+    return next(mode for mode in MODES if mode in record.final)
+
+
+def shots(plan: Plan, records: Iterable[Record]) -> list[Shot]:
+    """What to film: the best and the median policy of each task and label; see the module's docstring."""
     by_id = {record.trial.id: record for record in records if record.status == "ok"}
     variants: dict[tuple[str, str], dict[bytes, list[PlanRow]]] = {}
     for row in plan.rows:
@@ -131,65 +157,115 @@ def takes(plan: Plan, records: Iterable[Record]) -> list[Take]:
             found = [by_id[trial] for trial in dict.fromkeys(row.trial for row in rows)]
             middle = median_high(sorted({record.trial.demonstrations.episodes for record in found}))
             same = [record for record in found if record.trial.demonstrations.episodes == middle]
-            ranked = sorted(same, key=lambda record: (-record.success(MODE), record.trial.seed))
-            chosen.append(Take(label + experiments, "best", len(ranked), ranked[0]))
+            ranked = sorted(same, key=lambda record: (-record.success(_mode(record)), record.trial.seed))
+            chosen.append(Shot(label + experiments, "best", len(ranked), ranked[0]))
             if len(ranked) > 1:
-                chosen.append(Take(label + experiments, "median", len(ranked), ranked[len(ranked) // 2]))
-    names = Counter(take.name for take in chosen)
-    return [replace(take, twin=names[take.name] > 1) for take in chosen]
+                chosen.append(Shot(label + experiments, "median", len(ranked), ranked[len(ranked) // 2]))
+    names = Counter(shot.name for shot in chosen)
+    return [replace(shot, ambiguous=names[shot.name] > 1) for shot in chosen]
 
 
-def film(take: Take, policy: GaussianPolicy) -> list[Image.Image]:
-    """The frames of a roll-out, `INTERVAL` seconds apart at the speed of the take.
+def film(shot: Shot, saved: SavedPolicy) -> list[Image.Image]:
+    """The frames of a rollout, `INTERVAL` seconds apart at the speed of the shot.
 
     Raises:
-        FilmError: it does not go as it was recorded, or the task cannot be made, tells no seconds of a step or does not
-            draw itself.
-        NoPictures: none can be drawn here.
+        FilmError: it does not go as recorded, or the task cannot be made or does not draw itself.
+        NoPictures: nothing can be drawn on this machine.
+        MethodError: the policy was trained for another task.
     """
-    trial, rollout = take.record.trial, take.rollout
-    options = OPTIONS if trial.task in TASKS.values() else {}
+    trial, rollout, dt = shot.record.trial, shot.rollout, saved.description.dt
     identity = trial.task.rpartition(":")[2]
     if identity not in gymnasium.registry:
         raise FilmError(f"{trial.task} is not known here, and what a record names is not imported: --task {trial.task}")
-    try:
-        env = gymnasium.make(identity, render_mode="rgb_array", disable_env_checker=True, **options)
-    except Exception as error:  # whatever somebody's task raises where it is not installed or draws nothing
+    options = OPTIONS if identity in TASKS.values() else {}
+    stride = max(1, round(shot.speed * INTERVAL / dt))
+    frames: list[Image.Image] = []
+    with opened(identity, saved, render_mode="rgb_array", **options) as environment:
+
+        def draw(step: int) -> None:
+            if step % stride == 0:
+                frames.append(drawn(environment, OPTIONS["width"]))
+
+        (episode,) = roll_out(
+            SingleEnvs([environment], unstable=(SimulationUnstable,)),
+            saved.policy,
+            [rollout.seed],
+            action_size=len(saved.description.action_low),
+            width=WIDTH,
+            deterministic=shot.mode == "mean",
+            rng=np.random.default_rng(rollout.seed),
+            after_step=draw,
+        )
+        if len(episode.actions) % stride:
+            frames.append(drawn(environment, OPTIONS["width"]))
+    if (found := rollout_of(episode, dt)) != rollout:
         raise FilmError(
-            f"{trial.task} cannot be made with render_mode='rgb_array' ({type(error).__name__}: {one_line(str(error))})"
-        ) from None
-    if (dt := getattr(env.unwrapped, "dt", None)) is None:
-        raise FilmError(f"{trial.task} does not tell the seconds of a step, dt")
-    rng, stride = np.random.default_rng(rollout.seed), max(1, round(take.speed * INTERVAL / dt))
-    observation, _ = env.reset(seed=rollout.seed)
-    frames = [_frame(env)]
-    step, over = 0, False
-    info: dict[str, Any] = {}
-    while not over:
-        # As `benchmarks.trial.evaluation` does: a batch of so many rows, since other numbers of rows round differently.
-        actions = policy.act(np.repeat(observation[None].astype(np.float32), WIDTH, axis=0), MODE == "mean", rng)
-        observation, _, terminated, truncated, info = env.step(actions[0])
-        step, over = step + 1, bool(terminated or truncated)
-        if over or step % stride == 0:
-            frames.append(_frame(env))
-    env.close()
-    if (bool(info["is_success"]), round(step * dt, 6)) != (rollout.success, rollout.seconds):
-        raise FilmError(
-            f"trial {trial.id}: the roll-out ends after {step * dt:g} s, the record says {rollout.seconds:g} s "
-            f"({rollout.end}); libraries, processor or code are not those it was made with"
+            f"trial {trial.id}: the rollout ends after {found.seconds:g} s ({found.end}), the record says "
+            f"{rollout.seconds:g} s ({rollout.end}); libraries, processor or code are not those it was made with"
         )
     return frames
 
 
-def shoot(directory: Path) -> Iterator[tuple[Take, Path | FilmError]]:
-    """Film what a results folder holds, write the list, and say of each take where it is or why it is not.
+@contextmanager
+def opened(task: str, saved: SavedPolicy, **options: Any) -> Iterator[Env]:
+    """A task's environment as the saved policy sees it, closed at the end.
 
-    Takes whose film is there already, of the same trial done by the same code, are left as they are; films of others
-    are removed.
+    Raises:
+        FilmError: it cannot be made with these options.
+        MethodError: the policy was trained for another one.
+    """
+    try:
+        environment = tasks.make(task, **options)
+    except tasks.TaskError as error:
+        raise FilmError(one_line(f"{error}; options were {options}")) from None
+    try:
+        saved.require_fits(environment)
+        yield environment if is_shipped(environment) else method_view(environment, task, saved.description.horizon)
+    finally:
+        environment.close()
+
+
+def drawn(environment: Env, width: int) -> Image.Image:
+    """A picture of an environment made with render_mode="rgb_array", scaled to `width`.
+
+    Raises:
+        FilmError: the task does not draw itself.
+        NoPictures: nothing can be drawn on this machine.
+    """
+    name = environment.spec.id if environment.spec else str(environment)
+    try:
+        found: Any = environment.render()
+    except NotImplementedError:
+        found = None
+    except Exception as error:  # each OpenGL library, and each task, fails in its own way
+        hint = "" if "MUJOCO_GL" in str(error) else "; without a display, set MUJOCO_GL=egl or MUJOCO_GL=osmesa"
+        raise NoPictures(one_line(f"{name} cannot be drawn ({error}){hint}")) from error
+    if not isinstance(found, np.ndarray):
+        raise FilmError(f"{name} draws no pictures with render_mode='rgb_array'")
+    picture = Image.fromarray(found)
+    return picture if picture.width == width else picture.resize((width, picture.height * width // picture.width))
+
+
+def draw_without_display() -> None:
+    """Let MuJoCo draw by EGL where there is no display; call it before MuJoCo is imported."""
+    if not has_display():
+        os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+def has_display() -> bool:
+    """Whether windows can be shown."""
+    return not sys.platform.startswith("linux") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
+
+
+def make_films(directory: Path, methods: Sequence[str] = ()) -> Iterator[tuple[Shot, Path | FilmError]]:
+    """Film what a results folder holds, write the list, and yield for each shot its file or why there is none.
+
+    A film of the same trial and code that is there already is kept; films of others are removed. `methods` may be
+    imported to load their policies, see `saved_policy.load`.
 
     Raises:
         RecordError, OSError: there is no plan, or the folder cannot be written.
-        NoPictures: none can be drawn here. Films and list are left as they were.
+        NoPictures: nothing can be drawn here. Films and list are left as they were.
     """
     plan = load_plan(directory / "plan.json")
     records = (_record(directory, trial) for trial in dict.fromkeys(row.trial for row in plan.rows))
@@ -197,19 +273,19 @@ def shoot(directory: Path) -> Iterator[tuple[Take, Path | FilmError]]:
     folder.mkdir(exist_ok=True)
     earlier = {row["file"]: row for row in _listed(folder / LIST)}
     listed = []
-    for take in takes(plan, (record for record in records if record)):
-        path = folder / take.name
-        if not (path.is_file() and earlier.get(take.name) == {name: str(value) for name, value in take.row.items()}):
+    for shot in shots(plan, (record for record in records if record)):
+        path = folder / shot.name
+        if not (path.is_file() and earlier.get(shot.name) == {name: str(value) for name, value in shot.row.items()}):
             try:
-                frames = film(take, GaussianPolicy.load(directory / "policies" / take.record.trial.id))
-            except (MethodError, FilmError, SimulationUnstable) as error:
+                saved = saved_policy.load(directory / "policies" / shot.record.trial.id, methods)
+                frames = film(shot, saved)
+            except (MethodError, FilmError, Diverged) as error:
                 path.unlink(missing_ok=True)
-                yield take, FilmError(str(error))
+                yield shot, FilmError(str(error))
                 continue
-            pauses = [round(1000 * INTERVAL)] * (len(frames) - 1) + [REST]
-            frames[0].save(path, save_all=True, append_images=frames[1:], duration=pauses, loop=0, quality=60, method=4)
-        listed.append(take.row)
-        yield take, path
+            save(frames, path, INTERVAL)
+        listed.append(shot.row)
+        yield shot, path
     (folder / LIST).unlink(missing_ok=True)
     if listed:
         with (folder / LIST).open("w", newline="") as file:
@@ -219,6 +295,37 @@ def shoot(directory: Path) -> Iterator[tuple[Take, Path | FilmError]]:
     for path in folder.glob("*.webp"):
         if path.name not in {row["file"] for row in listed}:
             path.unlink()
+
+
+def save(frames: list[Image.Image], path: Path, interval: float) -> None:
+    """Write frames `interval` seconds apart as .webp, .gif or, with imageio-ffmpeg installed, .mp4.
+
+    Raises:
+        FilmError: the file has another ending, its plug-in is missing, or it cannot be written.
+    """
+    check_film_file(path)
+    try:
+        if path.suffix == ".mp4":
+            import imageio.v3 as imageio
+
+            repeated = [*frames, *[frames[-1]] * round(REST / 1000 / interval)]
+            imageio.imwrite(path, np.array([np.asarray(frame) for frame in repeated]), fps=1.0 / interval)
+            return
+        pauses = [round(1000 * interval)] * (len(frames) - 1) + [REST]
+        options: dict[str, Any] = {"quality": 60, "method": 4} if path.suffix == ".webp" else {}
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=pauses, loop=0, **options)
+    except OSError as error:
+        raise FilmError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def check_film_file(path: Path) -> None:
+    """Raises FilmError where a film cannot be written to this path; call it before anything is drawn."""
+    if path.suffix not in (".webp", ".gif", ".mp4"):
+        raise FilmError(f"{path}: a film's name ends in .webp, .gif or .mp4")
+    if path.suffix == ".mp4" and find_spec("imageio_ffmpeg") is None:
+        raise FilmError(f"{path}: .mp4 needs imageio-ffmpeg: pip install imageio-ffmpeg, or choose .webp or .gif")
+    if not path.absolute().parent.is_dir():
+        raise FilmError(f"{path}: there is no folder {path.parent}; create it or choose another place")
 
 
 def _record(directory: Path, trial: str) -> Record | None:
@@ -235,30 +342,23 @@ def _listed(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _frame(env: gymnasium.Env[np.ndarray, np.ndarray]) -> Image.Image:
-    try:
-        drawn: Any = env.render()
-    except NotImplementedError:
-        drawn = None
-    except RuntimeError as error:
-        raise NoPictures(str(error)) from error
-    if not isinstance(drawn, np.ndarray):
-        raise FilmError(f"{env.spec.id if env.spec else env} draws no pictures with render_mode='rgb_array'")
-    picture, width = Image.fromarray(drawn), OPTIONS["width"]
-    return picture if picture.width == width else picture.resize((width, picture.height * width // picture.width))
-
-
 @click.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--task", "tasks", multiple=True, metavar="MODULE:ID", help="A task of your own, to be imported.")
-def main(directory: Path, tasks: tuple[str, ...]) -> None:
+@click.option(
+    "--task", "names", multiple=True, metavar="NAME", help="A task of your own to be imported: module:Id or file.py:Id."
+)
+@click.option(
+    "--method", "methods", multiple=True, metavar="NAME", help="A method of your own to be imported: file.py:Class."
+)
+def main(directory: Path, names: tuple[str, ...], methods: tuple[str, ...]) -> None:
     """Film the best and the median policy of each method on each task of DIRECTORY."""
+    draw_without_display()
     try:
-        for name in tasks:
-            resolve_task(name)
-        for take, outcome in shoot(directory):
-            click.echo(f"{take.name}: not filmed: {outcome}" if isinstance(outcome, FilmError) else outcome)
-    except (RecordError, OSError, NoPictures, InputError) as error:
+        for name in names:
+            tasks.find(name)
+        for shot, outcome in make_films(directory, methods):
+            click.echo(f"{shot.name}: not filmed: {outcome}" if isinstance(outcome, FilmError) else outcome)
+    except (RecordError, OSError, NoPictures, tasks.TaskError, MethodError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
 

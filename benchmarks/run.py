@@ -18,14 +18,16 @@ from benchmarks.errors import InputError, RunError, cannot_write, one_line
 from benchmarks.execution.local import LocalWorkplace
 from benchmarks.execution.progress import Estimator, new_view
 from benchmarks.execution.scheduler import Engine, Workplace
-from benchmarks.planning import experiments, expert, profiles
+from benchmarks.planning import experiments, profiles
 from benchmarks.planning.listing import listing, show_plan
-from benchmarks.planning.reuse import Survey, doubts, refuse_drift, refuse_mixture, survey
-from benchmarks.planning.trials import Request, notices, parse_changes, plan
+from benchmarks.planning.preflight import preflight
+from benchmarks.planning.reuse import ExistingResults, compare, refuse_mixture, refuse_other_code, version_warnings
+from benchmarks.planning.trials import Request, parse_changes, plan
 from benchmarks.records.schema import Plan, Summary, Trial
 from benchmarks.records.store import Store, network_warning
 from benchmarks.trial.checkpoints import STATE
-from envs.tasks import short_name
+from methods import registry
+from methods.interface import MethodError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -33,6 +35,14 @@ INTERRUPTED = 130
 
 def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip())) if value else ()
+
+
+def _methods(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names, groups of them, and files; refuses a list with nothing in it, as of an unset variable of the shell."""
+    try:
+        return () if value is None else registry.expand(registry.split(value))
+    except MethodError as error:
+        raise InputError(f"--methods: {error}") from None
 
 
 def _counts(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -46,7 +56,11 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 @click.command(help="Compare imitation-learning methods. Started again, it goes on where it stopped.")
-@click.option("--methods", callback=_names, help="Names, module:Class or file.py:Class.  [default: gpril,gail,bc]")
+@click.option(
+    "--methods",
+    callback=_methods,
+    help="Names, module:Class, file.py:Class; groups: all, offline, interactive, states.  [default: gpril,gail,bc]",
+)
 @click.option("--tasks", callback=_names, help="Names of --list, or any Gymnasium id.  [default: clip,peg]")
 @click.option("--profile", default=profiles.DEFAULT, show_default=True, help="A name of --list, or a TOML file.")
 @click.option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names of --list, or all.")
@@ -78,37 +92,53 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
     help="Keep records of other code, labelled; leave out those of other settings.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
-@click.option("--list", "show_list", is_flag=True, help="Show all methods, tasks, experiments and profiles.")
+@click.option(
+    "--list",
+    "listed",
+    is_flag=False,
+    flag_value="",
+    metavar="[METHOD]",
+    help="Show all methods, tasks, experiments and profiles; or the settings of a method.",
+)
 @click.pass_context
 def command(context: click.Context, **options: Any) -> int:
-    if options["show_list"]:
-        click.echo(listing())
+    if options["listed"] is not None:
+        click.echo(_describe(options["listed"]) if options["listed"] else listing())
         return 0
     _refuse_ray_options(context)
     request = _request(options)
     store = Store(options["results"] or Path("results") / request.profile.name)
-    planned = plan(request)
-    found = survey(store, planned, options["retry_failed"])
+    planning = plan(request)
+    found = compare(store, planning.trials, options["retry_failed"])
     dropped = refuse_mixture(store, request.profile, found, options["accept_drift"])
     if not options["accept_drift"]:
-        refuse_drift(store, found)
-    for notice in notices(request, planned):
+        refuse_other_code(store, found)
+    for notice in planning.notices:
         click.echo(f"note: {one_line(notice)}", err=True)
     estimator = Estimator(request.profile, found.records.values())
     if options["dry_run"]:
         console = Console(highlight=False, markup=False, emoji=False)  # labels are shown as they are
         show_plan(found, estimator, options["jobs"] or _cores(), console)
         return 0
+    preflight(found.to_do)
     with _workplace(options, found.to_do) as workplace:
         store.open()
         try:
-            for problem in found.damaged.values():
+            for problem in found.damage:
                 click.echo(f"damaged, so it is done again: {problem}", err=True)
-            store.merge_plan(Plan(profile=request.profile.name, rows=found.rows), dropped)
+            merged = Plan(profile=request.profile.name, rows=found.rows, demonstrators=planning.demonstrators)
+            store.merge_plan(merged, dropped)
             _run(store, found, estimator, workplace, options)
         finally:
             store.close()
     return _report(store, found)
+
+
+def _describe(method: str) -> str:
+    try:
+        return registry.describe(method)
+    except MethodError as error:
+        raise InputError(f"--list: {error}") from None
 
 
 def _request(options: dict[str, Any]) -> Request:
@@ -152,26 +182,24 @@ def _workplace(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Workplac
         yield workplace
 
 
-def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace, options: Mapping[str, Any]) -> None:
+def _run(
+    store: Store, found: ExistingResults, estimator: Estimator, workplace: Workplace, options: Mapping[str, Any]
+) -> None:
     for digest, files in found.files.items():
         store.save_code(digest, files)
     if warning := network_warning(store.root):
         click.echo(f"note: {warning}", err=True)
-    _note_doubts(record for i, record in found.records.items() if i not in found.states)
-    done = len(found.trials) - len(found.to_do)
+    _note_versions(status.kept for status in found.asked.values() if status.kept)
+    done = len(found.asked) - len(found.to_do)
     if not found.to_do:
         click.echo(f"all {done} trials are in {store.root} already; --results NEW_FOLDER runs them anew", err=True)
         return
     longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
-    names = {
-        item.row.trial: f"{item.row.label}, {short_name(item.trial.task)}, "
-        f"{item.trial.demonstrations.episodes} demonstrations, seed {item.trial.seed}"
-        for item in found.planned
-    }
+    names = {item.row.trial: item.description for item in found.planned}
     jobs = workplace.room()
     with new_view(names, longest_first, estimator, jobs) as view:
         if done:
-            view.note(f"{done} of {len(found.trials)} trials are in {store.root} already")
+            view.note(f"{done} of {len(found.asked)} trials are in {store.root} already")
         view.note(f"{len(longest_first)} trials to do with {jobs} jobs, {view.time_left()}")
         begun = [trial for trial in longest_first if (store.snapshots(trial.id) / STATE).exists()]
         if begun and options["save_every"]:
@@ -180,9 +208,9 @@ def _run(store: Store, found: Survey, estimator: Estimator, workplace: Workplace
         engine.run(longest_first, found.codes, found.states)
 
 
-def _note_doubts(records: Iterable[Summary]) -> None:
-    for doubt in doubts([record.provenance for record in records]):
-        click.echo(f"note: {doubt}", err=True)
+def _note_versions(records: Iterable[Summary]) -> None:
+    for warning in version_warnings(record.provenance for record in records):
+        click.echo(f"note: {warning}", err=True)
 
 
 def _cores() -> int:
@@ -190,24 +218,22 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _report(store: Store, found: Survey) -> int:
+def _report(store: Store, found: ExistingResults) -> int:
     """Print the table; 1 where a trial did not end well."""
     from analysis.report.__main__ import ResultsError, write_report  # here, because pandas takes a while to import
 
     try:
-        for problem in expert.write(store.root, found.trials.values()):
-            click.echo(f"note: left out of {expert.FILE}: {problem}", err=True)
         click.echo(write_report(store.root))
     except ResultsError as error:
         raise RunError(str(error)) from None
     except OSError as error:
         raise cannot_write(store.root, error) from None
     new = store.summaries(found.states)[0]
-    _note_doubts(new.values())  # a cluster's nodes may have other libraries
+    _note_versions(new.values())  # a cluster's nodes may have other libraries
     records = found.records | new
     bad = sum(record.status != "ok" for record in records.values())
     if bad:
-        click.echo(f"{bad} of {len(found.trials)} trials did not end well; --retry-failed repeats them", err=True)
+        click.echo(f"{bad} of {len(found.asked)} trials did not end well; --retry-failed repeats them", err=True)
     return 1 if bad else 0
 
 

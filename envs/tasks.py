@@ -35,7 +35,7 @@ def find(name: str) -> EnvSpec:
         return gymnasium.registry[identity]
     new = sorted(set(gymnasium.registry) - before)
     known = new if place and new else [*TASKS, *TASKS.values()]
-    near = get_close_matches(identity, [*known, *gymnasium.registry], n=1)
+    near = get_close_matches(identity, known, n=1) or get_close_matches(identity, gymnasium.registry, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise TaskError(
         f"unknown task {name!r}; {hint}known: {', '.join(known)}, or any Gymnasium id, module:Id, file.py:Id"

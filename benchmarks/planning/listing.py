@@ -12,8 +12,8 @@ import envs
 from benchmarks.execution.progress import Estimator, duration
 from benchmarks.planning import profiles
 from benchmarks.planning.experiments import EXPERIMENTS
-from benchmarks.planning.reuse import Survey
-from benchmarks.planning.trials import Planned
+from benchmarks.planning.reuse import ExistingResults
+from benchmarks.planning.trials import PlannedTrial
 from envs.tasks import find, short_name
 from methods import registry
 from methods.interface import MethodError
@@ -39,17 +39,18 @@ def listing() -> str:
 
 def _summary(method: str) -> str:
     try:
-        return registry.resolve(method).summary
+        about = registry.outline(method)
+        return f"{about.summary} (needs {about.needs})"
     except MethodError as error:
         return str(error)
 
 
-def show_plan(found: Survey, estimator: Estimator, jobs: int, console: Console) -> None:
-    """Print what would be done: a row for each experiment, task, variant and number of demonstrations."""
+def show_plan(found: ExistingResults, estimator: Estimator, jobs: int, console: Console) -> None:
+    """Print what would be done: one row per experiment, task, variant and number of demonstrations."""
     table = Table("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each", box=SIMPLE)
     for column in table.columns[3:]:
         column.justify = "right"
-    groups: dict[tuple[str, str, str, str], list[Planned]] = {}
+    groups: dict[tuple[str, str, str, str], list[PlannedTrial]] = {}
     for item in found.planned:
         episodes = str(item.trial.demonstrations.episodes)
         place = (item.row.experiment, short_name(item.trial.task), item.row.label, episodes)
@@ -66,5 +67,5 @@ def show_plan(found: Survey, estimator: Estimator, jobs: int, console: Console) 
     total = sum(estimator.seconds(trial) for trial in found.to_do) / jobs
     source = "a rough guess of the profile" if estimator.guessing else "from the records here"
     console.print(f"{len(found.to_do)} trials to do, about {duration(total)} with {jobs} jobs ({source})")
-    for message in found.damaged.values():
+    for message in found.damage:
         console.print(f"damaged, so it is done again: {message}")

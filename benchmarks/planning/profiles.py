@@ -112,7 +112,7 @@ class Profile(_Model):
     def _preset(self, name: str) -> Preset:
         return self.presets.get(name, Preset())
 
-    def strangers(self, methods: Collection[str], tasks: Collection[str]) -> list[str]:
+    def unknown_tables(self, methods: Collection[str], tasks: Collection[str]) -> list[str]:
         """Tables, as budget.METHOD.TASK, for methods that are none of `methods`, and for tasks that are neither one of
         `tasks` nor known here. A profile may have them for other runs, so only what can be no name is refused.
 

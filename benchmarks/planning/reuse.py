@@ -1,123 +1,165 @@
-"""What is done already, what is left to do, and whether what is done may stand beside it."""
+"""What a results folder holds already, what is left to do, and whether both may be compared."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from typing import Any
 
 import envs
 from benchmarks.errors import InputError
 from benchmarks.planning.profiles import Profile
-from benchmarks.planning.trials import Planned
-from benchmarks.records import provenance
+from benchmarks.planning.trials import PlannedTrial
+from benchmarks.records import proofs, provenance
 from benchmarks.records.schema import PlanRow, Provenance, Summary, Trial
 from benchmarks.records.store import Store
 from methods import registry
+from methods.interface import Method
 
 NAMED_DIFFERENCES = 4
 """How many differences a message spells out."""
 
 
 @dataclass(frozen=True)
-class Survey:
-    """A results folder as seen from a plan.
+class TrialStatus:
+    """What a folder holds of one trial: of a record it keeps only the summary, since there may be thousands.
 
     Attributes:
-        planned: the trials asked for, with their places.
-        neighbours: rows of the same experiments that were not asked for now, but will be in the same tables.
-        records: what is known of the asked ones that have a readable record, by their id; beside: of the neighbours.
-        damaged: what is wrong with unreadable ones, by their id.
-        to_do: the trials to run, in the order of the plan.
-        states: see `Store.state`; of the trials to run, by their id.
-        codes: the digest of the code each trial depends on, by its id; of neighbours where it is known.
-        files: the source files behind each of these digests.
+        trial: as it was planned, or as its record states it.
+        code: digest of the source files it depends on now; "" if they are not known, since importing what a record
+            names is not safe.
+        record: of its last attempt; None if there is none that can be read.
+        damage: what is wrong with a record that cannot be read; "" for none.
+        state: see `Store.state`.
+        to_do: whether it is to be run.
     """
 
-    planned: list[Planned]
+    trial: Trial
+    code: str = ""
+    record: Summary | None = None
+    damage: str = ""
+    state: str = ""
+    to_do: bool = False
+
+    @property
+    def kept(self) -> Summary | None:
+        """The record, if it will not be replaced."""
+        return None if self.to_do else self.record
+
+    @property
+    def has_other_code(self) -> bool:
+        """Whether its record is kept though other code made it, which is not proven to give the same results."""
+        made_by = self.kept and self.kept.provenance.code_digest
+        return bool(self.code and made_by and not proofs.same_results(made_by, self.code))
+
+
+@dataclass(frozen=True)
+class ExistingResults:
+    """A results folder compared with what was asked for.
+
+    Attributes:
+        planned: the trials asked for, with their places; experiments may share some.
+        asked: their status, by id.
+        neighbours: rows of the same experiments that were not asked for now, but will be in the same tables.
+        others: the status of those that have a record, by id.
+        files: the source files behind each digest of code.
+    """
+
+    planned: list[PlannedTrial]
+    asked: dict[str, TrialStatus]
     neighbours: list[PlanRow]
-    records: dict[str, Summary]
-    beside: dict[str, Summary]
-    damaged: dict[str, str]
-    to_do: list[Trial]
-    states: dict[str, str]
-    codes: dict[str, str]
+    others: dict[str, TrialStatus]
     files: dict[str, dict[str, str]]
 
     @property
-    def trials(self) -> dict[str, Trial]:
-        """Every trial once, by its id: experiments may share some."""
-        return {item.row.trial: item.trial for item in self.planned}
+    def to_do(self) -> list[Trial]:
+        """The trials to run, in the order of the plan."""
+        return [status.trial for status in self.asked.values() if status.to_do]
 
-    @cached_property
-    def drifted(self) -> frozenset[str]:
-        """The trials whose record would be kept though it was made by other code."""
-        kept = {i: record for i, record in (self.records | self.beside).items() if i not in self.states}
-        return frozenset(i for i, code in self.codes.items() if i in kept and kept[i].provenance.code_digest != code)
+    @property
+    def records(self) -> dict[str, Summary]:
+        """Records of the trials asked for, by id."""
+        return {i: status.record for i, status in self.asked.items() if status.record}
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """The digest of the code that each trial to run depends on, by its id."""
+        return {i: status.code for i, status in self.asked.items() if status.to_do}
+
+    @property
+    def states(self) -> dict[str, str]:
+        """See `Store.state`; of the trials to run, by id."""
+        return {i: status.state for i, status in self.asked.items() if status.to_do}
+
+    @property
+    def damage(self) -> list[str]:
+        """What is wrong with records that cannot be read."""
+        return [status.damage for status in self.asked.values() if status.damage]
 
     @property
     def rows(self) -> list[PlanRow]:
-        """The rows for the plan, with a mark at those whose record was made by other code."""
-        beside = [row for row in self.neighbours if row.trial in self.beside and row.trial in self.codes]
-        rows = [*(item.row for item in self.planned), *beside]
-        return [row.model_copy(update={"other_code": row.trial in self.drifted}) for row in rows]
+        """The rows for the plan, marked if their record was made by other code."""
+        statuses = self.others | self.asked
+        known = [row for row in self.neighbours if row.trial in statuses and statuses[row.trial].code]
+        rows = [*(item.row for item in self.planned), *known]
+        return [row.model_copy(update={"other_code": statuses[row.trial].has_other_code}) for row in rows]
 
 
-def survey(store: Store, planned: list[Planned], retry_failed: bool) -> Survey:
-    """Look at what a folder holds of a plan; changes nothing."""
-    trials = {item.row.trial: item.trial for item in planned}
+def compare(store: Store, planned: list[PlannedTrial], retry_failed: bool) -> ExistingResults:
+    """Look up what a folder holds of the planned trials; changes nothing."""
+    trials = {item.row.trial: item for item in planned}
     states = {i: store.state(i) for i in trials}  # first: a record that another run adds from now on is newer
-    records, damaged = store.summaries(trials)
+    records, damage = store.summaries(trials)
     neighbours = _neighbours(store, planned)
-    beside, _ = store.summaries({row.trial for row in neighbours} - set(trials))
-    everything = trials | {i: record.trial for i, record in beside.items()}
-    safe = {_kind(trial) for trial in trials.values()} | set(product(registry.BUILT_IN, envs.TASKS.values()))
-    codes: dict[tuple[str, str], str] = {}
-    files: dict[str, dict[str, str]] = {}
-    for kind in dict.fromkeys(map(_kind, everything.values())):
-        if kind in safe:  # what a record names must not be imported
-            found = provenance.source_files(registry.resolve(kind[0]), kind[1])
-            codes[kind] = provenance.digest(found)
-            files[codes[kind]] = found
-    kept = {i for i, record in records.items() if record.status == "ok" or not retry_failed}
-    to_do = [trial for i, trial in trials.items() if i not in kept]
-    return Survey(
-        planned=planned,
-        neighbours=neighbours,
-        records=records,
-        beside=beside,
-        damaged=damaged,
-        to_do=to_do,
-        states={i: state for i, state in states.items() if i not in kept},
-        codes={i: codes[_kind(trial)] for i, trial in everything.items() if _kind(trial) in codes},
-        files=files,
-    )
+    other_records, _ = store.summaries({row.trial for row in neighbours} - set(trials))
+    safe: dict[tuple[str, str], type[Method]] = {
+        (name, task): registry.resolve(name)
+        for name, task in {_kind(record.trial) for record in other_records.values()}
+        & set(product(registry.BUILT_IN, envs.TASKS.values()))
+    }
+    safe |= {_kind(item.trial): item.method for item in planned}
+    files = {kind: provenance.source_files(method, kind[1]) for kind, method in safe.items()}
+    codes = {kind: provenance.digest(found) for kind, found in files.items()}
+
+    asked = {}
+    for i, item in trials.items():
+        record = records.get(i)
+        done = record is not None and (record.status == "ok" or not retry_failed)
+        asked[i] = TrialStatus(
+            item.trial, codes[_kind(item.trial)], record, damage.get(i, ""), states[i], to_do=not done
+        )
+    others = {
+        i: TrialStatus(record.trial, codes.get(_kind(record.trial), ""), record) for i, record in other_records.items()
+    }
+    return ExistingResults(planned, asked, neighbours, others, {codes[kind]: found for kind, found in files.items()})
 
 
-def refuse_drift(store: Store, found: Survey) -> None:
+def refuse_other_code(store: Store, existing: ExistingResults) -> None:
     """Do not mix results of other code with new ones.
 
     Raises:
         InputError: a record that would be kept was made by other source files; it says which differ.
     """
-    other = {i: record for i, record in found.records.items() if i in found.drifted}
+    other = [status for status in existing.asked.values() if status.has_other_code]
     if not other:
         return
     files = {
         name
-        for i, record in other.items()
-        for name in provenance.changed_files(store.code(record.provenance.code_digest), found.files[found.codes[i]])
+        for status in other
+        if status.record
+        for name in provenance.changed_files(
+            store.code(status.record.provenance.code_digest), existing.files[status.code]
+        )
     }
     raise InputError(
-        f"{len(other)} of {len(found.records)} records in {store.root} were made by other code "
+        f"{len(other)} of {len(existing.records)} records in {store.root} were made by other code "
         f"(different: {_some(sorted(files)) or 'not known'}); start afresh with --results NEW_FOLDER, "
         "or keep them beside new ones with --accept-drift"
     )
 
 
-def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) -> frozenset[PlanRow]:
+def refuse_mixture(store: Store, profile: Profile, existing: ExistingResults, accept: bool) -> frozenset[PlanRow]:
     """Do not put trials of different settings under one label.
 
     Returns:
@@ -133,16 +175,16 @@ def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) 
         raise InputError(
             f"{store.root} holds results of profile {earlier.profile!r}, not {profile.name!r}; choose another --results"
         )
-    new = {_place(item.row, item.trial): item.trial for item in found.planned}
-    labels = {item.row.place[:2] for item in found.planned}
-    trials = found.trials
-    old_rows = [row for row in found.neighbours if row.trial not in trials and row.place[:2] in labels]
+    new = {_place(item.row, item.trial): item.trial for item in existing.planned}
+    variants = {(item.row.experiment, item.row.place[1]) for item in existing.planned}
     differing: dict[str, None] = {}
     dropped: set[PlanRow] = set()
-    for row in old_rows:
-        record = found.beside.get(row.trial)
-        current = new.get(_place(row, record.trial)) if record else None
-        if record and current and (changed := _differences(fixed_part(record.trial), fixed_part(current))):
+    for row in existing.neighbours:
+        if row.trial in existing.asked or row.place[:2] not in variants or row.trial not in existing.others:
+            continue
+        trial = existing.others[row.trial].trial
+        current = new.get(_place(row, trial))
+        if current and (changed := _differences(fixed_part(trial), fixed_part(current))):
             dropped.add(row)
             differing |= dict.fromkeys(f"{row.label}: {difference}" for difference in changed)
     if dropped and not accept:
@@ -153,9 +195,9 @@ def refuse_mixture(store: Store, profile: Profile, found: Survey, accept: bool) 
     return frozenset(dropped)
 
 
-def doubts(made_by: Collection[Provenance]) -> list[str]:
-    """Lines about records that are fair to compare in success but perhaps not in time or bit by bit."""
-    here = provenance.versions()
+def version_warnings(made_by: Iterable[Provenance]) -> list[str]:
+    """Lines about records that can be compared in success but perhaps not in time or bit by bit."""
+    here, made_by = provenance.versions(), list(made_by)
     other = dict.fromkeys(difference for each in made_by for difference in _differences(each.versions, here))
     lines = [f"records here were made with other versions: {_some(list(other))}"] if other else []
     if any(each.machine != provenance.machine() for each in made_by):
@@ -163,7 +205,7 @@ def doubts(made_by: Collection[Provenance]) -> list[str]:
     return lines
 
 
-def _neighbours(store: Store, planned: list[Planned]) -> list[PlanRow]:
+def _neighbours(store: Store, planned: Collection[PlannedTrial]) -> list[PlanRow]:
     plan = store.plan()
     experiments, places = {item.row.experiment for item in planned}, {item.row.place for item in planned}
     rows = plan.rows if plan else []
@@ -175,11 +217,11 @@ def _kind(trial: Trial) -> tuple[str, str]:
 
 
 def _place(row: PlanRow, trial: Trial) -> tuple[str, str, str]:
-    return *row.place[:2], trial.task
+    return *row.place[:2], trial.task.rpartition(":")[2]
 
 
 def fixed_part(trial: Trial) -> dict[str, Any]:
-    """What all trials under one label and task of an experiment have in common."""
+    """What all trials of a variant and task of an experiment have in common, as dotted names and values."""
     values = trial.identity()
     del values["seed"], values["demonstrations"]["episodes"]
     values["demonstrations"]["drawn"] = values["demonstrations"].pop("draw_seed", None) is not None

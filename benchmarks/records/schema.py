@@ -11,8 +11,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from envs.demonstrations import Demonstrations
 from envs.npz import ArrayFileError, read_small
 
 SCHEMA: Literal[1] = 1
@@ -305,12 +307,59 @@ class PlanRow(_Model):
         return self.experiment, self.variant or self.label, self.trial
 
 
+class Demonstrator(_Model):
+    """What the maker of a set of demonstrations achieved.
+
+    Attributes:
+        task: as trials name it.
+        digest: of the set, as trials name it.
+        episodes: how many were demonstrated.
+        failed: attempts that were left out; None if the set does not say.
+        median, q1, q3: quartiles of the simulated seconds of the demonstrated episodes.
+    """
+
+    task: str
+    digest: str
+    episodes: Annotated[int, Field(ge=1)]
+    failed: Count | None
+    median: Seconds
+    q1: Seconds
+    q3: Seconds
+
+    @staticmethod
+    def of(task: str, demonstrations: Demonstrations) -> Demonstrator:
+        """The maker of a whole set."""
+        stated = demonstrations.origin.get("failed_attempts")
+        q1, median, q3 = (round(float(value), 6) for value in np.quantile(demonstrations.lengths, (0.25, 0.5, 0.75)))
+        return Demonstrator(
+            task=task,
+            digest=demonstrations.digest,
+            episodes=demonstrations.episodes,
+            failed=stated if isinstance(stated, int) and stated >= 0 else None,
+            median=median,
+            q1=q1,
+            q3=q3,
+        )
+
+    @property
+    def success(self) -> float | None:
+        """Fraction of successful attempts in [0, 1]; None if it is not known."""
+        return None if self.failed is None else self.episodes / (self.episodes + self.failed)
+
+
 class Plan(_Model):
-    """Which trials belong to which experiment of a results folder; written by the runner, read by the analysis."""
+    """Which trials belong to which experiment of a results folder; written by the runner, read by the analysis.
+
+    Attributes:
+        profile: name of the profile.
+        rows: one per trial and experiment.
+        demonstrators: one per set of demonstrations that the trials learn from.
+    """
 
     schema_version: Literal[1] = SCHEMA
     profile: str
     rows: list[PlanRow]
+    demonstrators: list[Demonstrator] = Field(default_factory=list)
 
 
 def load_record(path: Path) -> Record:

@@ -172,7 +172,7 @@ class Store:
             raise InputError(f"{error}; delete it: every run makes it anew for what it is asked") from None
 
     def merge_plan(self, plan: Plan, dropped: frozenset[PlanRow] = frozenset()) -> Plan:
-        """Add rows to the folder's plan and return the whole.
+        """Add rows and demonstrators to the folder's plan and return the whole.
 
         Earlier rows leave it where they are `dropped`, or where their trial was never finished, no other run is at work
         and `plan` is about their experiment: of others it does not say what is still wanted.
@@ -190,7 +190,9 @@ class Store:
             old = [row for row in old if row.variant or (row.experiment, row.trial) not in named]  # now with a key
             gone = {row.place for row in dropped}
             rows = {row.place: row for row in [*old, *plan.rows] if row.place not in gone}
-            merged = Plan(profile=plan.profile, rows=list(rows.values()))
+            makers = [*(known.demonstrators if known else []), *plan.demonstrators]
+            unique = {(maker.task, maker.digest): maker for maker in makers}
+            merged = Plan(profile=plan.profile, rows=list(rows.values()), demonstrators=list(unique.values()))
             if merged != known:
                 self._write(self.root / "plan.json", merged.model_dump_json(indent=1).encode() + b"\n")
         return merged

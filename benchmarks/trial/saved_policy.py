@@ -142,34 +142,37 @@ def describe(folder: Path) -> Description:
         raise MethodError(f"{folder / FILE}: it does not describe a policy ({_first_line(error)})") from None
 
 
-def load(folder: Path, method: type[Method] | None = None) -> SavedPolicy:
+def load(folder: Path, methods: Sequence[str] = ()) -> SavedPolicy:
     """Load a policy that a trial saved.
 
     Args:
         folder: `policies/<trial>` of a results folder.
-        method: whose policy it is. Needed where that is not built in or installed under a name, because a file must
-            not decide which code is imported.
+        methods: names of methods whose code may be imported, `module:Class` or `file.py:Class`, in whatever folder the
+            file lies now. Methods that are built in or installed under a name need not be among them; of others a file
+            must not decide which code is run.
 
     Raises:
         MethodError: naming the folder, and what is wrong with it.
     """
     description = describe(folder)
-    if method is None:
-        if description.method not in registry.names():
-            raise MethodError(
-                f"{folder}: it was trained by {description.method}, whose code is not imported because a file says so; "
-                f"name it yourself: --method {description.method}"
-            )
-        method = registry.resolve(description.method)
+    trained_by = description.method
+    named = [name for name in methods if name == trained_by or _file_and_class(name) == _file_and_class(trained_by)]
+    if not named and trained_by not in registry.names():
+        raise MethodError(
+            f"{folder}: it was trained by {trained_by}, whose code is run only if you name it: --method {trained_by}"
+        )
+    kind = policy_class(registry.resolve(named[0] if named else trained_by))
     try:
-        policy = policy_class(method).load(folder)
+        return SavedPolicy(kind.load(folder), description)
     except MethodError:
         raise
     except Exception as error:  # whatever somebody's class raises where files are missing or of another class
-        raise MethodError(
-            f"{folder}: {policy_class(method).__name__} cannot be loaded from it ({_first_line(error)})"
-        ) from error
-    return SavedPolicy(policy, description)
+        raise MethodError(f"{folder}: {kind.__name__} cannot be loaded from it ({_first_line(error)})") from error
+
+
+def _file_and_class(method: str) -> tuple[str, str]:
+    place, _, name = method.rpartition(":")
+    return (Path(place).name if place.endswith(".py") else place), name
 
 
 def _first_line(error: Exception) -> str:

@@ -15,7 +15,6 @@ import numpy as np
 from arm import PlanarArmEnv
 
 from benchmarks.trial import saved_policy
-from methods import registry
 from methods.env_group import ActorSource, SingleEnvs, roll_out
 
 
@@ -28,7 +27,7 @@ def successes(env: PlanarArmEnv, policy: ActorSource, seeds: range, deterministi
 
 if __name__ == "__main__":
     folder, episodes = Path(sys.argv[1]), int(sys.argv[2])
-    saved = saved_policy.load(folder, registry.resolve(sys.argv[3]) if len(sys.argv) > 3 else None)
+    saved = saved_policy.load(folder, sys.argv[3:])
     arm = PlanarArmEnv()
     saved.require_fits(arm)
     done = successes(arm, saved, range(episodes), deterministic="mean" in saved.policy.modes)

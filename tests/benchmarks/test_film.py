@@ -9,20 +9,23 @@ from math import ceil
 from pathlib import Path
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box
 from PIL import Image
 
 from analysis.report.films import films
 from benchmarks import film as filming
-from benchmarks.film import Take, main, takes
+from benchmarks.film import Shot, main, shots
 from benchmarks.records.schema import Plan, Record, Rollout, load_plan
+from benchmarks.trial import saved_policy
 from benchmarks.trial.evaluation import WIDTH, Evaluator
 from envs.demonstrations import load_task
 from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
-from methods.task_boundary import describe_task
+from methods.task_boundary import ActionBounds, describe_task
 from tests import tiny
 from tests.analysis.synthetic import Folder, make_record
 
@@ -37,8 +40,8 @@ def test_best_and_median_at_the_middle_number_of_demonstrations(tmp_path: Path) 
             folder.add("gpril, x", make_record("gpril", PEG, number, seed, success=success), f"fig{number}")  # type: ignore[arg-type]
     folder.add("bc", make_record("bc", PEG))
     folder.add("gail", make_record("gail", PEG, status="failed"))
-    chosen = list(takes(load_plan(folder.write(tmp_path) / "plan.json"), folder.records))
-    assert [(take.label, take.policy, take.seeds, take.record.trial.seed) for take in chosen] == [
+    chosen = list(shots(load_plan(folder.write(tmp_path) / "plan.json"), folder.records))
+    assert [(shot.label, shot.policy, shot.seeds, shot.record.trial.seed) for shot in chosen] == [
         ("gpril, x", "best", 4, 1),
         ("gpril, x", "median", 4, 2),
         ("bc", "best", 1, 0),
@@ -51,8 +54,8 @@ def test_a_label_that_stands_for_other_settings_is_filmed_for_each() -> None:
     other = first.trial.model_copy(update={"settings": {"gamma": 0.5}})
     for experiment, trial in (("states", first.trial), ("fig2c", other), ("fig2d", other)):
         folder.add("gpril", first.model_copy(update={"trial": trial}), experiment)
-    chosen = takes(Plan(profile="quick", rows=folder.rows), folder.records)
-    assert [(take.label, take.record.trial, take.name) for take in chosen] == [
+    chosen = shots(Plan(profile="quick", rows=folder.rows), folder.records)
+    assert [(shot.label, shot.record.trial, shot.name) for shot in chosen] == [
         ("gpril (states)", first.trial, "peg-gpril-states-10-demos-best.webp"),
         ("gpril (fig2c, fig2d)", other, "peg-gpril-fig2c-fig2d-10-demos-best.webp"),
     ]
@@ -62,24 +65,40 @@ def test_films_whose_names_would_be_the_same_have_names_of_their_own() -> None:
     folder = Folder()
     for seed, label in enumerate(("x=1", "x=-1", "y=1")):
         folder.add(label, make_record("bc", PEG, seed=seed))
-    one, minus_one, other = (take.name for take in takes(Plan(profile="quick", rows=folder.rows), folder.records))
+    one, minus_one, other = (shot.name for shot in shots(Plan(profile="quick", rows=folder.rows), folder.records))
     assert other == "peg-y-1-10-demos-best.webp"
     assert one != minus_one and all(
         re.fullmatch(r"peg-x-1-10-demos-best-[0-9a-f]{8}\.webp", n) for n in (one, minus_one)
     )
 
 
-class Blank(tiny.TinySlot):
+def keep(policy: GaussianPolicy, folder: Path, record: Record) -> None:
+    """Save the policy of a record in a results folder."""
+    trial, task = record.trial, describe_task(PEG, load_task(PEG))
+    saved_policy.save(policy, folder / "policies" / trial.id, trial, task, ActionBounds((-1.0,) * 7, (1.0,) * 7))
+
+
+class Wide(tiny.TinySlot):
+    """As large as the peg, so that its policies fit."""
+
     def __init__(self, render_mode: str) -> None:
         super().__init__()
+        self.observation_space, self.action_space = Box(-9, 9, (21,)), Box(-1, 1, (7,))
 
+    def _observe(self) -> np.ndarray:
+        return np.resize(self._state, 21).astype(np.float32)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return super().step(action[:2])
+
+
+class Blank(Wide):
     def render(self) -> None:
         return None
 
 
-class Unfinished(tiny.TinySlot):
-    def __init__(self, render_mode: str) -> None:
-        super().__init__()
+class Unfinished(Wide):
+    """Has no render()."""
 
 
 @pytest.mark.filterwarnings("ignore:.*render_mode")
@@ -99,7 +118,7 @@ def test_tasks_that_cannot_be_filmed_are_named_and_passed_over(
     folder = Folder()
     for task in said:
         made = folder.add("bc", record.model_copy(update={"trial": record.trial.model_copy(update={"task": task})}))
-        policy.save(tmp_path / "policies" / made.trial.id)
+        keep(policy, tmp_path, made)
     sys.modules.pop("json.tool", None)
     result = CliRunner().invoke(main, [str(folder.write(tmp_path)), "--task", f"tests.tiny:{tiny.ID}"])
     assert result.exit_code == 0 and "json.tool" not in sys.modules, result.output
@@ -113,7 +132,7 @@ def test_the_roll_out_is_the_first_of_a_batch_and_of_middling_length() -> None:
     seconds = {0: 9.0, WIDTH: 50.0, 2 * WIDTH: 4.0, 3 * WIDTH: 5.0}
     rollouts = [Rollout(seed=i, success=True, seconds=seconds.get(i, 1.0), end="success") for i in range(4 * WIDTH)]
     record = make_record("bc", PEG).model_copy(update={"final": {"sampled": rollouts, "mean": []}})
-    assert Take("bc", "best", 1, record).rollout.seconds == 5.0
+    assert Shot("bc", "best", 1, record).rollout.seconds == 5.0
 
 
 draws = pytest.mark.skipif(
@@ -145,7 +164,7 @@ def test_films_go_as_recorded_and_are_listed(
     folder.add("bc", record)
     folder.add("gail", make_record("gail", PEG))
     directory = folder.write(tmp_path)
-    policy.save(directory / "policies" / record.trial.id)
+    keep(policy, directory, record)
     result = CliRunner().invoke(main, [str(directory)])
     assert result.exit_code == 0, result.output
     first, second = result.stdout.splitlines()
@@ -153,7 +172,7 @@ def test_films_go_as_recorded_and_are_listed(
         "peg-gail-10-demos-best.webp: not"
     )
     (listed,) = films(directory)
-    rollout = Take("bc", "best", 1, record).rollout
+    rollout = Shot("bc", "best", 1, record).rollout
     with Image.open(first) as film:  # from its start to its end, in 0.8 s or a little less
         assert film.size == (240, 180) and 3 <= getattr(film, "n_frames", 0) <= 6
     assert (listed.label, listed.success, listed.seconds) == ("bc", rollout.success, rollout.seconds)
@@ -181,7 +200,9 @@ def test_a_roll_out_that_goes_otherwise_is_no_film(recorded: tuple[Record, Gauss
     changed = [rollout.model_copy(update={"seconds": rollout.seconds + 1}) for rollout in record.final["sampled"]]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(filming.FilmError, match="the record says"):
         patch.setattr(filming, "LONGEST", 0.5)
-        filming.film(Take("bc", "best", 1, record.model_copy(update={"final": {"sampled": changed}})), policy)
+        keep(policy, tmp_path, record)
+        saved = saved_policy.load(tmp_path / "policies" / record.trial.id)
+        filming.film(Shot("bc", "best", 1, record.model_copy(update={"final": {"sampled": changed}})), saved)
 
 
 def test_a_machine_that_cannot_draw_exits_2_and_loses_nothing(
@@ -191,7 +212,7 @@ def test_a_machine_that_cannot_draw_exits_2_and_loses_nothing(
     folder = Folder()
     folder.add("bc", record)
     directory = folder.write(tmp_path)
-    policy.save(directory / "policies" / record.trial.id)
+    keep(policy, directory, record)
     (directory / "videos").mkdir()
     for name in ("old.webp", "films.csv"):
         (directory / "videos" / name).write_text("file\n")

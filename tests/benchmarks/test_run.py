@@ -109,7 +109,7 @@ def test_a_label_is_shown_as_it_is(bench: Bench) -> None:
 def test_labels_that_are_the_same_trials_are_noted(bench: Bench) -> None:
     tuning = ("--profile=quick", "--methods=bc", "--tasks=clip", "--experiment=bc-l2", "--seeds=1", "--dry-run")
     outcome = bench._run([*tuning, "--set=bc.l2=0.5", f"--results={bench.results}"])
-    assert outcome.code == 0 and outcome.err.startswith("note: bc-l2, clip: 'bc, L2 0 (l2=0.5)' and ")
+    assert outcome.code == 0 and outcome.err.startswith("note: bc-l2, clip: 'BC, L2 0 (l2=0.5)' and ")
     assert outcome.err.count("\n") == 1
 
 
@@ -132,7 +132,7 @@ BAD_INPUT = {
     "setting that is not finite": (["--set=linear.pause=NaN"], "not a finite number"),
     "setting's form": (["--set=episodes"], "METHOD.SETTING=VALUE"),
     "setting of another method": (["--set=bc.l2=1"], "unknown method in --set 'bc'"),
-    "too many demonstrations": (["--demos=4,7"], "have 6 episodes"),
+    "too many demonstrations": (["--demos=4,7"], "has 6 demonstrations"),
     "no demonstrations": (["--demos=0"], "below 1"),
     "demonstrations that are no number": (["--demos=ten"], "'ten'"),
     "no demonstration file": (["--demonstrations=none.npz"], "none.npz"),
@@ -176,7 +176,11 @@ def test_demonstrations_in_other_units_are_refused_before_anything_runs(bench: B
     save(dataclasses.replace(peg, observations=peg.observations * np.float32(1000.0)), path)
     outcome = bench.run("--tasks=peg", f"--demonstrations={path}")
     assert outcome.code == 2 and not bench.results.exists()
-    assert f"error: {path}: observations[" in outcome.err and "are its units right" in outcome.err
+    assert (
+        outcome.err.startswith("error: observations[")
+        and str(path) in outcome.err
+        and "are its units right" in outcome.err
+    )
 
 
 def test_an_unwritable_folder_is_refused(bench: Bench) -> None:

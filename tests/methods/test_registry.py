@@ -94,6 +94,110 @@ def test_a_file_that_does_not_run_is_named(tmp_path: Path) -> None:
         registry.resolve(f"{write(tmp_path, text='undefined_name')}:Own")
 
 
+def test_a_file_without_a_class_lists_those_it_has(tmp_path: Path) -> None:
+    path = write(tmp_path, text=OWN.replace("@register\n", "") + "class Second(Own):\n    name = 'second'\n")
+    for given in (str(path), f"{path}:"):
+        with pytest.raises(MethodError, match=f"write {path}:Own or {path}:Second$"):
+            registry.resolve(given)
+    (tmp_path / "no_methods_here.py").write_text("from methods.bc import Pairs\n")
+    with pytest.raises(MethodError, match="its methods: none"):
+        registry.resolve(str(tmp_path / "no_methods_here.py"))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "budget", "default", "evaluation", "all", "states", "a,b", "a:b", "a=b", " x", "x" * 61]
+)
+def test_a_name_that_means_something_else_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MethodError, match=r"own_method.py:Own|its name"):
+        registry.resolve(f"{write(tmp_path, name=name)}:Own")
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match="its name is None"):
+        registry.resolve(f"{write(tmp_path, text=OWN.replace(repr('{name}').replace(chr(39), chr(34)), 'None'))}:Own")
+
+
+@pytest.mark.parametrize("folder", ["a,b", "a:b", "a b", "ü", "=", "a,b.py:X,c"])
+def test_odd_characters_in_a_path_survive(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    place = f"{write(tmp_path / folder)}:Own"
+    assert registry.split(f"gpril, {place},bc") == ("gpril", place, "bc")
+    assert registry.split(f"{place},{place}") == (place,)
+    assert registry.resolve(place).name == "own"
+
+
+def test_a_name_that_no_record_can_hold_is_refused() -> None:
+    with pytest.raises(MethodError, match=r"not UTF-8"):
+        registry.resolve("bad\udcff.py:Own")
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", "bc,", "bc,,gail"])
+def test_a_list_with_nothing_in_it_is_refused(text: str) -> None:
+    with pytest.raises(MethodError, match="name methods, separated by commas"):
+        registry.split(text)
+
+
+def test_a_sibling_is_imported_and_a_spawned_process_finds_the_file(tmp_path: Path) -> None:
+    (tmp_path / "my_helper.py").write_text("def twice(x):\n    return 2 * x\n")
+    text = "import multiprocessing\nfrom my_helper import twice\ndef work(x):\n    return twice(x)\n" + OWN
+    path = write(tmp_path, text=text)
+    code = (
+        "from methods import registry; import sys, multiprocessing\n"
+        "if __name__ == '__main__':\n"
+        f"    module = sys.modules[registry.resolve({str(path)!r} + ':Own').__module__]\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.map(module.work, [21]))\n"
+    )
+    (tmp_path / "main.py").write_text(code)
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, tmp_path / "main.py"],
+        cwd=tmp_path.parent,
+        env={"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "[42]\n", done.stderr
+
+
+def test_groups_are_given_by_what_methods_need(tmp_path: Path) -> None:
+    assert registry.expand(["all"]) == registry.names()
+    offline = registry.expand(["offline"])
+    assert "bc" in offline and not {"gpril", "gail"} & set(offline)
+    assert registry.expand(["gpril", "offline", "bc", "gpril"])[0] == "gpril"
+    assert registry.expand(["file.py:Mine"]) == ("file.py:Mine",)
+    asks = OWN.replace(
+        "    Settings = Settings\n", "    Settings = Settings\n    needs_expert = True\n    needs_actions = False\n"
+    )
+    registry.resolve(f"{write(tmp_path, text=asks)}:Own")
+    assert "own" in registry.expand(["interactive"]) and "own" in registry.expand(["states"])
+
+
+def test_outlines_agree_with_the_classes() -> None:
+    for name in registry.BUILT_IN:
+        method = registry.resolve(name)
+        told = registry.outline(name)
+        assert (told.name, told.summary) == (method.name, method.summary) and told.summary
+        for need in ("needs_actions", "needs_environment", "needs_expert"):
+            assert getattr(told, need) == getattr(method, need), (name, need)
+
+
+def test_groups_and_outlines_import_no_torch() -> None:
+    code = "import sys; from methods import registry; registry.expand(['offline']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN)
+def test_every_setting_of_ours_is_described(name: str) -> None:
+    lines = registry.describe(name).splitlines()
+    assert lines[0].startswith(f"{name}: ") and "needs actions" in lines[1]
+    shown = [i for i, line in enumerate(lines) if line.startswith("  ") and not line.startswith("   ")]
+    settings = registry.resolve(name)().settings
+    assert [lines[i].split(" = ")[0].strip() for i in shown] == list(vars(settings))
+    for i in shown:
+        assert lines[i + 1].startswith("      ") and lines[i + 1].strip(), lines[i]
+
+
 def test_a_method_without_a_name_is_refused() -> None:
-    with pytest.raises(MethodError, match="has no name and no Settings"):
+    with pytest.raises(MethodError, match="it has no name"):
         registry.register(type("Nameless", (Method,), {}))

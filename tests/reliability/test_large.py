@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.planning import experiments, profiles
-from benchmarks.planning.trials import Planned, Request, plan
+from benchmarks.planning.trials import PlannedTrial, Request, plan
 from benchmarks.records import provenance
 from benchmarks.records.schema import Plan
 from methods import registry
@@ -29,7 +29,7 @@ def fill(results: Path) -> int:
     request = Request(
         profiles.load("quick"), tuple(experiments.find("compare")), seeds=SEEDS, demonstrations=DEMONSTRATIONS
     )
-    planned = plan(request)
+    planned = plan(request).trials
     made = make_record(rollouts=50, points=10)
     (results / "records").mkdir(parents=True)
     for item in planned:
@@ -45,7 +45,7 @@ def fill(results: Path) -> int:
 _digests: dict[tuple[str, str], str] = {}
 
 
-def _digest(item: Planned) -> str:
+def _digest(item: PlannedTrial) -> str:
     kind = (item.trial.method, item.trial.task)
     if kind not in _digests:
         _digests[kind] = provenance.digest(provenance.source_files(registry.resolve(kind[0]), kind[1]))

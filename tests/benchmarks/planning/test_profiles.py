@@ -10,7 +10,8 @@ import pytest
 from benchmarks.errors import InputError
 from benchmarks.planning import profiles
 from benchmarks.planning.experiments import EXPERIMENTS
-from benchmarks.planning.trials import METHODS, Request, notices, plan
+from benchmarks.planning.trials import METHODS, Request, plan
+from benchmarks.records.schema import BudgetChoice
 from methods import registry
 from methods.interface import make_settings
 from methods.policy import HIDDEN, SIGMA_BOUNDS
@@ -122,7 +123,7 @@ def test_the_policy_is_the_papers() -> None:
 @pytest.mark.parametrize("name", profiles.names())
 def test_every_profile_can_be_planned_for_every_experiment(name: str) -> None:
     profile = profiles.load(name)
-    planned = plan(Request(profile, tuple(EXPERIMENTS.values())))
+    planned = plan(Request(profile, tuple(EXPERIMENTS.values()))).trials
     compared = [item for item in planned if item.row.experiment == "compare"]
     assert len(compared) == 2 * 3 * profile.suite.seeds * len(profile.suite.demonstrations)
     assert set(profile.settings) | set(profile.seconds) <= set(registry.BUILT_IN)
@@ -136,7 +137,7 @@ def test_tuning_is_quick_on_demonstrations_and_seeds_of_its_own() -> None:
     for profile in (quick, tuning):
         seen[profile.name] = {
             place
-            for trial in (item.trial for item in plan(Request(profile, (EXPERIMENTS["compare"],))))
+            for trial in (item.trial for item in plan(Request(profile, (EXPERIMENTS["compare"],))).trials)
             for place in (
                 ("seed", trial.seed),
                 *(("demonstration", trial.demonstrations.start + i) for i in range(trial.demonstrations.episodes)),
@@ -209,10 +210,7 @@ def test_tasks_override_methods_override_defaults(tmp_path: Path) -> None:
     profile = profiles.load(str(path))
     updates = [profile.budget_of(*place, {}).policy_updates for place in (("x", "peg"), ("bc", "clip"), ("bc", "peg"))]
     assert updates == [2, 3, 4]
-    assert profile.budget_of("bc", "peg", {"policy_updates": 5}).model_dump() == {
-        "environment_steps": 1,
-        "policy_updates": 5,
-    }
+    assert profile.budget_of("bc", "peg", {"policy_updates": 5}) == BudgetChoice(environment_steps=1, policy_updates=5)
     assert profile.settings_of("bc", "clip") == {"l2": 0.1, "batch_size": 8}
     assert profile.settings_of("bc", "peg") == {"l2": 0.2, "batch_size": 8}
 
@@ -267,7 +265,7 @@ def test_tables_for_what_cannot_be_are_refused(case: str) -> None:
 def test_tables_for_other_runs_are_left_alone_with_a_line() -> None:
     tables = {"mine": {"a": 1}, "gail-2": {}, "bc": {"Own-v0": {}, "some.where:Own-v0": {}, "PegInsertion-v0": {}}}
     request = Request(OWN.model_copy(update={"settings": tables}), (EXPERIMENTS["compare"],))
-    assert notices(request, plan(request)) == [
-        "not known here, so left alone in profile own: "
+    assert plan(request).notices == [
+        "ignored unknown tables in profile own: "
         "settings.mine, settings.gail-2, settings.bc.Own-v0, settings.bc.some.where:Own-v0"
     ]

@@ -1,0 +1,66 @@
+"""Tasks in files and modules of the user: found, refused with the real reason, and examined before anything trains."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import gymnasium
+import pytest
+
+from envs.demonstrations import load, save
+from tests.benchmarks.conftest import Bench
+
+REGISTER = "\nimport gymnasium\nfrom tests.tiny import TinySlot\ngymnasium.register('OwnSlot-v0', {entry})\n"
+GOOD = REGISTER.format(entry="lambda **options: TinySlot(**options)")
+BAD_TASKS = {
+    "missing module": ("import robosuite_not_here", "ModuleNotFoundError: No module named 'robosuite_not_here'"),
+    "syntax error": ("def f(:", "SyntaxError: invalid syntax, line 1"),
+    "exception": ("raise RuntimeError('no licence\\nsecond line')", "RuntimeError: no licence"),
+    "exit": ("import sys\nsys.exit('usage: x')", "SystemExit: usage: x"),
+    "nothing registered": ("x = 1", "unknown task"),
+    "another id": (GOOD.replace("OwnSlot", "OtherSlot"), "did you mean 'OtherSlot-v0'"),
+    "constructor": (REGISTER.format(entry="lambda **options: open('/nowhere/display')"), "FileNotFoundError"),
+    "no environment": (REGISTER.format(entry="dict"), "cannot be made"),
+    "no success": (
+        "class Quiet(__import__('tests.tiny').tiny.TinySlot):\n"
+        "    def step(self, action):\n        return (*super().step(action)[:4], {})\n"
+        + REGISTER.format(entry="Quiet, max_episode_steps=30"),
+        "is_success",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _forget_the_task() -> Iterator[None]:
+    yield
+    gymnasium.registry.pop("OwnSlot-v0", None)
+
+
+def own_demonstrations(bench: Bench) -> str:
+    (given,) = (argument for argument in bench.arguments if argument.startswith("--demonstrations="))
+    path = bench.folder / "own.npz"
+    save(dataclasses.replace(load(given.removeprefix("--demonstrations=")), task="OwnSlot-v0"), path)
+    return f"--demonstrations={path}"
+
+
+def test_a_task_may_live_in_a_file(bench: Bench) -> None:
+    (bench.folder / "own_task.py").write_text(GOOD)
+    task = f"--tasks={bench.folder / 'own_task.py'}:OwnSlot-v0"
+    outcome = bench.run(task, own_demonstrations(bench), "--seeds=1")
+    assert outcome.code == 0, outcome.err
+    (record,) = bench.records()
+    assert record.status == "ok", record.error
+    again = bench.run(task, own_demonstrations(bench), "--seeds=1")
+    assert "all 1 trials are in" in again.err
+
+
+@pytest.mark.parametrize("case", BAD_TASKS)
+def test_a_task_that_cannot_be_had_is_refused_with_the_reason(bench: Bench, case: str) -> None:
+    code, said = BAD_TASKS[case]
+    name = f"own_task_{list(BAD_TASKS).index(case)}.py"
+    (bench.folder / name).write_text(code)
+    outcome = bench.run(f"--tasks={bench.folder / name}:OwnSlot-v0", own_demonstrations(bench))
+    assert outcome.code == 2 and outcome.err.startswith("error: ") and outcome.err.count("\n") == 1, outcome.err
+    assert said in outcome.err
+    assert not bench.results.exists()
