@@ -42,8 +42,27 @@ class SingleEnvs(EnvGroup):
         return observation, end_reason(info, terminated, truncated)
 
     def close(self) -> None:
-        for environment in self.environments:
-            environment.close()
+        """Close each; raises the first error after all were tried."""
+        close_all(self.environments)
+
+
+class Closable(Protocol):
+    """Something to be closed."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+def close_all(several: Sequence[Closable]) -> None:
+    """Close each of them; raises the first error after all were tried."""
+    errors = []
+    for one in several:
+        try:
+            one.close()
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def end_reason(info: dict[str, Any], terminated: bool, truncated: bool) -> str:

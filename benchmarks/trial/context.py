@@ -16,13 +16,13 @@ import numpy as np
 from benchmarks.records.schema import CurvePoint, Diagnostics, Mode, Rollout, Trial, Usage
 from benchmarks.trial.checkpoints import Snapshots
 from benchmarks.trial.clock import Stopwatch, peak_memory_mib
-from benchmarks.trial.environments import ELSEWHERE, CountedEnv, Counter, TrialEnvironments, close_all
+from benchmarks.trial.environments import ELSEWHERE, CountedEnv, Counter, TrialEnvironments
 from benchmarks.trial.evaluation import Evaluator, modes_of
 from benchmarks.trial.expert import CountedExpert, has_expert
 from benchmarks.trial.protocol import Emit, Notice, Progress
 from envs.demonstrations import Demonstrations
 from methods.checkpointing import capture, restore
-from methods.env_group import checked_actions
+from methods.env_group import checked_actions, close_all
 from methods.interface import (
     Budget,
     Diverged,

@@ -6,7 +6,7 @@ import mmap
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 import gymnasium
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from envs import tasks
 from envs.insertion.errors import SimulationUnstable
 from methods.checkpointing import can_be_captured, environment_state, set_environment_state
-from methods.env_group import Env, SingleEnvs
+from methods.env_group import Env, SingleEnvs, close_all
 from methods.interface import Budget, BudgetExceeded, Diverged, EnvGroup, MethodError, SeedStreams, State, Task
 from methods.task_boundary import method_view
 
@@ -89,26 +89,27 @@ class CountedEnv(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
         episode: how many episodes have begun; 0 before the first.
         running: whether an episode is running.
         open: whether it has not been closed; the trial closes it where the method does not.
+        counter: counts its steps.
     """
 
     def __init__(self, environment: Env, counter: Counter, number: int, seed: int) -> None:
         super().__init__(environment)
         self.number, self.episode, self.running, self.open = number, 0, False, True
-        self._counter = counter
+        self.counter = counter
         self._seed: int | None = seed
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._counter.require_own_process()
+        self.counter.require_own_process()
         chosen, self._seed = (self._seed if seed is None else seed), None
         found = self.env.reset(seed=chosen, options=options)
         self.episode, self.running = self.episode + 1, True
         return found
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        self._counter.charge(action)
+        self.counter.charge(action)
         result = self.env.step(action)
         self.running = not (result[2] or result[3])
-        self._counter.add(result[0], not self.running)
+        self.counter.add(result[0], not self.running)
         return result
 
     def get_state(self) -> State:
@@ -261,22 +262,3 @@ def make_group(task: Task, count: int) -> InsertionVector | SingleEnvs:
         close_all(made)
         raise
     return SingleEnvs(made, unstable=(SimulationUnstable,))
-
-
-class Closable(Protocol):
-    """Something to be closed."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
-def close_all(several: Sequence[Closable]) -> None:
-    """Close each of them; raises the first error after all were tried."""
-    errors = []
-    for one in several:
-        try:
-            one.close()
-        except Exception as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]

@@ -65,7 +65,7 @@ class CountedExpert(Expert):
         self._at_work: dict[int, tuple[Demonstrator, int]] = {}  # by the environment's number; with its episode
 
     def action(self, environment: gymnasium.Env[np.ndarray, np.ndarray]) -> np.ndarray:
-        counted = _counted(environment)
+        counted = self._counted(environment)
         if not counted.running:
             raise MethodError("the expert was asked in an environment without a running episode; reset it first")
         self._counter.query()
@@ -74,6 +74,13 @@ class CountedExpert(Expert):
         if chosen.shape != (size,) or not np.isfinite(chosen).all():
             raise MethodError(f"the expert of {self._task} gave the action {chosen}, not {size} finite numbers")
         return self._bounds.to_fractions(chosen).astype(np.float32)
+
+    def _counted(self, environment: Any) -> CountedEnv:
+        while isinstance(environment, gymnasium.Wrapper) and not isinstance(environment, CountedEnv):
+            environment = environment.env
+        if not isinstance(environment, CountedEnv) or environment.counter is not self._counter:
+            raise MethodError("the expert can be asked in an environment made by context.make_env() only")
+        return environment
 
     def _demonstrator(self, counted: CountedEnv) -> Demonstrator:
         found, episode = self._at_work.get(counted.number) or (self._make(counted), 0)
@@ -104,11 +111,3 @@ class CountedExpert(Expert):
                 found: Any = self._make(by_number[number])
                 found.set_state(own)
                 self._at_work[number] = found, episode
-
-
-def _counted(environment: Any) -> CountedEnv:
-    while not isinstance(environment, CountedEnv):
-        if not isinstance(environment, gymnasium.Wrapper):
-            raise MethodError("the expert can be asked in an environment made by context.make_env only")
-        environment = environment.env
-    return environment
