@@ -10,9 +10,14 @@ TASKS = {
     "peg": "PegInsertion-v0",
     "physical-fixed": "PhysicalPegInsertionFixed-v0",
     "physical-varying": "PhysicalPegInsertionVarying-v0",
+    "clip-hard": "ClipInsertionHard-v0",
+    "peg-hard": "PegInsertionHard-v0",
+    "physical-hard": "PhysicalPegInsertionHard-v0",
 }
 """Short name -> Gymnasium id."""
-WITH_ACTIONS = {name: TASKS[name] for name in ("clip", "peg")}
+PAPER_TASKS = {name: TASKS[name] for name in ("clip", "peg")}
+"""The paper's simulated tasks, sections 4.1 and 4.2."""
+WITH_ACTIONS = {name: TASKS[name] for name in ("clip", "peg", "clip-hard", "peg-hard")}
 """Those demonstrated with actions; the others are taught by hand, which shows states alone."""
 
 _SINGLE = {
@@ -20,12 +25,18 @@ _SINGLE = {
     "peg": "envs.insertion.peg:PegInsertionEnv",
     "physical-fixed": "envs.insertion.physical:PhysicalPegInsertionFixedEnv",
     "physical-varying": "envs.insertion.physical:PhysicalPegInsertionVaryingEnv",
+    "clip-hard": "envs.insertion.hard:ClipInsertionHardEnv",
+    "peg-hard": "envs.insertion.hard:PegInsertionHardEnv",
+    "physical-hard": "envs.insertion.hard:PhysicalPegInsertionHardEnv",
 }
 _VECTOR = {
     "clip": "envs.insertion.vector:ClipInsertionVectorEnv",
     "peg": "envs.insertion.vector:PegInsertionVectorEnv",
     "physical-fixed": "envs.insertion.physical:PhysicalPegInsertionFixedVectorEnv",
     "physical-varying": "envs.insertion.physical:PhysicalPegInsertionVaryingVectorEnv",
+    "clip-hard": "envs.insertion.hard:ClipInsertionHardVectorEnv",
+    "peg-hard": "envs.insertion.hard:PegInsertionHardVectorEnv",
+    "physical-hard": "envs.insertion.hard:PhysicalPegInsertionHardVectorEnv",
 }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
 from benchmarks.speed.timing import Comparison, compare
-from envs import WITH_ACTIONS
+from envs import PAPER_TASKS
 from envs.demonstrations import load_task
 
 MANY = 64
@@ -37,7 +37,7 @@ def measure(rounds: int = 9) -> Iterator[Comparison]:
     environments and threads as ours, and rests; without it, the peer is real time itself.
     """
     wall = f"wall-clock, {os.cpu_count()} cores"
-    for name, task in WITH_ACTIONS.items():
+    for name, task in PAPER_TASKS.items():
         yield _against_peer(f"one environment, {name}", _one(task), 1, 1, rounds)
         one, two = _many(task, 1), _many(task, 2)
         yield _against_peer(f"{MANY} environments, {name}", one, MANY, 1, rounds)

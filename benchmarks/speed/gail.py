@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from torch import nn
 
 from benchmarks.speed.timing import Comparison, compare, torch_threads
-from envs import WITH_ACTIONS
+from envs import PAPER_TASKS
 from envs.demonstrations import Demonstrations, load_task
 from envs.insertion.base import make_env
 from envs.insertion.vector import InsertionVector
@@ -47,7 +47,7 @@ def measure(settings: Settings = PAPER, rounds: int = 3) -> Iterator[Comparison]
     """
     steps = settings.processes * settings.batch_size
     cores = os.cpu_count() or 1
-    for name, task in WITH_ACTIONS.items():
+    for name, task in PAPER_TASKS.items():
         demonstrations = load_task(task).subset(episodes=10)
         what = f"GAIL, {settings.actor_steps} iterations of {steps} steps, {name}"
         yield compare(

@@ -14,7 +14,7 @@ import gymnasium
 from benchmarks.speed.plain import PlainTraining
 from benchmarks.speed.timing import Comparison, compare
 from benchmarks.trial.environments import make_group
-from envs import WITH_ACTIONS
+from envs import PAPER_TASKS
 from envs.demonstrations import Demonstrations, load_task
 from methods.conformance.context import PlainContext
 from methods.gpril.algorithm import Gpril, Training
@@ -46,7 +46,7 @@ OVERLAPPED_BUDGET = Budget(environment_steps=20_000, policy_updates=4 * OVERLAPP
 
 def measure() -> Iterator[Comparison]:
     """Both tasks, at the paper's sizes (500-500) and at the quick profile's (128-128); and overlapping roll-outs."""
-    for name, task in WITH_ACTIONS.items():
+    for name, task in PAPER_TASKS.items():
         for units in (500, 128):
             settings = replace(SLICE, model_hidden=(units, units))
             ours = _slice(Training, settings, task)

@@ -8,7 +8,7 @@ import click
 import imageio.v3 as imageio
 import numpy as np
 
-from envs import WITH_ACTIONS
+from envs import PAPER_TASKS
 from envs.demonstrations import DemonstrationError, Demonstrations
 from envs.experts.scripted import Expert, ExpertSettings
 from envs.insertion.base import make_env
@@ -80,7 +80,7 @@ def picture(task: str, camera: str, moment: str) -> np.ndarray:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path))
 def main(folder: Path) -> None:
     """Draws the documentation's pictures of clip and peg into FOLDER."""
-    for task in WITH_ACTIONS:  # the others look like the peg
+    for task in PAPER_TASKS:  # the others look like the peg
         for camera, moments in _VIEWS.items():
             for moment in moments:
                 path = folder / (f"{task}_{camera}_{moment}.png" if len(moments) > 1 else f"{task}_{camera}.png")

@@ -43,6 +43,14 @@ class ExpertSettings:
                 raise ValueError(f"{name} {value}: a finite number of at least 0 is needed")
 
 
+def twist_action(env: InsertionEnv, twist: np.ndarray) -> np.ndarray:
+    """The action [7] in [-1, 1] that moves the tip with a twist [6] in the world: m/s, then rad/s."""
+    # As a velocity, the way back to the preferred posture in a second; only the elbow is free to take it.
+    homewards = np.asarray(env.parameters.posture) - env.data.qpos[:JOINTS]
+    velocity = joint_velocity(env.tip_jacobian(), twist, homewards)
+    return np.clip(velocity / env.parameters.max_joint_velocity, -1.0, 1.0).astype(np.float32)
+
+
 class Expert:
     """Acts in one environment; call `reset` after each reset of the environment, then `act` once a step.
 
@@ -76,10 +84,7 @@ class Expert:
         self._velocity += self._follow * (self._intended_twist() - self._velocity)
         self._noise = keep * self._noise + math.sqrt(1 - keep**2) * self._rng.standard_normal(6)
         twist = self._velocity + self._noise_scale * self._noise
-        # As a velocity, the way back to the preferred posture in a second; only the elbow is free to take it.
-        homewards = np.asarray(env.parameters.posture) - env.data.qpos[:JOINTS]
-        velocity = joint_velocity(env.tip_jacobian(), twist, homewards)
-        return np.clip(velocity / env.parameters.max_joint_velocity, -1.0, 1.0).astype(np.float32)
+        return twist_action(env, twist)
 
     def _intended_twist(self) -> np.ndarray:
         """Velocity [6] of the tip in the world that a perfect operator would choose now.

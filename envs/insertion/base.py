@@ -36,6 +36,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     `observation_range`: the lowest and the highest plausible observation, for checking data of others.
     `info`, on every reset and step: `is_success`, `end_reason` (one of END_REASONS), `time` (s), `depth` of the tip
     below the mouth (m).
+    `camera`: the one whose picture is drawn, "overview" or "closeup"; it may be changed at any time.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 10}
@@ -56,7 +57,8 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         self.render_mode = render_mode
         self.horizon = parameters.horizon
         self.dt = parameters.control_period
-        self._view = (camera, width, height)
+        self.camera = camera
+        self._size = (width, height)
         self._display: Display | None = None
 
         self.model = self._compile(visual=False)
@@ -176,7 +178,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
 
     def picture(self) -> np.ndarray:
         """What the camera sees [height, width, 3] uint8. Raises RuntimeError where no picture can be drawn."""
-        return self._shown().picture()
+        return self._shown().picture(self.camera)
 
     def render(self) -> Any:
         """The camera's picture in the mode "rgb_array"; None in the mode "human", which shows a window."""
@@ -195,7 +197,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     def _shown(self) -> Display:
         """What shows the simulation as it is now."""
         if self._display is None:
-            self._display = Display(self._compile(visual=True), *self._view)
+            self._display = Display(self._compile(visual=True), *self._size)
         self._display.follow(self.model, self.data)
         return self._display
 

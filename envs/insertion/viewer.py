@@ -14,10 +14,10 @@ _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 class Display:
     """A copy of a simulation on a model with everything that can be seen; it follows when told to."""
 
-    def __init__(self, model: mujoco.MjModel, camera: str, width: int, height: int) -> None:
+    def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
         """`model` differs from the simulation's in what can be seen alone."""
         self._model, self._data = model, mujoco.MjData(model)
-        self._camera, self._size = camera, (height, width)
+        self._size = (height, width)
         self._state = np.empty(mujoco.mj_stateSize(model, _STATE))
         self._renderer: mujoco.Renderer | None = None
         self._viewer: Any = None
@@ -28,8 +28,8 @@ class Display:
         mujoco.mj_setState(self._model, self._data, self._state, _STATE)
         mujoco.mj_forward(self._model, self._data)
 
-    def picture(self) -> np.ndarray:
-        """What the camera sees [height, width, 3] uint8. Raises RuntimeError where no picture can be drawn."""
+    def picture(self, camera: str) -> np.ndarray:
+        """What a camera sees [height, width, 3] uint8. Raises RuntimeError where no picture can be drawn."""
         if self._renderer is None:
             try:
                 self._renderer = mujoco.Renderer(self._model, *self._size)
@@ -37,7 +37,7 @@ class Display:
                 raise RuntimeError(
                     f"cannot draw pictures ({error}): without a display, set MUJOCO_GL=egl or MUJOCO_GL=osmesa first"
                 ) from error
-        self._renderer.update_scene(self._data, self._camera)
+        self._renderer.update_scene(self._data, camera)
         return self._renderer.render()
 
     def window(self, seconds: float) -> None:

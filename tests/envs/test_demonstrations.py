@@ -447,7 +447,7 @@ def test_a_hundred_demonstrations_ship_with_each_task(name):
     demonstrations = load_task(name)
     assert demonstrations.episodes == 100 and demonstrations.task == envs.TASKS[name]
     assert load_task(envs.TASKS[name]).digest == demonstrations.digest
-    assert demonstrations.observations.shape[1] == (28 if name == "clip" else 21) and demonstrations.dt == 0.1
+    assert demonstrations.observations.shape[1] == (28 if name.startswith("clip") else 21) and demonstrations.dt == 0.1
     assert (demonstrations.actions is not None) == (name in envs.WITH_ACTIONS)
     if demonstrations.actions is not None:
         assert demonstrations.actions.shape[1] == 7 and np.abs(demonstrations.actions).max() <= 1

@@ -28,10 +28,11 @@ def run(task, episodes, seed=0, **settings):
 
 
 @every
-def test_it_succeeds_in_at_least_97_of_100_episodes(task):
+def test_it_succeeds_in_nearly_all_of_100_episodes(task):
     successes, lengths, actions = run(task, 100)
-    assert successes.mean() >= 0.97
-    assert 3 < np.median(lengths) < (7 if task in envs.WITH_ACTIONS else 9)
+    assert successes.mean() >= (0.95 if task.endswith("hard") else 0.97)
+    longest = 7 if task in envs.WITH_ACTIONS else 20 if task.endswith("hard") else 9
+    assert 3 < np.median(lengths) < longest
     assert actions.dtype == np.float32 and np.abs(actions).max() <= 1
 
 

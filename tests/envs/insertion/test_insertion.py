@@ -17,6 +17,7 @@ from envs.insertion.peg import PegInsertionEnv, PegParameters
 
 both = pytest.mark.parametrize("task", list(envs.WITH_ACTIONS))
 every = pytest.mark.parametrize("task", list(envs.TASKS))
+RANGES = {"clip": (0.8, 0.2), "peg": (0.4, 0.1), "clip-hard": (1.4, 0.4), "peg-hard": (0.75, 0.4)}
 
 
 def make(task, **options):
@@ -53,7 +54,7 @@ def test_gymnasium_checks_pass(task):
 def test_observations_are_what_the_paper_lists(task):
     env = make(task)
     observation, info = env.reset(seed=3)
-    assert observation.shape == ((28,) if task == "clip" else (21,)) and observation.dtype == np.float32
+    assert observation.shape == ((28,) if task.startswith("clip") else (21,)) and observation.dtype == np.float32
     assert np.array_equal(observation[:7], env.data.qpos[:7].astype(np.float32))
     assert np.array_equal(observation[-7:-4], env.tip_position().astype(np.float32))
     assert observation[-4] >= 0 and np.linalg.norm(observation[-4:]) == pytest.approx(1)
@@ -65,7 +66,7 @@ def test_observations_are_what_the_paper_lists(task):
 def test_start_and_socket_vary_within_the_paper_s_ranges(task):
     env = make(task)
     p = env.parameters
-    assert (p.pan_range, p.tilt_range) == ((0.8, 0.2) if task == "clip" else (0.4, 0.1))
+    assert (p.pan_range, p.tilt_range) == RANGES[task]
     tips, angles = [], []
     for seed in range(60):
         observation, _ = env.reset(seed=seed)

@@ -1,0 +1,201 @@
+"""Episodes recorded into one file, whoever acts: they are saved one by one, and a later session adds to them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+
+from envs.demonstrations import DemonstrationError, Demonstrations, load, save
+from envs.insertion.errors import SimulationUnstable
+
+MADE_BY = "envs.record"
+_LIBRARIES = ("gymnasium", "mujoco", "numpy")
+Env = gymnasium.Env[np.ndarray, np.ndarray]
+
+
+class Actor(Protocol):
+    """Who acts: a scripted demonstrator, or anything else that chooses actions.
+
+    Attributes:
+        act: gives the next action [A] in the task's own units, of the observation [O] or, if it takes no argument, by
+            looking at the environment.
+    """
+
+    @property
+    def act(self) -> Callable[..., np.ndarray]: ...
+
+    def reset(self) -> None:
+        """Forget the last episode; called once the environment has begun another."""
+
+
+class Recording:
+    """Recorded episodes of one task and their file.
+
+    Attributes:
+        path: the file, written after each kept episode.
+        episodes: number of kept episodes, those of earlier sessions included.
+        discarded: number of discarded attempts.
+        start_seed: seed of the environment's reset for the present attempt.
+    """
+
+    def __init__(self, path: Path, env: Env, task: str, dt: float, seed: int, device: str) -> None:
+        """Begin a recording, or continue the one in the file.
+
+        Args:
+            path: the .npz file.
+            env: an environment of the task.
+            task: its Gymnasium id.
+            dt: seconds of a control step.
+            seed: decides the starts; a continued recording keeps the seed it began with.
+            device: who or what acts, as "keyboard"; stored.
+
+        Raises:
+            DemonstrationError: the task cannot be recorded, or the file holds something else.
+        """
+        self.path, self.task, self.dt = path, task, dt
+        self._require_flat(env)
+        self._trajectories: list[tuple[np.ndarray, np.ndarray | None]] = []
+        self._seeds: list[int] = []
+        self.discarded = 0
+        self._origin: dict[str, Any] = {"made_by": MADE_BY, "device": device, "seed": seed}
+        if path.exists():
+            self._continue(load(path))
+        elif not path.parent.is_dir():
+            raise DemonstrationError(f"{path}: there is no folder {path.parent}; create it or choose another place")
+        self._attempts = self.episodes + self.discarded
+        self.start_seed = 0
+        self.next_start()
+
+    def _require_flat(self, env: Env) -> None:
+        for name, space in (("observations", env.observation_space), ("actions", env.action_space)):
+            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+                raise DemonstrationError(
+                    f"the {name} of {self.task} are {space}: one-dimensional boxes are needed; wrap the task in "
+                    "gymnasium.wrappers.FlattenObservation, say"
+                )
+
+    def _continue(self, before: Demonstrations) -> None:
+        if before.origin.get("made_by") != MADE_BY or "subsets" in before.origin:
+            raise DemonstrationError(f"{self.path}: not a recording made by {MADE_BY}; choose a new file")
+        if before.task != self.task or before.dt != self.dt:
+            raise DemonstrationError(
+                f"{self.path}: holds {before.task} at {before.dt:g} s a step, not {self.task} at {self.dt:g} s; "
+                "choose a new file"
+            )
+        self._trajectories = before.trajectories()
+        self._seeds = list(before.origin["reset_seeds"])
+        self.discarded = before.origin["failed_attempts"]
+        devices = before.origin["device"].split(", ")
+        if self._origin["device"] not in devices:
+            devices.append(self._origin["device"])
+        self._origin |= {"seed": before.origin["seed"], "device": ", ".join(devices)}
+
+    @property
+    def episodes(self) -> int:
+        return len(self._trajectories)
+
+    def next_start(self) -> None:
+        """Choose the start of the next attempt."""
+        self.start_seed = int(np.random.default_rng([self._origin["seed"], self._attempts]).integers(2**31))
+        self._attempts += 1
+
+    def keep(self, observations: list[np.ndarray], actions: list[np.ndarray]) -> None:
+        """Add an episode of T + 1 observations and T actions, write the file, and choose the next start."""
+        self._trajectories.append((np.array(observations, np.float32), np.array(actions, np.float32)))
+        self._seeds.append(self.start_seed)
+        save(self.demonstrations(), self.path)
+        self.next_start()
+
+    def discard(self, same_start: bool = False) -> None:
+        """Count a failed attempt; the next one has another start, or the same one."""
+        self.discarded += 1
+        if not same_start:
+            self.next_start()
+
+    def demonstrations(self) -> Demonstrations:
+        """All kept episodes. Raises DemonstrationError where there is none."""
+        origin = self._origin | {
+            "failed_attempts": self.discarded,
+            "reset_seeds": self._seeds,
+            "versions": versions(),
+            "platform": f"{platform.system()} {platform.machine()}",
+        }
+        return Demonstrations.from_trajectories(self._trajectories, self.task, self.dt, origin)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide what an environment does."""
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def dt_of(env: Env, task: str) -> float:
+    """Seconds of a control step of a task. Raises DemonstrationError where the environment does not tell."""
+    inside: Any = env.unwrapped
+    dt = getattr(inside, "dt", None) or (1 / env.metadata["render_fps"] if env.metadata.get("render_fps") else None)
+    if not isinstance(dt, int | float) or not dt > 0:
+        raise DemonstrationError(f"{task} has neither dt (s) nor metadata['render_fps']: give --dt, the control period")
+    return dt
+
+
+def succeeded(info: Mapping[str, Any], task: str) -> bool:
+    """Whether an episode that ended succeeded. Raises DemonstrationError where the task does not tell."""
+    if "is_success" not in info:
+        raise DemonstrationError(f"{task} does not set info['is_success'] where an episode ends, so nothing is judged")
+    return bool(info["is_success"])
+
+
+def record(
+    env: Env,
+    actor: Actor,
+    recording: Recording,
+    episodes: int,
+    progress: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Record successful episodes until there are `episodes` of them; failures are discarded and counted.
+
+    Raises:
+        DemonstrationError: the actor fails more often than it succeeds, gives impossible actions, or the task does not
+            tell whether it succeeded.
+    """
+    space = env.action_space
+    assert isinstance(space, gymnasium.spaces.Box)
+    takes_observation = bool(signature(actor.act).parameters)
+    attempts = kept = 0
+    while recording.episodes < episodes:
+        if attempts > 20 + 2 * kept:
+            raise DemonstrationError(f"the policy succeeded in {kept} of {attempts} attempts: too few to record")
+        observation, info = env.reset(seed=recording.start_seed)
+        actor.reset()
+        states, taken, over = [observation], list[np.ndarray](), False
+        while not over:
+            action = np.asarray(actor.act(observation) if takes_observation else actor.act(), np.float32)
+            if action.shape != space.shape or not np.isfinite(action).all():
+                raise DemonstrationError(f"the policy's action {action}: {space.shape[0]} finite numbers are needed")
+            taken.append(np.clip(action, space.low, space.high))
+            try:
+                observation, _, terminated, truncated, info = env.step(taken[-1])
+            except SimulationUnstable as error:
+                info, over = error.info, True
+                break
+            states.append(observation)
+            over = bool(terminated or truncated)
+        attempts += 1
+        if succeeded(info, recording.task):
+            recording.keep(states, taken)
+            kept += 1
+            progress(1)
+        else:
+            recording.discard()

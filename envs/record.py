@@ -1,0 +1,155 @@
+"""Records demonstrations of any registered task: by keyboard, by gamepad, or with a policy.
+
+    python -m envs.record --task clip --keyboard --out mine.npz
+
+Every successful episode is saved at once. Run the same command again to add episodes to the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import gymnasium
+import numpy as np
+
+from envs import TASKS, WITH_ACTIONS, tasks
+from envs.demonstrations import DemonstrationError
+from envs.experts.recording import Actor, Env, Recording, dt_of, record
+from envs.loading import LoadError, load_module, reason
+from envs.tasks import TaskError
+
+Refusal = type("Refusal", (click.ClickException,), {"exit_code": 2, "__doc__": "Bad input: one line, exit code 2."})
+
+
+def expert_of(env: Env, task: str, policy: str, rng: np.random.Generator) -> Actor:
+    """The actor that `--policy` names.
+
+    Args:
+        env: the environment it acts in.
+        task: its Gymnasium id.
+        policy: "expert" for the task's own demonstrator, or "file.py:Name" or "module:Name" of something that is called
+            with the unwrapped environment and a NumPy generator and returns an object with `reset()` and `act()` or
+            `act(observation)`.
+        rng: the actor's randomness.
+
+    Raises:
+        DemonstrationError: there is no such thing, or making it failed.
+    """
+    inside: Any = env.unwrapped
+    if policy == "expert":
+        if callable(own := getattr(inside, "make_expert", None)):
+            return own(rng)  # type: ignore[no-any-return]
+        name = next((short for short, identity in WITH_ACTIONS.items() if identity == task), None)
+        if name is None:
+            by_hand = "; it is taught by hand: use python -m envs.experts.demonstrate" if task in TASKS.values() else ""
+            raise DemonstrationError(f"{task} has no expert with actions{by_hand}")
+        from envs.experts.kinesthetic import demonstrator
+
+        chosen = demonstrator(name)
+        return chosen.expert(inside, chosen.settings, rng)
+    place, _, name = policy.rpartition(":")
+    if not place:
+        raise DemonstrationError(f"--policy {policy!r}: 'expert', file.py:Name or module:Name is needed")
+    try:
+        factory: Callable[..., Actor] | None = getattr(load_module(place), name, None)
+    except LoadError as error:
+        raise DemonstrationError(str(error)) from error
+    if not callable(factory):
+        raise DemonstrationError(f"{place} has nothing called {name!r} that can be called")
+    try:
+        actor = factory(inside, rng)
+    except Exception as error:
+        raise DemonstrationError(f"{policy}(environment, generator) failed ({reason(error)})") from error
+    for method in ("reset", "act"):
+        if not callable(getattr(actor, method, None)):
+            raise DemonstrationError(f"what {policy} returns has no method {method}()")
+    return actor
+
+
+def _make(task: str, render_mode: str | None) -> Env:
+    """The task's environment, with a picture where it can draw one."""
+    if render_mode == "rgb_array" and "rgb_array" not in _render_modes(task):
+        render_mode = None
+    return tasks.make(task, **({"render_mode": render_mode} if render_mode else {}))
+
+
+def _render_modes(task: str) -> list[str]:
+    entry: Any = tasks.find(task).entry_point
+    try:
+        kind = entry if callable(entry) else gymnasium.envs.registration.load_env_creator(entry)
+    except Exception:  # `tasks.make` tells why
+        return []
+    return list(getattr(kind, "metadata", {}).get("render_modes", []))
+
+
+@click.command(help=__doc__)
+@click.option("--task", required=True, help="A name of envs.TASKS, any Gymnasium id, module:Id or file.py:Id.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file.")
+@click.option("--keyboard", "device", flag_value="keyboard", help="Move the robot with the keyboard.")
+@click.option("--gamepad", "device", flag_value="gamepad", help="Move it with a gamepad.")
+@click.option("--policy", metavar="file.py:Name", help="Let a policy act; 'expert' is the task's own demonstrator.")
+@click.option("--episodes", default=10, show_default=True, type=click.IntRange(min=1), help="Episodes in the file.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Decides the starts.")
+@click.option(
+    "--jogging",
+    type=click.Choice(["cartesian", "joints"]),
+    help="Move the tip, or each number of the action. [default: cartesian for the insertion tasks]",
+)
+@click.option("--dt", type=click.FloatRange(min=0, min_open=True), help="Control period in s, if the task has none.")
+@click.option("--viewer", is_flag=True, help="Show the task in its own window as well, such as MuJoCo's viewer.")
+def main(
+    task: str,
+    out: Path,
+    device: str | None,
+    policy: str | None,
+    episodes: int,
+    seed: int,
+    jogging: Any,
+    dt: float | None,
+    viewer: bool,
+) -> None:
+    if (device is None) == (policy is None):
+        raise Refusal("give one of --keyboard, --gamepad and --policy")
+    if policy is not None and jogging is not None:
+        raise Refusal("--jogging is for --keyboard and --gamepad; a policy chooses its own actions")
+    recording = env = None
+    try:
+        identity = tasks.find(task).id
+        env = _make(task, "human" if viewer else "rgb_array" if device else None)
+        recording = Recording(out, env, identity, dt or dt_of(env, identity), seed, device or f"policy {policy}")
+        before = recording.episodes
+        if policy is not None:
+            actor = expert_of(env, identity, policy, np.random.default_rng([seed, before, recording.discarded]))
+            with click.progressbar(length=max(episodes - before, 0), label=f"Recording {identity}") as bar:
+                record(env, actor, recording, episodes, bar.update)
+        else:
+            try:
+                from envs.experts.teleoperation import Teleoperation
+            except ImportError as error:
+                raise Refusal(f"--{device} needs pygame ({error}): pip install pygame") from error
+            Teleoperation(env, recording, device, jogging).run(episodes)  # type: ignore[arg-type]
+        added = recording.episodes - before
+        click.echo(
+            f"{out}: {recording.episodes} episodes, {added} of them new, {recording.discarded} attempts discarded"
+        )
+        if recording.episodes:
+            from envs.experts.demonstrate import summary
+
+            click.echo(summary(recording.demonstrations()))
+    except (DemonstrationError, TaskError) as error:
+        raise Refusal(str(error)) from error
+    except KeyboardInterrupt:
+        kept = recording.episodes if recording else 0
+        raise click.ClickException(
+            f"stopped; {kept} episodes are in {out}, and the same command adds to them"
+        ) from None
+    finally:
+        if env is not None:
+            env.close()
+
+
+if __name__ == "__main__":
+    main()
