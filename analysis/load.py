@@ -1,4 +1,4 @@
-"""From the files of a results folder to tidy frames; nothing here is computed beyond counting and looking up.
+"""From the files of a results folder to tidy frames: reading, counting and looking up only.
 
 A results folder holds `plan.json` (which trials belong to which experiment) and `records/<trial id>.json`.
 """
@@ -36,6 +36,7 @@ CURVE_TYPES: dict[str, str] = {
     "training_seconds": "float64",
     "sampled": "float64",
     "mean": "float64",
+    "rollouts": "int64",
 }
 ROLLOUT_TYPES = {
     "trial": "str",
@@ -64,28 +65,29 @@ class ResultsError(ValueError):
 
 @dataclass(frozen=True)
 class Results:
-    """What a results folder holds, one frame a kind of row.
+    """What a results folder holds, one frame per kind of row.
 
     `experiment`, `label`, `task` and `mode` are ordered categories: the first three in the order of the plan, "sampled"
-    before "mean". Records of other code have a label of their own, so that nothing is computed from both.
+    before "mean". Records of other code have a label and a variant of their own, so that nothing is computed from both.
 
     Attributes:
         profile: the profile that was run.
-        scores: one row per (experiment, task, demonstrations, label, seed, mode), sorted so: trial, method, status,
-            error; `variant` and `base`, the keys of the variant and of the one it changes (see `PlanRow`);
-            `conditions`, words for the set of demonstrations and the evaluation, which trials side by side share;
-            `success`, the share of successful final roll-outs, and `best`, the largest share on the learning curve
-            (NaN without one), both in [0, 1] and 0 unless the status is "ok"; `rollouts` and `successes`, final counts;
-            and what the trial used: environment_steps, episodes, gradient_steps, training_seconds,
-            evaluation_seconds, peak_memory_mib.
-        curve: a row a (trial, point) of a learning curve: progress in [0, 1], environment_steps, episodes,
-            gradient_steps, training_seconds, and the success in each mode.
-        rollouts: a row a final roll-out of a trial with status "ok": trial, mode, seed, success, seconds, end.
+        scores: one row per (experiment, task, demonstrations, label, seed, mode), sorted so; a mode that a policy does
+            not have has no row. Columns: trial, method, status, error; `variant` and `base`, the keys of the variant
+            and of the one it changes (see `PlanRow`); `conditions`, words for the set of demonstrations and the
+            evaluation, which comparable trials share; `drawn`, whether the seed drew its own demonstrations; `success`,
+            the fraction of successful final rollouts, and `best`, the largest on the learning curve (NaN without one),
+            both in [0, 1] and 0 unless the status is "ok"; `rollouts` and `successes`, final counts; and the fields of
+            `Usage`.
+        curve: one row per (trial, point) of a learning curve: progress in [0, 1], environment_steps, episodes,
+            gradient_steps, training_seconds, the success in each mode (NaN in one that the policy does not have), and
+            `rollouts`, how many the success is measured on.
+        rollouts: one row per final rollout of a trial with status "ok": trial, mode, seed, success, seconds, end.
         missing: planned trials without a usable record: experiment, label, variant, base, trial, task, demonstrations,
             seed.
-        expert: one row per set of demonstrations that a record learnt from: task, digest, success, and the quartiles of
-            the seconds to insertion (see `benchmarks.records.schema.Demonstrator`).
-        provenance: a row a record: trial, method, task, code_digest, commit, started, threads, machine, versions.
+        expert: one row per set of demonstrations that a record learned from: task, digest, success, and the quartiles
+            of the seconds to insertion (see `benchmarks.records.schema.Demonstrator`); no rows where the plan has none.
+        provenance: one row per record: trial, method, task, code_digest, commit, started, threads, machine, versions.
         notices: lines for the reader about files and records that were left out or look wrong.
     """
 
@@ -97,6 +99,11 @@ class Results:
     expert: pd.DataFrame
     provenance: pd.DataFrame
     notices: tuple[str, ...]
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """The scores, one row per trial of each experiment and label: those of its first mode."""
+        return self.scores.drop_duplicates(["experiment", "label", "trial"])
 
 
 def load(directory: Path) -> Results:
@@ -117,18 +124,17 @@ def load(directory: Path) -> Results:
         problems = "".join(f"\n{notice}" for notice in notices)
         raise ResultsError(f"{directory} holds no usable record of the {len(planned)} planned trials{problems}")
 
-    rows = pd.DataFrame(
-        [row.model_dump() | {"variant": row.variant or row.label} for row in plan.rows]
-    ).drop_duplicates(ignore_index=True)
+    rows = pd.DataFrame([row.model_dump() for row in plan.rows]).drop_duplicates(ignore_index=True)
     other_code = rows.pop("other_code")
-    names = [name for label in rows["label"].unique() for name in (label, label + OTHER_CODE)]
-    rows["label"] = rows["label"].where(~other_code, rows["label"] + OTHER_CODE)
+    labels = [name for label in rows["label"].unique() for name in (label, label + OTHER_CODE)]
+    for name in ("label", "variant"):
+        rows[name] = rows[name].where(~other_code, rows[name] + OTHER_CODE)
     recorded = pd.DataFrame(columns.trials)
     trials = rows[["experiment", "label", "variant", "base", "trial"]].merge(recorded, on="trial")
     missing = rows[~rows["trial"].isin(recorded["trial"])].reset_index(drop=True)
     orders: dict[str, list[str]] = {
         "experiment": sorted(rows["experiment"].unique()),  # the paper's order, whatever was run first
-        "label": [name for name in names if name in set(rows["label"])],
+        "label": [name for name in labels if name in set(rows["label"])],
         "task": list(dict.fromkeys([*rows["task"], *trials["task"]])),
     }
     for name, order in orders.items():
@@ -140,7 +146,7 @@ def load(directory: Path) -> Results:
     scores = _scores(trials, curve, rollouts)
     provenance = pd.DataFrame(columns.provenance)
     expert = _demonstrators(plan, columns.demonstrations)
-    notices += _suspicions(scores, provenance)
+    notices += _warnings(scores, provenance)
     if labelled := trials["trial"][trials["label"].astype(str).str.endswith(OTHER_CODE)].nunique():
         notices.append(f"{labelled} records were made by other code than the rest, and are labelled so:{OTHER_CODE}")
     return Results(plan.profile, scores, curve, rollouts, missing, expert, provenance, tuple(notices))
@@ -168,6 +174,7 @@ class _Columns:
                 "demonstrations": trial.demonstrations.episodes,
                 "seed": trial.seed,
                 "conditions": _conditions(trial),
+                "drawn": trial.demonstrations.draw_seed is not None,
                 "status": record.status,
                 "error": record.error,
                 **record.usage.model_dump(),
@@ -186,7 +193,8 @@ class _Columns:
         )
         curve = _comparable(record)
         _extend(self.curve, trial=[key] * len(curve), point=range(len(curve)))
-        _extend(self.curve, **_transposed(curve, CURVE_TYPES.keys() - {"trial", "point"}))
+        _extend(self.curve, rollouts=[trial.evaluation.curve_rollouts or trial.evaluation.rollouts] * len(curve))
+        _extend(self.curve, **_transposed(curve, CURVE_TYPES.keys() - {"trial", "point", "rollouts"}))
         for mode, rollouts in record.final.items() if record.status == "ok" else ():
             _extend(self.rollouts, trial=[key] * len(rollouts), mode=[mode] * len(rollouts))
             _extend(self.rollouts, **_transposed(rollouts, ROLLOUT_TYPES.keys() - {"trial", "mode"}))
@@ -194,14 +202,16 @@ class _Columns:
 
 def _conditions(trial: Trial) -> str:
     chosen, evaluation = trial.demonstrations, trial.evaluation
-    shown = f"demonstrations {chosen.digest[:8]} from {chosen.start} on"
-    return f"{shown}, {evaluation.rollouts} roll-outs from seed {evaluation.first_seed} on"
+    end = "" if chosen.stop is None else f" to {chosen.stop}"
+    drawn = "" if chosen.draw_seed is None else ", drawn by seed"
+    shown = f"demonstrations {chosen.digest[:8]} from {chosen.start}{end or ' on'}{drawn}"
+    return f"{shown}, {evaluation.rollouts} rollouts from seed {evaluation.first_seed} on"
 
 
 def _comparable(record: Record) -> list[CurvePoint]:
-    """The learning curve with a last point that is measured on the roll-outs of the others.
+    """The learning curve with a last point that is measured on the rollouts of the others.
 
-    That point is the final evaluation, which counts more roll-outs; its first ones have the seeds of the others'.
+    That point is the final evaluation, which counts more rollouts; its first ones have the seeds of the others'.
     """
     first = record.trial.evaluation.curve_rollouts
     if record.status != "ok" or not record.curve:
@@ -214,7 +224,7 @@ def _comparable(record: Record) -> list[CurvePoint]:
 
 
 def _transposed(rows: Sequence[Any], names: Iterable[str]) -> dict[str, Iterable[Any]]:
-    """The attributes of these names, a column each."""
+    """The attributes of these names, one column each."""
     return {name: map(attrgetter(name), rows) for name in names}
 
 
@@ -229,7 +239,9 @@ def plan_of(directory: Path) -> Plan:
         raise ResultsError(f"{directory} is not a folder; name one that holds results, such as results/quick")
     path = directory / "plan.json"
     try:
-        return load_plan(path)
+        plan = load_plan(path)
+        rows = [row.model_copy(update={"variant": row.variant or row.label}) for row in plan.rows]
+        return plan.model_copy(update={"rows": rows})  # plans that were written before variants had keys
     except FileNotFoundError:
         mend = f"name a results folder, or run `python -m benchmarks.run --results {directory}`, which writes it"
         raise ResultsError(f"{directory} holds no plan.json, so its records cannot be told apart: {mend}") from None
@@ -258,39 +270,45 @@ def records_of(directory: Path, planned: set[str], notices: list[str]) -> Iterat
         notices.append(f"left out, since the plan does not name them: {len(strangers)} records ({shown})")
 
 
-def _demonstrators(plan: Plan, learnt_from: set[tuple[str, str]]) -> pd.DataFrame:
-    """Those whose demonstrations (task, digest) a record learnt from."""
+def _demonstrators(plan: Plan, learned_from: set[tuple[str, str]]) -> pd.DataFrame:
+    """Those whose demonstrations (task, digest) a record learned from."""
     rows = [
         {name: getattr(maker, name) for name in EXPERT_TYPES}
         for maker in plan.demonstrators
-        if (maker.task, maker.digest) in learnt_from
+        if (maker.task, maker.digest) in learned_from
     ]
     return pd.DataFrame(rows, columns=list(EXPERT_TYPES)).astype(EXPERT_TYPES)
 
 
 def _scores(trials: pd.DataFrame, curve: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
-    """The trials' rows, once for each mode, with what was achieved in it."""
+    """The trials' rows, once for each mode that their policy has, with what was achieved in it."""
     key = ["trial", "mode"]
     counts = rollouts.groupby(key, observed=True)["success"].agg(rollouts="size", successes="sum")
     best = curve.groupby("trial")[list(MODES)].max().melt(var_name="mode", value_name="best", ignore_index=False)
     scores = trials.merge(pd.DataFrame({"mode": MODES}), how="cross")
     scores = scores.join(counts, on=key).join(best.set_index("mode", append=True), on=key)
     scores = scores.fillna({"rollouts": 0, "successes": 0}).astype({"rollouts": int, "successes": int})
-    scores["success"] = scores["successes"] / scores["rollouts"].clip(lower=1)
+    # A trial that failed counts as 0 in the modes that its variant's policies have, or in all if nothing shows which.
+    has = scores["rollouts"] > 0
+    variant = [scores["experiment"], scores["task"], scores["variant"]]
+    known = has.groupby([*variant, scores["mode"]], observed=True).transform("any")
+    any_known = has.groupby(variant, observed=True).transform("any")
+    scores = scores[has | ((scores["status"] != "ok") & (known | ~any_known))]
+    scores = scores.assign(success=scores["successes"] / scores["rollouts"].clip(lower=1))
     scores["best"] = scores[["best", "success"]].max(axis=1, skipna=False).where(scores["status"] == "ok", 0.0)
     scores["mode"] = pd.Categorical(scores["mode"], MODES, ordered=True)
     return scores.sort_values([*GROUP, "seed", "trial", "mode"], ignore_index=True)
 
 
-def _suspicions(scores: pd.DataFrame, provenance: pd.DataFrame) -> list[str]:
-    """Lines about rows that should perhaps not stand side by side."""
+def _warnings(scores: pd.DataFrame, provenance: pd.DataFrame) -> list[str]:
+    """Lines about rows that should perhaps not be compared."""
     notices = []
     for (method, task), digests in provenance.groupby(["method", "task"])["code_digest"]:
         if (versions := count_different(digests.unique())) > 1:
             notices.append(f"{method} on {task}: made by {versions} different versions of the code")
         elif digests.nunique() > 1:
             notices.append(f"{method} on {task}: made by {digests.nunique()} versions of the code, proven equal")
-    trials = scores[scores["mode"] == MODES[0]]
+    trials = scores.drop_duplicates(["experiment", "label", "trial"])
     for (experiment, task, demonstrations), cell in trials.groupby(GROUP[:3], observed=True)["conditions"]:
         if cell.nunique() > 1:
             different = "; ".join(sorted(cell.unique()))

@@ -1,29 +1,34 @@
 """The statistics behind the tables and figures: pure functions on arrays of scores.
 
-A score is what one trial achieved, such as its share of successful roll-outs; a trial that failed has the score 0
-before it comes here. Intervals are NaN where a single score, or one in any stratum, says nothing about the spread.
+A score is what one trial achieved, such as the fraction of its rollouts that succeeded; a trial that failed has the
+score 0 before it comes here. Seeds are the unit: intervals say how far the mean over all seeds may be from the mean
+over those that were run. Their coverage with few seeds was simulated (docs/statistics.md, tests/science); bounds of a
+success rate stay within [0, 1], those of a difference of two within [-1, 1]. An interval is NaN for a single seed.
 
-Sources: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (NeurIPS 2021) for the
-inter-quartile mean, probability of improvement, performance profiles and the stratified bootstrap; Wilson, "Probable
-inference, the law of succession, and statistical inference" (JASA 1927) for the interval of a success rate.
+Sources: Wilson, "Probable inference, the law of succession, and statistical inference" (JASA 1927), with the effective
+sample size and the t quantile that surveys use for rates that vary between clusters (Franco et al., JSSAM 2019);
+Zou and Donner, "Construction of confidence limits about effect measures" (Statistics in Medicine 2008), for differences
+of quantities with unequal bounds; Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney
+statistic, part 2" (Statistics in Medicine 2006), method 5, for the probability of improvement; Agarwal et al., "Deep
+reinforcement learning at the edge of the statistical precipice" (NeurIPS 2021) for that probability, the inter-quartile
+mean and performance profiles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from math import isnan, nan, sqrt
-from statistics import NormalDist
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 FloatArray: TypeAlias = NDArray[np.float64]
 T = TypeVar("T")
 
-REPETITIONS = 2000
+CONFIDENCE = 0.95
+REPETITIONS = 1000
 SEED = 0
 
 
@@ -55,8 +60,59 @@ def quartiles(scores: ArrayLike) -> Quartiles:
     return Quartiles(float(median), float(q1), float(q3))
 
 
-def mean_interval(scores: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """Mean of scores [n] with Student's t interval of n - 1 degrees of freedom.
+def interquartile_mean(scores: ArrayLike) -> float:
+    """Mean of scores [n] without the floor(n / 4) lowest and highest: the 25 % trimmed mean.
+
+    Raises:
+        ValueError: there is no score, or one that is not finite.
+    """
+    values = np.sort(_scores(scores))
+    cut = len(values) // 4
+    return float(values[cut : len(values) - cut].mean())
+
+
+def wilson_interval(successes: int, attempts: int, confidence: float = CONFIDENCE) -> Estimate:
+    """The success rate of independent attempts, as of one policy, with Wilson's score interval.
+
+    Raises:
+        ValueError: there was no attempt, or successes are not within [0, attempts].
+    """
+    if not 0 <= successes <= attempts or attempts == 0:
+        raise ValueError(f"{successes} successes of {attempts} attempts: allowed are 0 to all of at least one attempt")
+    return _wilson(successes / attempts, attempts, float(ndtri((1.0 + confidence) / 2.0)))
+
+
+def rate_interval(scores: ArrayLike, rollouts: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Mean success rate over seeds with Wilson's interval for rates that vary between seeds.
+
+    The number of attempts is the effective one: as many independent rollouts as would give the mean the variance that
+    the seeds show, at most those that were made. The quantile is that of Student's t with n - 1 degrees of freedom. So
+    the interval is that of a t test where the rate is moderate, and stays within [0, 1] and wider than nothing where
+    all seeds agree, even on 0 or 1.
+
+    Args:
+        scores: success rate of each seed, in [0, 1], [n].
+        rollouts: how many the scores are made of, all seeds together.
+        confidence: nominal coverage.
+
+    Raises:
+        ValueError: there is no score, or one outside of [0, 1].
+    """
+    values = _scores(scores)
+    if values.min() < 0.0 or values.max() > 1.0:
+        raise ValueError(f"a success rate is within [0, 1], not {values.min():g} to {values.max():g}")
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return Estimate(mean, nan, nan)
+    variance = float(values.var(ddof=1)) / count
+    attempts = float(max(rollouts, count))
+    if variance > 0.0:
+        attempts = min(attempts, mean * (1.0 - mean) / variance)
+    return _wilson(mean, attempts, _t_quantile(count - 1, confidence))
+
+
+def mean_interval(scores: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
+    """Mean of scores [n] without bounds, such as seconds, with Student's t interval of n - 1 degrees of freedom.
 
     Raises:
         ValueError: there is no score, or one that is not finite.
@@ -65,88 +121,63 @@ def mean_interval(scores: ArrayLike, confidence: float = 0.95) -> Estimate:
     mean, count = float(values.mean()), len(values)
     if count < 2:
         return Estimate(mean, nan, nan)
-    # Rounded far below what matters, so that all machines' mathematical libraries agree on every digit.
-    quantile = round(float(stdtrit(count - 1, (1.0 + confidence) / 2.0)), 9)
-    half_width = quantile * float(values.std(ddof=1)) / sqrt(count)
+    half_width = _t_quantile(count - 1, confidence) * float(values.std(ddof=1)) / sqrt(count)
     return Estimate(mean, mean - half_width, mean + half_width)
 
 
-def interquartile_mean(scores: ArrayLike) -> float:
-    """Mean of scores [n] without the floor(n / 4) lowest and highest: the 25 % trimmed mean.
+def difference(first: Estimate, second: Estimate, correlation: float = 0.0) -> Estimate:
+    """The first estimate minus the second, with the interval that follows from theirs (Zou and Donner's MOVER).
+
+    Args:
+        first, second: with intervals that need not be symmetric; the result's keeps within their extremes.
+        correlation: between the two estimates, as of variants whose seeds are paired; 0 where they are independent.
+    """
+    value = first.value - second.value
+    low = _hypotenuse(first.value - first.low, second.high - second.value, correlation)
+    high = _hypotenuse(first.high - first.value, second.value - second.low, correlation)
+    return Estimate(value, value - low, value + high)
+
+
+def correlation(first: ArrayLike, second: ArrayLike) -> float:
+    """Pearson's correlation of paired scores [n]; 0 where one of them does not vary or there are fewer than three.
+
+    Raises:
+        ValueError: there is no score, one that is not finite, or the two differ in number.
+    """
+    x, y = _scores(first), _scores(second)
+    if len(x) != len(y):
+        raise ValueError(f"paired scores come in pairs, not {len(x)} and {len(y)}")
+    if len(x) < 3 or x.std() == 0.0 or y.std() == 0.0:
+        return 0.0
+    return float(np.clip(np.corrcoef(x, y)[0, 1], -1.0, 1.0))
+
+
+def deviations(scores: ArrayLike) -> FloatArray:
+    """Distance of each score from their median, [n], times sqrt(n / (n - 1)): the spread that Brown and Forsythe test.
 
     Raises:
         ValueError: there is no score, or one that is not finite.
     """
-    return float(_trimmed_mean(_scores(scores)))
-
-
-def interquartile_mean_interval(
-    strata: Sequence[ArrayLike], confidence: float = 0.95, repetitions: int = REPETITIONS, seed: int = SEED
-) -> Estimate:
-    """Inter-quartile mean over all scores of all strata, with a stratified bootstrap percentile interval.
-
-    Args:
-        strata: the scores [n_k] of each stratum (a task, at a number of demonstrations); each is resampled by itself.
-        confidence: share of the bootstrap distribution between the bounds.
-        repetitions: bootstrap samples.
-        seed: of the resampling; equal arguments give equal bounds.
-
-    Raises:
-        ValueError: there is no stratum, an empty one, or a score that is not finite.
-    """
-    samples = _strata(strata)
-    value = float(_trimmed_mean(np.concatenate(samples)))
-    if min(map(len, samples)) < 2:
-        return Estimate(value, nan, nan)
-    rng = np.random.default_rng(seed)
-    resampled = [sample[rng.integers(len(sample), size=(repetitions, len(sample)))] for sample in samples]
-    return Estimate(value, *_bounds(_trimmed_mean(np.concatenate(resampled, axis=1)), confidence))
-
-
-def interquartile_mean_difference(
-    strata_x: Sequence[ArrayLike],
-    strata_y: Sequence[ArrayLike],
-    confidence: float = 0.95,
-    repetitions: int = REPETITIONS,
-    seed: int = SEED,
-) -> Estimate:
-    """Inter-quartile mean of X less that of Y, each over all its strata, with a stratified bootstrap interval.
-
-    Args:
-        strata_x: the scores [n_k] of X in each stratum; each is resampled by itself, as are those of Y.
-        strata_y: the scores [m_k] of Y.
-        confidence: share of the bootstrap distribution between the bounds.
-        repetitions: bootstrap samples.
-        seed: of the resampling; equal arguments give equal bounds.
-
-    Raises:
-        ValueError: there is no stratum, an empty one, or a score that is not finite.
-    """
-    x, y = _strata(strata_x), _strata(strata_y)
-    value = float(_trimmed_mean(np.concatenate(x)) - _trimmed_mean(np.concatenate(y)))
-    if min(map(len, [*x, *y])) < 2:
-        return Estimate(value, nan, nan)
-    rng = np.random.default_rng(seed)
-    first, second = (
-        np.concatenate([part[rng.integers(len(part), size=(repetitions, len(part)))] for part in strata], axis=1)
-        for strata in (x, y)
-    )
-    return Estimate(value, *_bounds(_trimmed_mean(first) - _trimmed_mean(second), confidence))
+    values = _scores(scores)
+    count = len(values)
+    return np.asarray(np.abs(values - np.median(values)) * sqrt(count / max(count - 1, 1)), dtype=np.float64)
 
 
 def bootstrap(
     statistic: Callable[[Sequence[Sequence[T]]], float],
     samples: Sequence[Sequence[T]],
-    confidence: float = 0.95,
-    repetitions: int = REPETITIONS // 2,
+    confidence: float = CONFIDENCE,
+    repetitions: int = REPETITIONS,
     seed: int = SEED,
 ) -> Estimate:
     """Any statistic of several samples of trials, with a percentile interval from resampling the trials of each.
 
+    Its intervals are too short with few trials: use it only where no formula is at hand.
+
     Args:
-        statistic: of the samples; where it is not defined it gives NaN, and that resample tells nothing.
+        statistic: of the samples; where it is not defined it gives NaN, and that resample is left out.
         samples: what each trial gave, in whatever form the statistic takes.
-        confidence: share of the bootstrap distribution between the bounds.
+        confidence: fraction of the bootstrap distribution between the bounds.
         repetitions: bootstrap samples.
         seed: of the resampling; equal arguments give equal bounds.
 
@@ -164,49 +195,51 @@ def bootstrap(
         for _ in range(repetitions)
     ]
     defined = np.array([one for one in drawn if not isnan(one)])
-    return Estimate(value, *_bounds(defined, confidence)) if len(defined) else Estimate(value, nan, nan)
+    if not len(defined):
+        return Estimate(value, nan, nan)
+    low, high = np.quantile(defined, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
+    return Estimate(value, float(low), float(high))
 
 
 def probability_of_improvement(
-    strata_x: Sequence[ArrayLike],
-    strata_y: Sequence[ArrayLike],
-    confidence: float = 0.95,
-    repetitions: int = REPETITIONS,
-    seed: int = SEED,
+    strata_x: Sequence[ArrayLike], strata_y: Sequence[ArrayLike], confidence: float = CONFIDENCE
 ) -> Estimate:
     """Chance that a trial of X scores higher than one of Y, ties counting half, averaged over strata.
 
-    In each stratum this is the Mann-Whitney statistic U / (n m). Bounds come from a bootstrap that resamples X and Y
-    independently in each stratum.
+    In each stratum this is the Mann-Whitney statistic U / (n m). The interval holds every probability p from which the
+    value is at most z standard deviations away, by the variance that p itself implies (Newcombe's method 5): it lies
+    within [0, 1], and has a width even where all of X is above all of Y.
 
     Args:
-        strata_x: the scores [n_k] of X in each stratum.
+        strata_x: the scores [n_k] of X in each stratum (a task, at a number of demonstrations).
         strata_y: the scores [m_k] of Y in the same strata.
-        confidence: share of the bootstrap distribution between the bounds.
-        repetitions: bootstrap samples.
-        seed: of the resampling; equal arguments give equal bounds.
+        confidence: nominal coverage.
 
     Raises:
         ValueError: there is no stratum, an empty one, a score that is not finite, or the strata differ in number.
     """
     if len(strata_x) != len(strata_y):
         raise ValueError(f"X has {len(strata_x)} strata and Y has {len(strata_y)}: both need the same ones")
-    samples = list(zip(_strata(strata_x), _strata(strata_y), strict=True))
-    value, resampled = 0.0, np.zeros(repetitions)
-    for stratum, (x, y) in enumerate(samples):
-        wins = (x[:, None] > y) + 0.5 * (x[:, None] == y)
-        value += wins.mean() / len(samples)
-        # A resample is how often each trial was drawn, so that no repetition compares the scores again.
-        drawn_x = _draws(len(x), repetitions, (seed, stratum, 0))
-        drawn_y = _draws(len(y), repetitions, (seed, stratum, 1))
-        resampled += ((drawn_x @ wins) * drawn_y).sum(axis=1) / (wins.size * len(samples))
+    if not strata_x:
+        raise ValueError("a stratified statistic needs at least one stratum")
+    samples = [(_scores(x), _scores(y)) for x, y in zip(strata_x, strata_y, strict=True)]
+    wins = [float(((x[:, None] > y) + 0.5 * (x[:, None] == y)).mean()) for x, y in samples]
+    value = sum(wins) / len(wins)
     if min(min(len(x), len(y)) for x, y in samples) < 2:
-        return Estimate(float(value), nan, nan)
-    return Estimate(float(value), *_bounds(resampled, confidence))
+        return Estimate(value, nan, nan)
+    z = float(ndtri((1.0 + confidence) / 2.0))
+    p = np.linspace(0.0, 1.0, 10_001)
+    variance = np.zeros_like(p)
+    for x, y in samples:
+        more = (len(x) + len(y)) / 2.0 - 1.0
+        spread = 1.0 + more * (1.0 - p) / (2.0 - p) + more * p / (1.0 + p)
+        variance += p * (1.0 - p) * spread / (len(x) * len(y) * len(samples) ** 2)
+    possible = p[np.abs(p - value) <= z * np.sqrt(variance) + 1e-9]
+    return Estimate(value, min(value, float(possible[0])), max(value, float(possible[-1])))
 
 
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> FloatArray:
-    """Share of scores [n] above each threshold [k]: the run-score distribution, [k].
+    """Fraction of scores [n] above each threshold [k]: the run-score distribution, [k].
 
     Raises:
         ValueError: there is no score, or one that is not finite.
@@ -215,18 +248,22 @@ def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> FloatArray:
     return np.asarray(above.mean(axis=0), dtype=np.float64)
 
 
-def wilson_interval(successes: int, attempts: int, confidence: float = 0.95) -> Estimate:
-    """The success rate of independent attempts with Wilson's score interval, which stays in [0, 1].
+def _wilson(rate: float, attempts: float, quantile: float) -> Estimate:
+    square = quantile**2
+    centre = (rate + square / (2 * attempts)) / (1 + square / attempts)
+    half_width = quantile * sqrt(rate * (1 - rate) / attempts + square / (4 * attempts**2)) / (1 + square / attempts)
+    # At 0 and 1 the bound is the rate itself, but for rounding.
+    return Estimate(rate, max(0.0, min(rate, centre - half_width)), min(1.0, max(rate, centre + half_width)))
 
-    Raises:
-        ValueError: there was no attempt, or successes are not within [0, attempts].
-    """
-    if not 0 <= successes <= attempts or attempts == 0:
-        raise ValueError(f"{successes} successes of {attempts} attempts: allowed are 0 to all of at least one attempt")
-    rate, z2 = successes / attempts, NormalDist().inv_cdf((1.0 + confidence) / 2.0) ** 2
-    centre = (rate + z2 / (2 * attempts)) / (1 + z2 / attempts)
-    half_width = sqrt(z2 * (rate * (1 - rate) + z2 / (4 * attempts)) / attempts) / (1 + z2 / attempts)
-    return Estimate(rate, max(0.0, centre - half_width), min(1.0, centre + half_width))
+
+def _t_quantile(degrees: int, confidence: float) -> float:
+    # Rounded far below what matters, so that all machines' mathematical libraries agree on every digit.
+    return round(float(stdtrit(degrees, (1.0 + confidence) / 2.0)), 9)
+
+
+def _hypotenuse(one: float, other: float, correlation: float) -> float:
+    square = one**2 + other**2 - 2.0 * correlation * one * other
+    return nan if isnan(square) else sqrt(max(0.0, square))  # rounding can make it negative
 
 
 def _scores(values: ArrayLike) -> FloatArray:
@@ -234,30 +271,3 @@ def _scores(values: ArrayLike) -> FloatArray:
     if scores.ndim != 1 or scores.size == 0 or not np.isfinite(scores).all():
         raise ValueError(f"a statistic needs a list of at least one finite score, not {values!r}")
     return scores
-
-
-def _strata(strata: Sequence[ArrayLike]) -> list[FloatArray]:
-    if not strata:
-        raise ValueError("a stratified statistic needs at least one stratum")
-    return [_scores(stratum) for stratum in strata]
-
-
-def _trimmed_mean(scores: FloatArray) -> FloatArray:
-    """25 % trimmed mean over the last axis."""
-    cut = scores.shape[-1] // 4
-    kept = np.sort(scores, axis=-1)[..., cut : scores.shape[-1] - cut]
-    return np.asarray(kept.mean(axis=-1), dtype=np.float64)
-
-
-@lru_cache(maxsize=64)  # a table compares many pairs of the same sizes
-def _draws(size: int, repetitions: int, seed: tuple[int, ...]) -> FloatArray:
-    """How often each of `size` trials is drawn in `size` draws with replacement: [repetitions, size]."""
-    drawn = np.random.default_rng(seed).integers(size, size=(repetitions, size))
-    places = drawn + size * np.arange(repetitions)[:, None]
-    counts = np.bincount(places.ravel(), minlength=size * repetitions).reshape(repetitions, size)
-    return counts.astype(np.float64)
-
-
-def _bounds(values: FloatArray, confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
-    return float(low), float(high)

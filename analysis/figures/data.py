@@ -10,19 +10,19 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import MODES, Results
+from analysis.names import COST_NAMES
 from analysis.statistics import performance_profile
-from analysis.tables.data import grouped_means, grouped_quartiles
+from analysis.tables.data import grouped_quartiles, grouped_rates
 from benchmarks.paper import FIGURES, Centre, Cost, Figure
 
 COSTS: tuple[Cost, ...] = ("episodes", "gradient_steps", "training_seconds")
 CELL = ["task", "demonstrations", "label", "mode"]
-THRESHOLDS = np.arange(100) / 100  # as shares of 100 roll-outs are computed, so that ties are exact
-
+THRESHOLDS = np.arange(100) / 100  # as fractions of 100 rollouts are computed, so that ties are exact
 SPREAD: dict[Centre, tuple[str, str, str]] = {"median": ("median", "q1", "q3"), "mean": ("mean", "low", "high")}
 """The columns of a centre and its bounds: quartiles over seeds, or the mean with its 95 % interval."""
 
-SUCCESS = Figure("success", "final success")
-PROFILE = Figure("profile", "performance profiles")
+SUCCESS = Figure("success", "Final success")
+PROFILE = Figure("profile", "Performance profiles")
 PAPER = {experiment.name: experiment.figure for experiment in FIGURES}
 
 
@@ -32,67 +32,70 @@ class Series:
 
     Attributes:
         name: of its files, without extension.
-        view: what is drawn.
+        figure: what is drawn.
         experiment: whose trials it shows.
-        data: see the function named as the view's kind.
+        data: see the function named as the figure's kind.
         expert: the demonstrator's own success and seconds to insertion; see `load.Results`.
     """
 
     name: str
-    view: Figure
+    figure: Figure
     experiment: str
     data: pd.DataFrame
     expert: pd.DataFrame
 
 
 def all_series(results: Results) -> Iterator[Series]:
-    """Every figure's data. For each experiment first what the paper draws of it, named after it; then for each its
-    success, its learning curves against each cost and its profile, where the paper's is not the same."""
+    """Every figure's data. For each experiment first what the paper draws of it, named after it; then its success, its
+    learning curves by each cost and its profile, where the paper's figure is not the same. Of a single trial there are
+    only learning curves."""
     for experiment in results.scores["experiment"].unique():
         stem = quote(experiment, safe="")  # an experiment's name may hold what a file's may not
         scores = results.scores[results.scores["experiment"] == experiment]
         paper = PAPER.get(experiment)
-        views = {stem: paper} if paper else {}
-        if not paper or (paper.kind, paper.centre) != ("success", "median"):
-            views[f"{stem}-success"] = SUCCESS
+        figures = {stem: paper} if paper else {}
+        several = scores["trial"].nunique() > 1
+        if several and (not paper or (paper.kind, paper.centre) != ("success", "median")):
+            figures[f"{stem}-success"] = SUCCESS
         for cost in COSTS:
-            name = cost.replace("_", "-")
-            views[f"{stem}-curves-{name}"] = Figure("curves", f"success against {cost.replace('_', ' ')}", cost)
-        views[f"{stem}-performance-profile"] = PROFILE
-        for name, view in views.items():
-            if not (data := _data(view, scores, results)).empty:
-                yield Series(name, view, experiment, data, results.expert)
+            name = f"Success by {COST_NAMES[cost][0].lower()}{COST_NAMES[cost][1:]}"
+            figures[f"{stem}-curves-{cost.replace('_', '-')}"] = Figure("curves", name, cost)
+        if several:
+            figures[f"{stem}-performance-profile"] = PROFILE
+        for name, figure in figures.items():
+            if not (data := _data(figure, scores, results)).empty:
+                yield Series(name, figure, experiment, data, results.expert)
 
 
-def _data(view: Figure, scores: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """What a view draws of an experiment's scores; empty where there is nothing to draw."""
-    match view.kind:
+def _data(figure: Figure, scores: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """What a figure draws of an experiment's scores; empty where there is nothing to draw."""
+    match figure.kind:
         case "success":
-            return success(scores, view.centre)
+            return success(scores, figure.centre)
         case "seconds":
             return seconds(scores, results.rollouts)
         case "interactions":
             return interactions(scores)
         case "profile":
             return profile(scores)
-    assert view.cost is not None
-    if view.kind == "seeds":
-        return seeds(scores, results.curve, view.cost)
-    data = curves(scores, results.curve, view.cost, view.centre)
+    assert figure.cost is not None
+    if figure.kind == "seeds":
+        return seeds(scores, results.curve, figure.cost)
+    data = curves(scores, results.curve, figure.cost, figure.centre)
     return data if data["point"].notna().any() else data.iloc[:0]
 
 
 def success(scores: pd.DataFrame, centre: Centre = "median") -> pd.DataFrame:
     """The success of each trial, and its centre and bounds over seeds.
 
-    A row a (task, demonstrations, label, mode, seed).
+    One row per (task, demonstrations, label, mode, seed).
     """
     rows = scores[[*CELL, "seed", "status", "success"]].sort_values([*CELL, "seed"])
-    return rows.join(_spread(scores, CELL, "success", centre), on=CELL).reset_index(drop=True)
+    return rows.join(_spread(scores, CELL, centre), on=CELL).reset_index(drop=True)
 
 
 def seconds(scores: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
-    """Simulated seconds to success: a row a (task, demonstrations, label, mode, seed) with a successful roll-out.
+    """Simulated seconds to success: one row per (task, demonstrations, label, mode, seed) with a successful rollout.
 
     Columns: `successes`, the median `seconds` of the trial's, and the quartiles of those of all seeds together.
     """
@@ -106,7 +109,7 @@ def seconds(scores: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
 
 
 def interactions(scores: pd.DataFrame) -> pd.DataFrame:
-    """The success of each trial beside the `episodes` its training used: rows as in `success`, with its `method`.
+    """The success of each trial with the `episodes` its training used: rows as in `success`, with its `method`.
 
     `median_episodes` is that of a (task, demonstrations, label, mode).
     """
@@ -116,14 +119,14 @@ def interactions(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost, centre: Centre = "median") -> pd.DataFrame:
-    """Learning curves over seeds: a row a (task, demonstrations, label, mode, point).
+    """Learning curves over seeds: one row per (task, demonstrations, label, mode, point).
 
     Columns: the median over trials of what training had used by that point, named as the `cost`; the centre and bounds
     of the success; and `trials`. A trial that failed counts as success 0 where its curve has ended. Labels that use
     nothing of that cost, such as the environment episodes of behavioural cloning, and those of which no trial got as
     far as a point have one row without point and cost: that of the final success.
     """
-    trials = scores[scores["mode"] == MODES[0]]
+    trials = scores.drop_duplicates(["label", "trial"])
     group = ["task", "demonstrations", "label"]
     drawn_trials = trials.assign(drawn=trials["trial"].isin(curve["trial"])).groupby(group, observed=True)
     free = (drawn_trials[cost].transform("max") == 0) | ~drawn_trials["drawn"].transform("any")
@@ -134,32 +137,29 @@ def curves(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost, centre: Centre
     grid["point"] = grid.groupby([*group, "trial"], observed=True).cumcount()
     grid = grid.merge(curve, on=["trial", "point"], how="left")
     ended = (grid["status"] != "ok") & grid[cost].isna()
-    grid.loc[ended, list(MODES)] = 0.0
-    tidy = grid.melt([*group, "point", cost], list(MODES), "mode", "success").dropna(subset="success")
+    grid.loc[ended, [*MODES, "rollouts"]] = 0.0
+    tidy = grid.melt([*group, "point", "rollouts", cost], list(MODES), "mode", "success").dropna(subset="success")
     tidy["mode"] = pd.Categorical(tidy["mode"], MODES, ordered=True)
+    tidy = tidy.merge(scores[["label", "mode"]].drop_duplicates())  # of the modes that its policies have
     by = [*CELL, "point"]
     grouped = tidy.groupby(by, observed=True)
-    drawn = grouped.agg(**{cost: (cost, "median"), "trials": ("success", "size")}).join(
-        _spread(tidy, by, "success", centre)
-    )
+    drawn = grouped.agg(**{cost: (cost, "median"), "trials": ("success", "size")}).join(_spread(tidy, by, centre))
 
     reference = scores[scores["trial"].isin(trials.loc[free, "trial"])]
-    level = _spread(reference, CELL, "success", centre).join(
-        reference.groupby(CELL, observed=True).size().rename("trials")
-    )
+    level = _spread(reference, CELL, centre).join(reference.groupby(CELL, observed=True).size().rename("trials"))
     frame = pd.concat([drawn.reset_index(), level.reset_index()], ignore_index=True).astype({"point": "Int64"})
     return frame.sort_values(by, ignore_index=True)[[*by, cost, *SPREAD[centre], "trials"]]
 
 
 def seeds(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost) -> pd.DataFrame:
-    """Every seed's learning curve: a row a (task, demonstrations, label, mode, seed, point) of trials that have one.
+    """Every seed's learning curve: one row per (task, demonstrations, label, mode, seed, point).
 
     Columns: what training had used by that point, the `success` there, and whether the seed is the `best` of its cell:
     the one with the highest final success, the lower one of equals.
     """
     ranked = scores.sort_values([*CELL, "success", "seed"], ascending=[True] * len(CELL) + [False, True])
     best = ~ranked.duplicated(CELL)
-    tidy = curve.melt(["trial", "point", cost], list(MODES), "mode", "success")
+    tidy = curve.melt(["trial", "point", cost], list(MODES), "mode", "success").dropna(subset="success")
     rows = ranked.assign(best=best).drop(columns=[cost, "success"]).merge(tidy, on=["trial", "mode"])
     rows["mode"] = pd.Categorical(rows["mode"], MODES, ordered=True)
     names = [*CELL, "seed", "point"]
@@ -167,17 +167,17 @@ def seeds(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost) -> pd.DataFrame
 
 
 def profile(scores: pd.DataFrame) -> pd.DataFrame:
-    """Share of trials whose success is above each threshold, all numbers of demonstrations together.
+    """Fraction of trials whose success is above each threshold, all numbers of demonstrations together.
 
-    A row a (task, label, mode, threshold).
+    One row per (task, label, mode, threshold).
     """
     by = ["task", "label", "mode"]
-    shares = scores.groupby(by, observed=True)["success"].apply(performance_profile, thresholds=THRESHOLDS)
-    frame = shares.explode().astype(float).rename("share").reset_index()
-    frame.insert(len(by), "threshold", np.tile(THRESHOLDS, len(shares)))
+    fractions = scores.groupby(by, observed=True)["success"].apply(performance_profile, thresholds=THRESHOLDS)
+    frame = fractions.explode().astype(float).rename("fraction").reset_index()
+    frame.insert(len(by), "threshold", np.tile(THRESHOLDS, len(fractions)))
     return frame
 
 
-def _spread(frame: pd.DataFrame, by: list[str], column: str, centre: Centre) -> pd.DataFrame:
-    """The columns `SPREAD[centre]` of a column in each group."""
-    return (grouped_quartiles if centre == "median" else grouped_means)(frame, by, column)
+def _spread(frame: pd.DataFrame, by: list[str], centre: Centre) -> pd.DataFrame:
+    """The columns `SPREAD[centre]` of the success in each group."""
+    return grouped_quartiles(frame, by, "success") if centre == "median" else grouped_rates(frame, by)

@@ -1,10 +1,18 @@
-"""What a method reported while it trained on one trial, as small multiples."""
+"""What a method reported while it trained on one trial: the values, small multiples of them, and a command.
+
+`python -m analysis.diagnose DIR --method gpril --task clip --seed 0`
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
+import click
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -12,11 +20,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.figures.panels import COLUMN, COST_NAMES, GREY, LEVEL, PERCENT, SUCCESS, short
-from analysis.load import MODES
-from analysis.tables.build import MODE_NAMES
-from benchmarks.records.schema import Record
+from analysis.figures.style import COLUMN, GREY, PERCENT, SUCCESS, encode, plot_style, short
+from analysis.load import MODES, ResultsError, plan_of, records_of
+from analysis.names import COST_NAMES, MODE_NAMES, plural, task_name
+from analysis.tables.build import PIPELINE_CHECK
+from analysis.tables.render import csv
+from benchmarks.records.schema import Plan, PlanRow, Record
 
+SHOWN = 12
+"""Most trials that an error lists."""
 COLUMNS = 3
 MARKERS = "os^Dv"
 
@@ -26,7 +38,7 @@ class Panel:
     """Diagnostics that belong together.
 
     Attributes:
-        title: what they tell.
+        title: what they are about.
         unit: the vertical axis.
         names: reported name -> its name in the legend.
         scale: the unit's worth of one as reported.
@@ -45,7 +57,7 @@ class Panel:
 
 
 MODELS = {"states": "B^s (states)", "actions": "B^a (actions)"}
-SPLITS = {"train": "training roll-outs", "held_out": "held-out roll-outs"}
+SPLITS = {"train": "training rollouts", "held_out": "held-out rollouts"}
 
 
 def _each(stem: str, variants: dict[str, str]) -> dict[str, str]:
@@ -57,12 +69,12 @@ PANELS = (
     Panel("Likelihood of actions", "log B^a (nats)", _each("log_actions", SPLITS)),
     Panel("What B^a knows beyond the policy", "log B^a - log pi (nats)", _each("information", SPLITS), level=0.0),
     Panel(
-        "Coherence of imagined states",
-        "from joints to tip (mm)",
-        {"kinematic_error_sampled": "imagined by B^s", "kinematic_error_replay": "real"},
+        "Consistency of sampled states",
+        "joints against tip (mm)",
+        {"kinematic_error_sampled": "sampled from B^s", "kinematic_error_replay": "recorded"},
         1e3,
     ),
-    Panel("Imagined states outside the data", "share of states (%)", {"outside_share": ""}, 100.0, level=1.0),
+    Panel("Sampled states outside the data", "states (%)", {"outside_share": ""}, 100.0, level=1.0),
     Panel(
         "Gradients before clipping",
         "median L2 norm (nats per weight)",
@@ -71,13 +83,13 @@ PANELS = (
     ),
     Panel(
         "Clipped gradients",
-        "share of updates (%)",
+        "updates (%)",
         {"clipped_share": "both models", **_each("clipped_share", MODELS)},
         100.0,
         limits=PERCENT,
     ),
-    Panel("Updates kept by early stopping", "updates an iteration", _each("kept_updates", MODELS)),
-    Panel("Exploration", "mean sigma (action units)", {"policy_sigma": ""}),
+    Panel("Updates kept by early stopping", "updates per iteration", _each("kept_updates", MODELS)),
+    Panel("Exploration", "mean sigma (fraction of the action bounds)", {"policy_sigma": ""}),
     Panel("Replay buffer", "rows (control steps)", {"replay_rows": ""}),
     Panel("Likelihood of demonstrated actions", "log pi (nats)", {"log_likelihood": ""}),
     Panel("Likelihood on held-out demonstrations", "log pi (nats)", {"held_out_log_likelihood": ""}),
@@ -85,7 +97,7 @@ PANELS = (
     Panel("Discriminator", "cross entropy (nats)", {"discriminator_loss": ""}),
     Panel(
         "Discriminator's accuracy",
-        "judged rightly (%)",
+        "classified correctly (%)",
         _each("discriminator_accuracy", {"demonstrations": "demonstrations", "policy": "policy"}),
         100.0,
         level=50.0,
@@ -97,16 +109,17 @@ PANELS = (
 
 
 def diagnostics(record: Record) -> pd.DataFrame:
-    """All reported values: a row a (diagnostic, gradient_step), in the order of the record."""
+    """All reported values: one row per (diagnostic, gradient_step), in the order of the record."""
     series = record.diagnostics.series
     rows = [(name, step, value) for name, points in series.items() for step, value in points]
     return pd.DataFrame(rows, columns=["diagnostic", "gradient_step", "value"])
 
 
 def plot_diagnostics(record: Record, title: str) -> Figure:
-    """A panel for the success on the way, and one for each kind of diagnostic, all against gradient steps.
+    """A panel for the success during training, and one for each kind of diagnostic, all by gradient steps.
 
-    Diagnostics that `PANELS` does not know, as those of a method of one's own, have a panel each under their own names.
+    Diagnostics that `PANELS` does not know, such as those of a third-party method, have one panel each, under their own
+    names.
     """
     reported = diagnostics(record)
     panels = list(_panels(set(reported["diagnostic"])))
@@ -139,7 +152,7 @@ def _draw(axes: Axes, panel: Panel, reported: pd.DataFrame) -> None:
     if panel.limits:
         axes.set_ylim(panel.limits)
     if panel.level is not None:
-        axes.axhline(panel.level, color=GREY, linestyle=LEVEL, linewidth=1)
+        axes.axhline(panel.level, color=GREY, linestyle="--", linewidth=1)
     present = {name: text for name, text in panel.names.items() if (reported["diagnostic"] == name).any()}
     for place, (name, text) in enumerate(present.items()):
         rows = reported[reported["diagnostic"] == name]
@@ -151,8 +164,9 @@ def _draw_success(axes: Axes, record: Record) -> None:
     axes.set(title="Success", ylabel=SUCCESS, ylim=PERCENT)
     steps = np.array([point.gradient_steps for point in record.curve])
     for place, mode in enumerate(MODES):
-        success = np.array([100 * getattr(point, mode) for point in record.curve])
-        _line(axes, steps, success, place, MODE_NAMES[mode])
+        success = np.array([getattr(point, mode) for point in record.curve], dtype=float)  # None becomes NaN
+        if not np.isnan(success).all():
+            _line(axes, steps, 100 * success, place, MODE_NAMES[mode].lower())
     _finish(axes)
 
 
@@ -167,3 +181,138 @@ def _finish(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(short))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="small")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which trial is wanted; None is any.
+
+    Attributes:
+        trial: the beginning of its id.
+        method: its variant's key or label, or the name of its method.
+        task: a part of its task's name, in any case.
+        experiment: one it belongs to.
+        demos: demonstrated episodes that it learns from.
+        seed: its seed.
+    """
+
+    trial: str | None = None
+    method: str | None = None
+    task: str | None = None
+    experiment: str | None = None
+    demos: int | None = None
+    seed: int | None = None
+
+    def fits(self, record: Record, rows: Iterable[PlanRow]) -> bool:
+        """Whether a record is wanted, whose places in the plan are `rows`."""
+        trial = record.trial
+        return (
+            (self.trial is None or trial.id.startswith(self.trial))
+            and (self.method is None or self.method in {trial.method, *_names(rows)})
+            and (self.task is None or self.task.lower() in trial.task.lower())
+            and (self.experiment is None or self.experiment in {row.experiment for row in rows})
+            and (self.demos is None or self.demos == trial.demonstrations.episodes)
+            and (self.seed is None or self.seed == trial.seed)
+        )
+
+
+def choose(directory: Path, plan: Plan, wanted: Wanted) -> Record:
+    """The one record of a results folder that is wanted.
+
+    Where a variant's key is the name of a method too, that variant is meant, not every variant of the method.
+    Files that cannot be used are named on standard error.
+
+    Raises:
+        ResultsError: no record fits, or several do; the message lists what there is.
+    """
+    rows: dict[str, list[PlanRow]] = {}
+    for row in plan.rows:
+        rows.setdefault(row.trial, []).append(row)
+    notices: list[str] = []
+    records = list(records_of(directory, set(rows), notices))
+    for notice in notices:
+        print(notice, file=sys.stderr)
+    fitting = [record for record in records if wanted.fits(record, rows[record.trial.id])]
+    named = [record for record in fitting if wanted.method in _names(rows[record.trial.id])]
+    fitting = named or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise ResultsError(f"no record in {directory} fits; there are {_values(records, rows)}")
+    lines = [f"  {record.trial.id}  {_describe(record, rows[record.trial.id])}" for record in fitting]
+    more = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    raise ResultsError("\n".join([f"{len(fitting)} trials fit; name one with --trial:", *lines[:SHOWN], *more]))
+
+
+def draw_diagnostics(directory: Path, wanted: Wanted, folder: Path) -> list[Path]:
+    """Write one trial's diagnostics into `folder` as SVG, PNG and CSV; returns the files.
+
+    Raises:
+        ResultsError: there is no such trial, it reported nothing, or the folder cannot be written.
+    """
+    plan = plan_of(directory)
+    record = choose(directory, plan, wanted)
+    if not record.diagnostics.series and not record.curve:
+        raise ResultsError(f"trial {record.trial.id} ({record.status}) reported nothing that could be drawn")
+    title = _describe(record, [row for row in plan.rows if row.trial == record.trial.id])
+    if record.status != "ok":
+        first, *_ = record.error.splitlines() or [""]
+        title += f"\n{record.status}: {first[:120]}"
+    if plan.profile == "smoke":
+        title += f"\n{PIPELINE_CHECK}"
+    with plot_style():
+        figure = plot_diagnostics(record, title)
+        files = {"svg": encode(figure, "svg"), "png": encode(figure, "png")}
+    files["csv"] = csv(diagnostics(record)).encode()
+    trial = record.trial
+    stem = f"{trial.method}-{trial.task}-{trial.demonstrations.episodes}-demos-seed-{trial.seed}-{trial.id}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{quote(stem, safe='')}.{extension}" for extension in files]
+        for path, content in zip(paths, files.values(), strict=True):
+            path.write_bytes(content)
+    except OSError as error:
+        raise ResultsError(f"cannot write {error.filename or folder}: {error.strerror}") from None
+    return paths
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--method", help="The method, or the key or label of a variant.")
+@click.option("--task", help="A part of the task's name, such as clip.")
+@click.option("--demos", type=int, help="How many demonstrations it learned from.")
+@click.option("--seed", type=int)
+@click.option("--experiment", help="An experiment it belongs to.")
+@click.option("--trial", help="The trial's id, or the beginning of it.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write; default: DIRECTORY/figures/diagnostics.")
+def main(directory: Path, out: Path | None, **wanted: Any) -> None:
+    """Draw what a method reported while it trained on one trial of DIRECTORY: SVG, PNG, and the data as CSV."""
+    try:
+        for path in draw_diagnostics(directory, Wanted(**wanted), out or directory / "figures" / "diagnostics"):
+            click.echo(path)
+    except (ResultsError, OSError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+def _names(rows: Iterable[PlanRow]) -> set[str]:
+    return {name for row in rows for name in (row.label, row.variant)}
+
+
+def _describe(record: Record, rows: Iterable[PlanRow]) -> str:
+    trial, labels = record.trial, dict.fromkeys(row.label for row in rows)
+    episodes = plural(trial.demonstrations.episodes, "demonstration")
+    return f"{' / '.join(labels)}: {task_name(trial.task)}, {episodes}, seed {trial.seed}"
+
+
+def _values(records: list[Record], rows: dict[str, list[PlanRow]]) -> str:
+    """What can be asked for, in words."""
+    trials = [record.trial for record in records]
+    found: dict[str, set[Any]] = {
+        "methods": {name for trial in trials for name in (trial.method, *_names(rows[trial.id]))},
+        "tasks": {trial.task for trial in trials},
+        "experiments": {row.experiment for trial in trials for row in rows[trial.id]},
+        "demonstrations": {trial.demonstrations.episodes for trial in trials},
+        "seeds": {trial.seed for trial in trials},
+    }
+    return "; ".join(f"{name}: {', '.join(map(repr, sorted(values)))}" for name, values in found.items())

@@ -1,96 +1,308 @@
-"""How each kind of series is plotted: what happens over training, and which function draws what."""
+"""Draws each kind of figure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from analysis.figures.data import SPREAD, Series
-from analysis.figures.distributions import VALUES, plot_interactions, plot_trials, spread
-from analysis.figures.panels import (
-    COST_NAMES,
+from analysis.figures.style import (
+    COLUMN,
+    EXPERT,
     GREY,
-    LEVEL,
     PERCENT,
     SUCCESS,
-    Picture,
-    Spot,
     Style,
+    cut_out,
+    encode,
     label_handles,
     legend,
     panels,
+    plot_style,
     present,
     scale,
+    short,
+    title,
+    trial_handles,
+    wrapped,
 )
-from benchmarks.paper import Kind
+from analysis.load import MODES
+from analysis.names import COST_NAMES, MODE_NAMES
+from analysis.tables.build import PIPELINE_CHECK
+from benchmarks.paper import Centre, Kind
+
+CENTRES: dict[Centre, str] = {"median": "median, quartiles", "mean": "mean, 95 % interval"}
+SECONDS = "Seconds to insertion (simulated)"
+TICKS = (0.5, 1, 2, 3, 5, 10, 20, 30, 50)  # of an axis of seconds
 
 
-def plot_curves(series: Series, styles: dict[str, Style]) -> Picture:
-    """Learning curves: centres over seeds in their bands; labels without this cost as levels."""
-    cost, columns = series.view.cost, list(SPREAD[series.view.centre])
-    assert cost is not None
-    data, styles = series.data, present(series.data, styles)
-    figure, drawn = panels(data, COST_NAMES[cost].capitalize(), SUCCESS, by_demonstrations=True)
+class Drawing(NamedTuple):
+    """One figure.
+
+    Attributes:
+        files: name -> content, as PNG and as PDF.
+        panels: each panel as a PNG of its own.
+        legend: each entry as a PNG of its line and marker, and its text.
+    """
+
+    files: dict[str, bytes]
+    panels: list[bytes]
+    legend: list[tuple[bytes, str]]
+
+
+def draw(series: Series, look: dict[str, Style], profile: str) -> Drawing:
+    """One figure as files.
+
+    Args:
+        series: what to draw.
+        look: the style of each label.
+        profile: of the run; the figures of "smoke" say that they mean nothing.
+    """
+    with plot_style():
+        figure = PLOTS[series.figure.kind](series, present(series.data, look))
+        if profile == "smoke":
+            figure.suptitle(PIPELINE_CHECK, color="firebrick", fontsize="large", fontweight="bold")
+        files = {f"{series.name}.png": encode(figure, "png")}
+        figure.set_layout_engine("none")  # it has been laid out, which takes as long as drawing
+        files[f"{series.name}.pdf"] = encode(figure, "pdf")
+        return Drawing(files, *cut_out(figure))
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Draws what the trials of a label achieved.
+
+    Attributes:
+        column: of the data.
+        worth: how much of the axis's unit one of it is.
+        centre: how seeds are summarised.
+        horizontal: whether the value's axis is.
+    """
+
+    column: str
+    worth: float
+    centre: Centre
+    horizontal: bool = False
+
+    @classmethod
+    def of(cls, series: Series, horizontal: bool = False) -> Distribution:
+        """That of a series."""
+        if series.figure.kind == "seconds":
+            return cls("seconds", 1.0, series.figure.centre, horizontal)
+        return cls("success", 100.0, series.figure.centre, horizontal)
+
+    @property
+    def axis(self) -> str:
+        """The label of the value's axis."""
+        return SECONDS if self.column == "seconds" else SUCCESS
+
+    def draw(self, axes: Axes, trials: pd.DataFrame, style: Style, at: float, aside: float, hollow: bool) -> None:
+        """Bounds as a bar and their centre as a marker, with the single seeds as points a little aside.
+
+        Args:
+            axes: where.
+            trials: one row per seed, in the columns of `Series.data`.
+            style: of the label.
+            at: position on the other axis.
+            aside: how far from there the seeds are.
+            hollow: whether the marker is.
+        """
+        if trials.empty:
+            return
+        places = np.full(len(trials), at + aside)
+        ok, values = (trials["status"] == "ok").to_numpy(), self.worth * trials[self.column].to_numpy()
+        centre, low, high = self.worth * trials[list(SPREAD[self.centre])].to_numpy(dtype=float)[0]
+        self._plot(axes, values[ok], places[ok], ".", color=style.colour, alpha=0.5, markersize=6, markeredgewidth=0)
+        self._plot(axes, values[~ok], places[~ok], "x", color=GREY, markersize=5, zorder=4)
+        self._plot(axes, [low, high], [at, at], color=style.colour, linewidth=2)
+        self._plot(axes, [centre], [at], linestyle="", markersize=7, zorder=3, **style.marks(hollow))
+
+    def expert(self, axes: Axes, expert: pd.DataFrame) -> list[Line2D]:
+        """The demonstrator's own value as a dotted line, if it is known; returns its entry in the legend."""
+        columns = ["success"] if self.column == "success" else list(SPREAD["median"])
+        line, span = (axes.axvline, axes.axvspan) if self.horizontal else (axes.axhline, axes.axhspan)
+        levels = self.worth * expert[columns].dropna().to_numpy(dtype=float)
+        for level, *bounds in levels:
+            line(level, color=GREY, linestyle=EXPERT, linewidth=1.3)
+            if bounds:
+                span(*bounds, color=GREY, alpha=0.1, linewidth=0)
+        return [Line2D([], [], color=GREY, linestyle=EXPERT, label="the demonstrator")] if len(levels) else []
+
+    def _plot(self, axes: Axes, values: Any, places: Any, *form: str, **look: Any) -> None:
+        axes.plot(*((values, places) if self.horizontal else (places, values)), *form, **look)
+
+
+def plot_trials(series: Series, look: dict[str, Style]) -> Figure:
+    """Success, or seconds, by number of demonstrations, or by label where no task has several numbers."""
+    numbers = series.data.groupby("task", observed=True)["demonstrations"].nunique()
+    return (_by_demonstrations if numbers.max() > 1 else _by_label)(series, look)
+
+
+def plot_interactions(series: Series, look: dict[str, Style]) -> Figure:
+    """Final success by the episodes that training used: one point per label, the labels of a method connected."""
+    data = series.data
+    figure, drawn = panels(data, COST_NAMES["episodes"], SUCCESS, by_demonstrations=True)
+    distribution = Distribution.of(series)
+    experts: list[Line2D] = []
+    plain = {method: min(rows["label"].unique(), key=len) for method, rows in data.groupby("method")}
     for axes, part in drawn:
-        for label, style in styles.items():
+        points = part.drop_duplicates("label").sort_values("median_episodes")
+        for method, line in points.groupby("method"):
+            style = look[plain[method]]
+            axes.plot(line["median_episodes"], 100 * line["median"], color=style.colour, linewidth=1.2)
+        for label, at in zip(points["label"], points["median_episodes"], strict=True):
+            distribution.draw(axes, part[part["label"] == label], look[label], at, 0.0, hollow=False)
+        experts = distribution.expert(axes, _of_task(series.expert, part)) or experts
+        scale(axes, data["median_episodes"].to_numpy(dtype=float))
+    methods = {label: Style(look[label].colour, look[label].marker, "-") for label in plain.values()}
+    legend(figure, label_handles(methods) + trial_handles(data) + experts)
+    return figure
+
+
+def _by_label(series: Series, look: dict[str, Style]) -> Figure:
+    data = series.data
+    cells = [part for _, part in data.groupby(["task", "demonstrations"], observed=True)]
+    labels = list(map(wrapped, look))
+    lines = max(label.count("\n") + 1 for label in labels)
+    figure = Figure(figsize=((COLUMN + 1) * len(cells), 1.5 + max(0.45, 0.2 * lines) * len(look)))
+    grid = figure.subplots(1, len(cells), sharex=True, sharey=True, squeeze=False)[0]
+    distribution = Distribution.of(series, horizontal=True)
+    modes = [mode for mode in MODES if (data["mode"] == mode).any()]
+    experts: list[Line2D] = []
+    for axes, part in zip(grid, cells, strict=True):
+        axes.set_title(title(str(part["task"].iloc[0]), int(part["demonstrations"].iloc[0])))
+        for (row, label), (side, mode) in product(enumerate(look), enumerate(modes)):
+            trials = part[(part["label"] == label) & (part["mode"] == mode)]
+            at = row + (0.4 * (side - 0.55) if len(modes) > 1 else 0.0)
+            distribution.draw(axes, trials, look[label], at, 0.12, hollow=mode != MODES[0])
+        experts = distribution.expert(axes, _of_task(series.expert, part)) or experts
+        axes.set(ylim=(len(look) - 0.5, -0.5), xlabel=distribution.axis)
+        axes.set_yticks(range(len(look)), labels)
+        axes.tick_params(labelleft=True)
+        axes.grid(False, axis="y")
+        _value_axis(axes, distribution, data)
+    grey = Style(GREY, "o", "")
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            label=f"{MODE_NAMES[mode]}: {CENTRES[series.figure.centre]}",
+            **grey.marks(mode != MODES[0]),
+        )
+        for mode in modes
+    ]
+    legend(figure, handles + trial_handles(data) + experts)
+    return figure
+
+
+def _value_axis(axes: Axes, distribution: Distribution, data: pd.DataFrame) -> None:
+    """The horizontal axis of values: per cent, or seconds on a logarithmic scale where they differ by far."""
+    if distribution.column == "success":
+        axes.set_xlim(PERCENT)
+        return
+    values = data["seconds"].to_numpy(dtype=float)
+    if values.max() > 4 * values.min() > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(TICKS))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(short))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _by_demonstrations(series: Series, look: dict[str, Style]) -> Figure:
+    data, centre = series.data, SPREAD[series.figure.centre][0]
+    numbers = np.sort(data["demonstrations"].unique())
+    # Labels stand side by side on the logarithmic axis, all together at most a tenth of it.
+    gap = (numbers[-1] / numbers[0]) ** min(0.02, 0.08 / len(look))
+    distribution = Distribution.of(series)
+    figure, drawn = panels(data, "Demonstrations (episodes)", distribution.axis)
+    experts: list[Line2D] = []
+    for axes, part in drawn:
+        for place, (label, style) in enumerate(look.items()):
+            rows = part[part["label"] == label]
+            dodge = gap ** (place - (len(look) - 1) / 2)
+            centres = rows.drop_duplicates("demonstrations")
+            x = dodge * centres["demonstrations"]
+            height = distribution.worth * centres[centre]
+            axes.plot(x, height, linestyle=style.line, color=style.colour, linewidth=1.5)
+            for number, at in zip(centres["demonstrations"], x, strict=True):
+                trials, aside = rows[rows["demonstrations"] == number], at * (gap**0.4 - 1)
+                distribution.draw(axes, trials, style, at, aside, hollow=False)
+        experts = distribution.expert(axes, _of_task(series.expert, part)) or experts
+        axes.set_xscale("log")
+        axes.set_xticks(numbers, [str(number) for number in numbers])
+        axes.xaxis.set_minor_locator(NullLocator())
+    legend(figure, label_handles(look) + trial_handles(data) + experts)
+    return figure
+
+
+def plot_curves(series: Series, look: dict[str, Style]) -> Figure:
+    """Learning curves: centres over seeds in their bands; labels without this cost as levels."""
+    cost, columns = series.figure.cost, list(SPREAD[series.figure.centre])
+    assert cost is not None
+    data = series.data
+    figure, drawn = panels(data, COST_NAMES[cost], SUCCESS, by_demonstrations=True)
+    for axes, part in drawn:
+        for label, style in look.items():
             rows = part[part["label"] == label]
             curve, level = rows[rows["point"].notna()], rows[rows["point"].isna()]
             x, heights = curve[cost].to_numpy(dtype=float), 100 * curve[columns].to_numpy(dtype=float)
             centre, low, high = heights.T
             axes.plot(x, centre, linestyle=style.line, markersize=4, zorder=3, **style.marks())
-            axes.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
-            for at, height in zip(x, heights, strict=True):
-                text = f"{spread(VALUES['success'], *height)} at {at:,.0f} {COST_NAMES[cost]}"
-                figure.spots.append(Spot(axes, at, height[0], label, style.colour, text))
+            axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
             for height, bottom, top in 100 * level[columns].to_numpy(dtype=float):
-                axes.axhline(height, color=style.colour, linestyle=LEVEL, linewidth=1.5)
+                axes.axhline(height, color=style.colour, linestyle=style.line, linewidth=1.5)
                 axes.axhspan(bottom, top, color=style.colour, alpha=0.12, linewidth=0)
         scale(axes, data[cost].to_numpy(dtype=float))
-    free = present(data[data["point"].isna()], styles)
-    handles = label_handles({label: style for label, style in styles.items() if label not in free})
+    free = present(data[data["point"].isna()], look)
+    handles = label_handles({label: style for label, style in look.items() if label not in free})
     for label, style in free.items():
-        handles.append(Line2D([], [], color=style.colour, linestyle=LEVEL, label=f"{label} (final success)"))
+        handles.append(Line2D([], [], color=style.colour, linestyle=style.line, label=f"{label} (final success)"))
     legend(figure, handles)
     return figure
 
 
-def plot_seeds(series: Series, styles: dict[str, Style]) -> Picture:
+def plot_seeds(series: Series, look: dict[str, Style]) -> Figure:
     """Every seed's learning curve, with that of the seed that ended best above them."""
-    cost = series.view.cost
+    cost = series.figure.cost
     assert cost is not None
-    data, styles = series.data, present(series.data, styles)
-    figure, drawn = panels(data, COST_NAMES[cost].capitalize(), SUCCESS, by_demonstrations=True)
+    data = series.data
+    figure, drawn = panels(data, COST_NAMES[cost], SUCCESS, by_demonstrations=True)
     for axes, part in drawn:
-        for (label, seed, best), rows in part.groupby(["label", "seed", "best"], observed=True):
-            style = styles[str(label)]
+        for (label, _, best), rows in part.groupby(["label", "seed", "best"], observed=True):
+            style = look[str(label)]
             x, y = rows[cost].to_numpy(dtype=float), 100 * rows["success"].to_numpy()
-            look = style.marks() if best else {"color": style.colour, "alpha": 0.55}
-            axes.plot(x, y, linestyle=style.line, linewidth=2.2 if best else 0.8, zorder=3 if best else 2, **look)
-            name = f"{label}, seed {seed}{' (the best)' if best else ''}"
-            for at, height in zip(x, y, strict=True):
-                text = f"{height:.0f} % at {at:,.0f} {COST_NAMES[cost]}"
-                figure.spots.append(Spot(axes, at, height, name, style.colour, text))
+            marks = style.marks() if best else {"color": style.colour, "alpha": 0.55}
+            axes.plot(x, y, linestyle=style.line, linewidth=2.2 if best else 0.8, zorder=3 if best else 2, **marks)
         scale(axes, data[cost].to_numpy(dtype=float))
-    named = {f"{label}, best seed": style for label, style in styles.items()}
+    named = {f"{label}, best seed": style for label, style in look.items()}
     legend(figure, [*label_handles(named), Line2D([], [], color=GREY, linewidth=0.8, label="the other seeds")])
     return figure
 
 
-def plot_profile(series: Series, styles: dict[str, Style]) -> Picture:
-    """Performance profiles: the share of trials above each success."""
-    styles = present(series.data, styles)
-    figure, drawn = panels(series.data, "Success (% of roll-outs) above x", "Share of trials (%)")
+def plot_profile(series: Series, look: dict[str, Style]) -> Figure:
+    """Performance profiles: the fraction of trials above each success."""
+    figure, drawn = panels(series.data, "Success (% of rollouts) above x", "Trials (%)")
     for axes, part in drawn:
         axes.set_ylim(PERCENT)
-        for label, style in styles.items():
-            x, y = (100 * part.loc[part["label"] == label, ["threshold", "share"]].to_numpy()).T
+        for label, style in look.items():
+            x, y = (100 * part.loc[part["label"] == label, ["threshold", "fraction"]].to_numpy()).T
             axes.step(x, y, where="post", linestyle=style.line, markevery=10, markersize=4, **style.marks())
-    legend(figure, label_handles(styles))
+    legend(figure, label_handles(look))
     return figure
 
 
-PLOTS: dict[Kind, Callable[[Series, dict[str, Style]], Picture]] = {
+PLOTS: dict[Kind, Callable[[Series, dict[str, Style]], Figure]] = {
     "success": plot_trials,
     "seconds": plot_trials,
     "interactions": plot_interactions,
@@ -98,3 +310,7 @@ PLOTS: dict[Kind, Callable[[Series, dict[str, Style]], Picture]] = {
     "seeds": plot_seeds,
     "profile": plot_profile,
 }
+
+
+def _of_task(expert: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
+    return expert[expert["task"] == str(part["task"].iloc[0])]

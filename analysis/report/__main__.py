@@ -10,17 +10,18 @@ import click
 
 from analysis.claims import claims_table
 from analysis.figures.data import Series, all_series
-from analysis.figures.render import draw, styles
+from analysis.figures.draw import draw
+from analysis.figures.style import styles
 from analysis.load import Results, ResultsError, load
+from analysis.names import MODE_NAMES
 from analysis.report.films import films
 from analysis.report.html import render
 from analysis.tables.build import Table, all_tables
 from analysis.tables.render import csv, text
 
 PLAIN_NOTE = """\
-Success in % of roll-outs: median [quartiles] over seeds; a trial that failed counts as 0. Best is the best
-evaluation during training, chosen afterwards. Intervals and pairwise comparisons are in tables/, pictures in
-figures/, and all of it in report.html."""
+Success in % of the final rollouts with sampled and with deterministic actions:
+median [quartiles] over seeds. A trial that failed counts as 0."""
 OWNED = {"tables": {".csv", ".md", ".tex"}, "figures": {".csv", ".png", ".pdf"}}
 
 
@@ -47,9 +48,9 @@ def _write(directory: Path) -> str:
         (directory / folder).mkdir(exist_ok=True)
     tables, series = _tables(results), list(all_series(results))
     files = _checked_files(tables, series)
-    drawings = []
+    drawings, look = [], styles(results)
     for one in series:
-        drawing = draw(one, styles(results, one.experiment), results.profile)
+        drawing = draw(one, look, results.profile)
         files |= {f"figures/{name}": content for name, content in drawing.files.items()}
         drawings.append((one, drawing))
     files["report.html"] = render(results, tables, drawings, films(directory))
@@ -57,11 +58,11 @@ def _write(directory: Path) -> str:
         (directory / name).write_bytes(content)
     for name in _present(directory) - set(files):
         (directory / name).unlink(missing_ok=True)  # another run may be reporting as well
-    return _plain(tables[0])
+    return _plain(tables[0], directory)
 
 
 def check_report(directory: Path) -> list[str]:
-    """What on disk does not follow from the records: a line a file, none if all agree.
+    """What on disk does not follow from the records: one line per file, none if all agree.
 
     Tables and the data of the figures are compared byte by byte. Pictures and the page, whose bytes depend on the
     versions of the drawing libraries too, are not compared.
@@ -130,14 +131,14 @@ def _present(directory: Path) -> set[str]:
     }
 
 
-def _plain(table: Table) -> str:
-    """The main table for a terminal: a block a task, without the columns that would not fit."""
-    shown = table.shown[[head for head in table.shown.columns if not head.endswith("IQM")]]
-    keys = [head for head in ("Experiment", "Task") if head in shown.columns]
+def _plain(table: Table, directory: Path) -> str:
+    """The main table for a terminal of 80 columns: one block per task, with what fits."""
+    keys = [head for head in ("Experiment", "Task") if head in table.shown.columns]
+    heads = [head for head in ("Demos", "Method", "Seeds", *MODE_NAMES.values()) if head in table.shown.columns]
     blocks = [table.title]
-    for key, rows in shown.groupby(keys, sort=False):
-        blocks.append(f"{', '.join(map(str, key))}\n{text(rows.drop(columns=keys))}")
-    return "\n\n".join([*blocks, PLAIN_NOTE])
+    for key, rows in table.shown.groupby(keys, sort=False):
+        blocks.append(f"{', '.join(map(str, key))}\n{text(rows[heads])}")
+    return "\n\n".join([*blocks, PLAIN_NOTE, f"Intervals, comparisons and figures: {directory / 'report.html'}"])
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ FOLDER, LIST = "videos", "films.csv"
 
 @dataclass(frozen=True)
 class Film:
-    """One roll-out of a trial's policy.
+    """One rollout of a trial's policy.
 
     Attributes:
         task, label, demonstrations, seed, trial: whose it is.
-        policy: "best" or "median" among the `seeds` trials of that label, by the `share` of their successful roll-outs.
-        success, end, seconds: how the roll-out ended.
-        speed: how many times as fast as it was it is shown.
+        policy: "best" or "median" among the `seeds` trials of that label, by the `share` of their successful rollouts.
+        success, end, seconds: how the rollout ended.
+        speed: playback speed-up factor.
         content: the WebP file.
     """
 
@@ -52,7 +52,7 @@ def films(directory: Path) -> list[Film]:
     try:
         rows = pd.read_csv(folder / LIST, dtype={"trial": "str"})[["file", *names]].to_dict(orient="records")
     except (ValueError, KeyError) as error:
-        mend = f"`python -m benchmarks.film {directory}` writes it anew"
+        mend = f"`python -m benchmarks.film {directory}` writes it again"
         raise ResultsError(f"{folder / LIST} is no list of films ({error}): {mend}") from None
     there = [row for row in rows if (folder / row["file"]).is_file()]
     return [Film(**{name: row[name] for name in names}, content=(folder / row["file"]).read_bytes()) for row in there]

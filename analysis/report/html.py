@@ -1,7 +1,7 @@
-"""The report as one self-contained web page: figures, claims, films, tables, failed trials and provenance.
+"""The report as one self-contained web page: summary, claims, figures, films, tables, failed trials and provenance.
 
-It loads nothing, which its Content-Security-Policy forbids as well; `report.js`, which it holds, shows values at the
-pointer and sorts tables.
+It loads nothing, which its Content-Security-Policy forbids as well; `report.js`, which it holds, sorts tables and says
+where one has more columns than the screen shows.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
-from analysis.figures.data import Series
-from analysis.figures.render import Drawing
+from analysis.figures.data import PAPER, Series
+from analysis.figures.draw import Drawing
 from analysis.load import MODES, Results
+from analysis.names import MODE_NAMES, plural, task_name
 from analysis.report.films import Film
 from analysis.tables.build import PIPELINE_CHECK, Table
 from analysis.tables.render import WORDS
-from benchmarks.paper import Centre, Kind
+from benchmarks.paper import COMPARED, Centre, Kind
 
 READING: dict[Kind, str] = {
-    "success": "single seeds, and over them {centre}",
-    "seconds": "single seeds' medians, and median and quartiles of all successful roll-outs together",
-    "interactions": "medians and quartiles over seeds at the median of the episodes used; lines connect variants",
+    "success": "single seeds, and {centre} over them",
+    "seconds": "single seeds' medians, and median and quartiles of all successful rollouts together",
+    "interactions": "medians and quartiles over seeds at the median of the episodes used; lines connect the budgets",
     "curves": "{centre} over seeds",
     "seeds": "every seed's learning curve; the thick one is the seed that ended best, chosen afterwards",
-    "profile": "the share of trials, over all numbers of demonstrations, above each success",
+    "profile": "the percentage of trials, over all numbers of demonstrations, above each success",
 }
 """How each kind of figure is read."""
 CENTRES: dict[Centre, str] = {"median": "medians and quartiles", "mean": "means and 95 % intervals"}
+LONG = 40
+"""Rows of a table that is folded."""
 
 
 def render(results: Results, tables: list[Table], drawings: list[tuple[Series, Drawing]], films: list[Film]) -> bytes:
@@ -41,57 +44,108 @@ def render(results: Results, tables: list[Table], drawings: list[tuple[Series, D
         results: the records' content.
         tables: in the order of the page; "trials" is left out, since the page shows only those that failed.
         drawings: each figure's series and how it was drawn, those of an experiment together.
-        films: of single roll-outs.
+        films: of single rollouts.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    by_name = {table.name: table for table in tables}
     figures = []
     for experiment, group in groupby(drawings, key=lambda drawn: drawn[0].experiment):
         first, *others = (_figure(series, drawing) for series, drawing in group)
-        figures.append((experiment, first, others))
-    trials = results.scores[results.scores["mode"] == MODES[0]]
-    failed = trials[trials["status"] != "ok"]
-    counts = [
-        (trials["trial"].nunique(), "trials with a record"),  # one may belong to several experiments
-        (failed["trial"].nunique(), "did not end well"),
-        (results.missing["trial"].nunique(), "missing"),
-    ]
+        figures.append((_heading(experiment), first, others))
+    failed = results.trials[results.trials["status"] != "ok"]
+    claims = by_name.get("claims")
     return (
         environment.get_template("report.html")
         .render(
-            title=f"Imitation learning on insertion tasks: results of the profile {results.profile}",
-            summary=", ".join(f"{count} {what}" for count, what in counts) + ".",
+            title=f"Imitation learning on insertion tasks: profile {results.profile}",
+            compared=compared(results),
+            won=headlines(by_name["winners"].data) if "winners" in by_name else [],
+            verdicts=claims.data["verdict"].value_counts().to_dict() if claims else {},
             pipeline_check=PIPELINE_CHECK if results.profile == "smoke" else "",
             notices=results.notices,
             figures=figures,
-            claims=next((table for table in tables if table.name == "claims"), None),
+            claims=claims,
             films=[_film(film) for film in films],
             tables=[table for table in tables if table.name not in ("claims", "trials")],
             words=WORDS,
-            failed=failed.to_dict(orient="records"),
+            long=LONG,
+            failed=[{**row, "task": task_name(row["task"])} for row in failed.to_dict(orient="records")],
             provenance=_provenance(results),
         )
         .encode()
     )
 
 
+def compared(results: Results) -> str:
+    """What was compared, in one sentence or two."""
+    trials = results.trials
+    labels = trials.loc[trials["base"] == "", "label"].astype(str).unique()
+    paper = [variant.label for variant in COMPARED]
+    methods = _listed(sorted(labels, key=lambda label: paper.index(label) if label in paper else len(paper)))
+    methods = methods or _listed(sorted(trials["method"].unique()))
+    variants = trials.loc[trials["base"] != "", "label"].nunique()
+    tasks = _listed([task_name(task) for task in trials["task"].cat.categories if (trials["task"] == task).any()])
+    numbers = sorted(trials["demonstrations"].unique())
+    seeds = trials.groupby(["experiment", "task", "demonstrations", "label"], observed=True)["seed"].nunique()
+    few, many = int(seeds.min()), int(seeds.max())
+    each = plural(many, "seed") if few == many else f"{few} to {many} seeds"
+    failed = trials.loc[trials["status"] != "ok", "trial"].nunique()
+    counts = f"{plural(trials['trial'].nunique(), 'trial')}, {failed} of which failed"
+    if absent := results.missing["trial"].nunique():
+        counts += f"; {absent} planned ones have no record yet"
+    others = f" and {plural(variants, 'variant')} of them" if variants else ""
+    demonstrations = _listed([str(number) for number in numbers])
+    return f"{methods}{others} on {tasks}, from {demonstrations} demonstrations, with {each} each: {counts}."
+
+
+def headlines(winners: pd.DataFrame) -> list[str]:
+    """Who won each comparison with sampled actions, or with deterministic ones where no policy samples."""
+    sentences = []
+    for _, row in winners.drop_duplicates(["experiment", "task"]).iterrows():
+        number, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
+        best, second = (f"{100 * row[f'{name}_success']:.0f} %" for name in ("best", "next"))
+        where = f"{task_name(row['task'])} ({_heading(row['experiment']).partition(':')[0].lower()})"
+        how = "" if row["mode"] == MODES[0] else f" with {MODE_NAMES[row['mode']].lower()}"
+        if pd.isna(low) or low <= 0:
+            interval = "one seed decides nothing" if pd.isna(low) else f"{number:+.0f} points [{low:+.0f}, {high:+.0f}]"
+            said = f"no clear winner{how}: {row['best']} {best}, {row['next']} {second} ({interval})"
+        else:
+            said = (
+                f"{row['best']} succeeds most often{how}: {best}, against {second} of {row['next']} "
+                f"({number:+.0f} points [{low:+.0f}, {high:+.0f}])"
+            )
+        sentences.append(f"{where}: {said}.")
+    return sentences
+
+
+def _heading(experiment: str) -> str:
+    """`Figure 1b: Final success by number of demonstrations`, or the experiment's name."""
+    figure = PAPER.get(experiment)
+    return f"Figure {experiment.removeprefix('fig')}: {figure.title}" if figure else f"Experiment {experiment}"
+
+
 def _figure(series: Series, drawing: Drawing) -> dict[str, Any]:
-    view, image = series.view, b64encode(drawing.files[f"{series.name}.png"]).decode()
-    caption = f"{series.experiment}, {view.title}: {READING[view.kind].format(centre=CENTRES[view.centre])}."
-    if view.kind == "curves" and series.data["point"].isna().any():
-        caption += " Dashed levels are methods that use none of this cost."
-    return {"image": image, "caption": caption, "places": drawing.places}
+    figure = series.figure
+    caption = f"{figure.title}: {READING[figure.kind].format(centre=CENTRES[figure.centre])}."
+    if figure.kind == "curves" and series.data["point"].isna().any():
+        caption += " Horizontal lines are methods that use none of this cost."
+    return {
+        "panels": [_encoded(panel) for panel in drawing.panels],
+        "legend": [(_encoded(picture), text) for picture, text in drawing.legend],
+        "caption": caption,
+    }
 
 
 def _film(film: Film) -> dict[str, Any]:
     ended = "succeeds" if film.success else f"ends ({film.end})"
     faster = f", shown {film.speed} times as fast" if film.speed > 1 else ""
     caption = (
-        f"{film.policy} of {film.seeds} seeds ({100 * film.share:.0f} %), {film.demonstrations} demonstrations, "
-        f"seed {film.seed}: {ended} after {film.seconds:g} s{faster}"
+        f"{film.policy} of {plural(film.seeds, 'seed')} ({100 * film.share:.0f} %), "
+        f"{plural(film.demonstrations, 'demonstration')}, seed {film.seed}: {ended} after {film.seconds:g} s{faster}"
     )
-    return {"task": film.task, "label": film.label, "caption": caption, "image": b64encode(film.content).decode()}
+    return {"task": task_name(film.task), "label": film.label, "caption": caption, "image": _encoded(film.content)}
 
 
 def _provenance(results: Results) -> dict[str, list[str]]:
@@ -103,14 +157,15 @@ def _provenance(results: Results) -> dict[str, list[str]]:
         "Commits": frame["commit"].replace("", "outside a checkout"),
         "Library versions": frame["versions"],
         "Machines": frame["machine"],
-        "Threads a trial": frame["threads"].astype(str),
+        "Threads per trial": frame["threads"].astype(str),
         "Interruptions": frame.apply(_interruptions, axis=1),
     }
     summary = {}
     for name, column in columns.items():
         counts = column.value_counts().sort_index()
         summary[name] = [
-            str(value) if len(counts) == 1 else f"{value} ({count} records)" for value, count in counts.items()
+            str(value) if len(counts) == 1 else f"{value} ({plural(count, 'record')})"
+            for value, count in counts.items()
         ]
     return summary | {"Started (UTC)": [f"{frame['started'].min()} to {frame['started'].max()}"]}
 
@@ -119,7 +174,16 @@ def _interruptions(made_by: pd.Series) -> str:
     """How a trial came to its end, in words."""
     if made_by["starts"] == 1:
         return "none"
-    resumed = f"{made_by['resumed']} from a snapshot"
-    anew = made_by["starts"] - 1 - made_by["resumed"]
+    resumed = f"{made_by['resumed']} resumed from a checkpoint"
+    again = made_by["starts"] - 1 - made_by["resumed"]
     reason = f" ({made_by['unsaved']})" if made_by["unsaved"] else ""
-    return f"started {made_by['starts']} times, {resumed}" + (f", {anew} anew{reason}" if anew else "")
+    return f"started {made_by['starts']} times, {resumed}" + (f", {again} from the beginning{reason}" if again else "")
+
+
+def _listed(words: list[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+
+
+def _encoded(content: bytes) -> str:
+    return b64encode(content).decode()

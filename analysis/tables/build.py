@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import MODES, Results
-from analysis.tables import data as summary
+from analysis.names import MODE_NAMES, task_name
+from analysis.tables import data as frames
 from analysis.tables.render import csv, latex, markdown
 
 PIPELINE_CHECK = "pipeline check, no scientific meaning"
-MODE_NAMES = {"sampled": "sampled", "mean": "mean action"}
 NOTHING = "–"
 Row = Mapping[Hashable, Any]
 
@@ -50,104 +50,118 @@ class Table:
         return {f"{self.name}.{extension}": text.encode() for extension, text in texts.items()}
 
 
+def winners_table(results: Results) -> Table:
+    """Which variant succeeds most often on each task; see `frames.winners`."""
+
+    def shown(row: Row) -> dict[str, str]:
+        return {
+            "Actions": _mode(row),
+            "Best": row["best"],
+            "Success": _percent(row, "best_success"),
+            "Next best": row["next"],
+            "Its success": _percent(row, "next_success"),
+            "Difference": _percent(row, "difference", form="+.0f"),
+        }
+
+    note = (
+        "Mean success in % of the final rollouts over all numbers of demonstrations that the variants share, each with "
+        "the same weight [95 % interval over seeds]. Where the interval of the difference includes 0, the order of the "
+        "two may be chance; it was chosen for being the largest, so it flatters the best."
+    )
+    return _table(results, "winners", "The best of each comparison", note, frames.winners(results), shown)
+
+
 def main_table(results: Results) -> Table:
-    """Success of every method on every task; see `summary.comparison` for the columns of its data."""
-    data = summary.comparison(results)
+    """Success of every method on every task; see `frames.comparison` for the columns of its data."""
 
     def shown(row: Row) -> dict[str, str]:
         several = row["seeds"] > 1
         cells = {"Seeds": _seeds(row)}
         for mode in MODES:
-            name = MODE_NAMES[mode].capitalize()
-            cells[f"{name}, last"] = _percent(row, f"{mode}_last", several)
-            cells[f"{name}, best"] = _percent(row, f"{mode}_best", several)
-            cells[f"{name}, IQM"] = _percent(row, f"{mode}_iqm")
-        return {**cells, "Episodes": _number(row["episodes"]), "Gradient steps": _number(row["gradient_steps"])}
+            cells[MODE_NAMES[mode]] = _percent(row, f"{mode}_last", several)
+            cells[f"{_short(mode)} mean"] = _percent(row, f"{mode}_mean")
+        return cells | {name: _number(row[column]) for column, name in frames.used(results).items()}
 
     note = (
-        "Last and best: median [quartiles] over seeds of the success in % of roll-outs, after training and at the best "
-        "of the evaluations during it (chosen afterwards, so it flatters). IQM: inter-quartile mean of the last, [95 % "
-        "bootstrap interval]. A trial that failed counts as success 0. Episodes and gradient steps: medians of what "
-        "training used."
+        "Success in % of the final rollouts: median [quartiles] over seeds, and mean [95 % interval]. A trial that "
+        "failed counts as success 0; a dash is a kind of actions that the policy does not have. Episodes and steps: "
+        "medians of what training used."
     )
-    return _table(results, "main", "Success of the methods", note, data, shown)
+    return _table(results, "main", "Success of the methods", note, frames.comparison(results), shown)
 
 
 def overall_table(results: Results) -> Table:
-    """Success of every method over all tasks together; see `summary.overall`."""
-    data = summary.overall(results)
+    """Success of every method over all tasks together; see `frames.overall`."""
 
     def shown(row: Row) -> dict[str, str]:
         return {
-            "Action": MODE_NAMES[row["mode"]],
+            "Actions": _mode(row),
             "Cells": _number(row["cells"]),
             "Trials": _number(row["trials"]),
-            "IQM": _percent(row, "iqm"),
+            "Mean": _percent(row, "mean"),
+            "IQM": f"{100 * row['iqm']:.0f}",
         }
 
     note = (
-        "Inter-quartile mean of the last success in % of roll-outs over all trials of all cells (a task with a number "
-        "of demonstrations), [95 % stratified bootstrap interval]. Compare only methods with the same cells."
+        "Success in % of the final rollouts. Mean: over cells (a task with a number of demonstrations), each with the "
+        "same weight [95 % interval over seeds]. IQM: inter-quartile mean over all trials, which leaves out the best "
+        "and the worst quarter, so whole cells where these differ; it has no interval, since that of the bootstrap "
+        "covers too little with few seeds. Compare only methods with the same cells."
     )
-    return _table(results, "overall", "Success over all tasks", note, data, shown)
+    return _table(results, "overall", "Success over all cells", note, frames.overall(results), shown)
 
 
 def improvement_table(results: Results) -> Table:
-    """Probability of improvement of each pair of methods; see `summary.improvement`."""
-    data = summary.improvement(results)
+    """Probability of improvement of each pair of methods; see `frames.improvement`."""
 
     def shown(row: Row) -> dict[str, str]:
-        return {
-            "Better than": row["other"],
-            "Action": MODE_NAMES[row["mode"]],
-            "Probability": _percent(row, "probability"),
-        }
+        return {"Better than": row["other"], "Actions": _mode(row), "Probability": _percent(row, "probability")}
 
     note = (
-        "Chance in % that a trial of the method ends with a higher success than one of the other, ties counting half, "
-        "[95 % bootstrap interval]; 50 means no difference."
+        "Chance in % that a trial of the method ends with a higher success than one of the other, ties counting half "
+        "[95 % interval]; 50 means no difference."
     )
-    return _table(results, "improvement", "Probability of improvement", note, data, shown)
+    return _table(results, "improvement", "Probability of improvement", note, frames.improvement(results), shown)
 
 
 def changes_table(results: Results) -> Table:
-    """What a change of a method is worth; see `summary.changes`."""
+    """What each changed setting does; see `frames.changes`."""
 
     def shown(row: Row) -> dict[str, str]:
-        names = {mode: MODE_NAMES[mode].capitalize() for mode in MODES}
-        return {"Trials": _number(row["trials"])} | {names[mode]: _percent(row, mode, form="+.0f") for mode in MODES}
+        cells = {"Compared with": row["base"], "Trials": _number(row["trials"])}
+        return cells | {MODE_NAMES[mode]: _percent(row, mode, form="+.0f") for mode in MODES}
 
     note = (
-        "Inter-quartile mean of the last success in % of roll-outs less that of the method as it is, with the same "
-        "task and demonstrations, in points [95 % bootstrap interval]. A trial that failed counts as success 0."
+        "Mean success in % of the final rollouts minus that of the variant it is compared with, on the same task and "
+        "number of demonstrations, in points [95 % interval]. A trial that failed counts as success 0. The intervals "
+        "are not corrected for their number: one in twenty misses."
     )
-    return _table(results, "changes", "What a change is worth", note, summary.changes(results), shown)
+    return _table(results, "changes", "Effect of each change", note, frames.changes(results), shown)
 
 
 def endings_table(results: Results) -> Table:
-    """How the final roll-outs ended; see `summary.endings`."""
-    data = summary.endings(results)
+    """How the final rollouts ended; see `frames.endings`."""
+    data = frames.endings(results)
     fixed = {"experiment", "task", "demonstrations", "label", "mode", "rollouts"}
     ends = [name for name in data.columns if name not in fixed and not str(name).startswith("seconds_")]
 
     def shown(row: Row) -> dict[str, str]:
-        shares = {end.capitalize(): f"{100 * row[end]:.0f}" for end in ends}
-        counts = {"Action": MODE_NAMES[row["mode"]], "Roll-outs": _number(row["rollouts"])}
-        return {**counts, **shares, "Seconds": _span(row, "seconds", ".1f")}
+        fractions = {end.capitalize(): f"{100 * row[end]:.0f}" for end in ends}
+        counts = {"Actions": _mode(row), "Rollouts": _number(row["rollouts"])}
+        return {**counts, **fractions, "Seconds": _span(row, "seconds", ".1f")}
 
     note = (
-        "Share of the final roll-outs in % by how they ended: at the goal, outside the workspace, out of time. "
-        "Seconds: median [quartiles] simulated length of the successful ones. Trials that failed have no roll-outs."
+        "Final rollouts in % by how they ended: at the goal, outside the workspace, out of time. Seconds: median "
+        "[quartiles] simulated length of the successful ones. Trials that failed have no rollouts."
     )
-    return _table(results, "endings", "How roll-outs end", note, data, shown)
+    return _table(results, "endings", "How rollouts end", note, data, shown)
 
 
 def costs_table(results: Results) -> Table:
-    """Time and memory; see `summary.costs`."""
-    data = summary.costs(results)
+    """Time and memory; see `frames.costs`."""
 
     def shown(row: Row) -> dict[str, str]:
-        heads = zip(("Training, s", "Evaluation, s", "Memory, MiB"), summary.COSTS, strict=True)
+        heads = zip(("Training, s", "Evaluation, s", "Memory, MiB"), frames.COSTS, strict=True)
         spans = {head: _span(row, name, ",.0f", several=row["trials"] > 1) for head, name in heads}
         return {"Trials": _number(row["trials"]), **spans}
 
@@ -156,28 +170,28 @@ def costs_table(results: Results) -> Table:
         "[quartiles] over the trials that ended well of the wall-clock seconds of training and evaluation, and the "
         "peak memory."
     )
-    return _table(results, "costs", "Costs (machine dependent)", note, data, shown)
+    return _table(results, "costs", "Costs (machine dependent)", note, frames.costs(results), shown)
 
 
 def trials_table(results: Results) -> Table:
-    """Every planned trial; see `summary.trials`."""
-    data = summary.trials(results)
+    """Every planned trial; see `frames.trials`."""
 
     def shown(row: Row) -> dict[str, str]:
         cells = {"Seed": _number(row["seed"]), "Trial": row["trial"], "Status": row["status"]}
         for mode in MODES:
-            cells[MODE_NAMES[mode].capitalize()] = _percent(row, mode)
+            cells[MODE_NAMES[mode]] = _percent(row, mode)
         return cells | {"Error": "" if pd.isna(row["error"]) else row["error"].partition("\n")[0]}
 
     note = (
-        "Success in % of the final roll-outs [95 % Wilson interval: the uncertainty of this one policy, not of the "
+        "Success in % of the final rollouts [95 % Wilson interval: the uncertainty of this one policy, not of the "
         "method]. A trial that failed counts as success 0; a missing one has no record."
     )
-    return _table(results, "trials", "All trials", note, data, shown)
+    return _table(results, "trials", "All trials", note, frames.trials(results), shown)
 
 
 TABLES: tuple[Callable[[Results], Table], ...] = (
     main_table,
+    winners_table,
     overall_table,
     improvement_table,
     changes_table,
@@ -205,7 +219,7 @@ def _table(
     heads = {"experiment": "Experiment", "task": "Task", "demonstrations": "Demos", "label": "Method"}
     keys = {key: head for key, head in heads.items() if key in data.columns and (several or key != "experiment")}
     rows = [
-        {**{head: _text(row[key]) for key, head in keys.items()}, **shown(row)}
+        {**{head: _key(key, row[key]) for key, head in keys.items()}, **shown(row)}
         for row in data.to_dict(orient="records")
     ]
     if results.profile == "smoke":
@@ -213,8 +227,19 @@ def _table(
     return Table(name, title, note, data, pd.DataFrame(rows))
 
 
-def _text(value: Any) -> str:
-    return NOTHING if pd.isna(value) else str(value)
+def _key(key: str, value: Any) -> str:
+    if pd.isna(value):
+        return NOTHING
+    return task_name(str(value)) if key == "task" else str(value)
+
+
+def _mode(row: Row) -> str:
+    return _short(row["mode"])
+
+
+def _short(mode: str) -> str:
+    """`Sampled` of `Sampled actions`."""
+    return MODE_NAMES[mode].partition(" ")[0]
 
 
 def _number(value: Any) -> str:
@@ -239,6 +264,6 @@ def _percent(row: Row, name: str, several: bool = True, form: str = ".0f") -> st
 
 def _seeds(row: Row) -> str:
     """`5`, or `5 (1 failed)`: what did not end well is part of the number, what is missing is not."""
-    counts = [(row[column], status) for status, column in summary.FAILURES.items()] + [(row["missing"], "missing")]
+    counts = [(row[column], status) for status, column in frames.FAILURES.items()] + [(row["missing"], "missing")]
     others = ", ".join(f"{count} {status}" for count, status in counts if not pd.isna(count) and count > 0)
     return f"{row['seeds']} ({others})" if others else f"{row['seeds']}"

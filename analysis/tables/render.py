@@ -10,8 +10,8 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 # Columns of words; others hold numbers.
-WORDS = {"Experiment", "Task", "Method", "Better than", "Action", "Trial", "Status", "Error"}
-WORDS |= {"The paper says", "Verdict", "Measured", "Records"}
+WORDS = {"Experiment", "Task", "Method", "Better than", "Compared with", "Actions", "Trial", "Status", "Error"}
+WORDS |= {"Best", "Next best", "The paper says", "Verdict", "Compared", "In each cell", "Remarks"}
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -63,17 +63,17 @@ def latex(title: str, shown: pd.DataFrame, note: str) -> str:
     return "\n".join([f"% {title}", f"% {note}", *begin, *rows, *end]) + "\n"
 
 
-def text(shown: pd.DataFrame) -> str:
-    """A frame of texts as aligned columns, as wide as they need; headings break into lines to keep them narrow."""
+def text(shown: pd.DataFrame, width: int = 80) -> str:
+    """A frame of texts as aligned columns within a width; words break into lines where there is no room."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     heads, *rows = _rows(shown)
     for head in heads:
         justify: JustifyMethod = "left" if head in WORDS else "right"
-        table.add_column(head.replace(" ", "\n"), justify=justify, no_wrap=True, vertical="bottom")
+        table.add_column(head.replace(" ", "\n"), justify=justify, no_wrap=head not in WORDS, vertical="bottom")
     for row in rows:
         table.add_row(*row)
     buffer = StringIO()
-    Console(file=buffer, width=10_000, markup=False, emoji=False, highlight=False, color_system=None).print(table)
+    Console(file=buffer, width=width, markup=False, emoji=False, highlight=False, color_system=None).print(table)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 

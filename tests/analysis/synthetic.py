@@ -45,10 +45,10 @@ def make_record(
     usage: tuple[int, int, float] = (0, 1_000, 10.0),
     code: str = "0" * 64,
 ) -> Record:
-    """A record whose shares of success are exactly the nearest possible with that many roll-outs.
+    """A record whose success is the nearest possible with that many rollouts.
 
     Args:
-        success: final share in each mode; the learning curve rises towards it.
+        success: final fraction in each mode; the learning curve rises towards it.
         usage: episodes, gradient steps and training seconds at the end of training.
     """
     success = success or {"sampled": 0.5, "mean": 0.5}
@@ -126,8 +126,10 @@ class Folder:
         experiment: str = "comparison",
         missing: bool = False,
         other_code: bool = False,
+        variant: str = "",
+        base: str = "",
     ) -> Record:
-        row = PlanRow.of(experiment, label, record.trial)
+        row = PlanRow.of(experiment, label, record.trial, variant, base)
         self.rows.append(row.model_copy(update={"other_code": other_code}))
         if not missing:
             self.records.append(record)

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.figures.data import all_series
 from analysis.figures.draw import PLOTS
-from analysis.figures.render import styles
+from analysis.figures.style import styles
 from analysis.load import ResultsError, load
 from analysis.report.__main__ import write_report
 from benchmarks.records.schema import Plan, PlanRow
@@ -32,7 +32,7 @@ def test_one_row_a_trial_and_mode(tmp_path: Path) -> None:
     assert results.missing.empty and not results.notices
 
 
-def test_a_curve_ends_with_the_roll_outs_it_was_measured_on(tmp_path: Path) -> None:
+def test_a_curve_ends_with_the_rollouts_it_was_measured_on(tmp_path: Path) -> None:
     """The final evaluation goes on to harder seeds here, which no earlier point of the curve has met."""
     folder = Folder()
     record = make_record(success={"sampled": 0.5, "mean": 0.5}, rollouts=20)
@@ -171,7 +171,7 @@ def test_records_of_other_code_have_a_label_of_their_own(tmp_path: Path) -> None
     for name in ("tables/main.csv", "tables/main.tex", "figures/comparison-success.csv", "report.html"):
         assert "BC [other code]" in (tmp_path / name).read_text().replace("{[}", "[")
     (drawn, *_) = all_series(results)
-    figure = PLOTS[drawn.view.kind](drawn, styles(results, "comparison"))
+    figure = PLOTS[drawn.figure.kind](drawn, styles(results))
     assert any("BC [other code]" in [tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes)
 
 

@@ -1,4 +1,4 @@
-"""Against values computed by hand, published definitions and the examples of the reference implementations."""
+"""Against values computed by hand, published definitions and examples, and reference implementations."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from math import isnan, sqrt
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu, t, trim_mean
+from scipy.stats import binomtest, mannwhitneyu, t, trim_mean
 
 from analysis.statistics import (
+    Estimate,
     bootstrap,
+    correlation,
+    deviations,
+    difference,
     interquartile_mean,
-    interquartile_mean_difference,
-    interquartile_mean_interval,
     mean_interval,
     performance_profile,
     probability_of_improvement,
     quartiles,
+    rate_interval,
     wilson_interval,
 )
 
@@ -47,6 +50,85 @@ def test_interquartile_mean_drops_a_quarter_at_each_end() -> None:
         assert interquartile_mean(values) == pytest.approx(trim_mean(values, 0.25))
 
 
+def test_wilson_interval() -> None:
+    # 8 of 10: centre (0.8 + 1.9207 / 10) / (1 + 3.8415 / 10) = 0.71674, half width 0.22658
+    assert wilson_interval(8, 10) == pytest.approx((0.8, 0.49016, 0.94332), abs=1e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.0, 0.16113), abs=1e-5)  # z^2 / (n + z^2)
+    assert wilson_interval(20, 20).high == 1.0
+    for successes in range(8):
+        expected = binomtest(successes, 7).proportion_ci(0.9, "wilson")
+        assert wilson_interval(successes, 7, 0.9)[1:] == pytest.approx((expected.low, expected.high))
+
+
+def test_a_rate_that_varies_between_seeds_has_the_interval_of_fewer_rollouts() -> None:
+    """Variance .02 of the mean of three seeds at .5: as many independent rollouts as .25 / .02 = 12.5; t = 4.302653."""
+    scores = [0.5 - sqrt(0.06), 0.5, 0.5 + sqrt(0.06)]  # sample variance .06, of the mean .02
+    value, low, high = rate_interval(scores, 300)
+    square = 4.302653**2
+    half_width = 4.302653 * sqrt(0.25 / 12.5 + square / (4 * 12.5**2)) / (1 + square / 12.5)
+    assert value == pytest.approx(0.5) and (low, high) == pytest.approx((0.5 - half_width, 0.5 + half_width), abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_seeds_that_agree_have_the_interval_of_all_rollouts(rate: float) -> None:
+    """Even where all fail: five seeds of 100 rollouts each, t quantile of four degrees of freedom 2.776445."""
+    value, low, high = rate_interval([rate] * 5, 500)
+    square = 2.776445**2
+    centre = (rate + square / 1000) / (1 + square / 500)
+    half_width = 2.776445 * sqrt(rate * (1 - rate) / 500 + square / (4 * 500**2)) / (1 + square / 500)
+    assert value == rate and 0.0 <= low <= rate <= high <= 1.0
+    assert (low, high) == pytest.approx((max(0, centre - half_width), min(1, centre + half_width)), abs=1e-6)
+    assert high - low > 0.01
+
+
+def test_intervals_of_rates_stay_within_their_bounds() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        first, second = (rng.beta(*rng.uniform(0.05, 3, 2), size=rng.integers(2, 7)).round(2) for _ in range(2))
+        ours, theirs = rate_interval(first, 100 * len(first)), rate_interval(second, 100 * len(second))
+        for value, low, high in (ours, theirs):
+            assert 0.0 <= low <= value <= high <= 1.0 and low < high
+        value, low, high = difference(ours, theirs)
+        assert -1.0 <= low < value < high <= 1.0
+
+
+def test_failed_seeds_alone_leave_an_interval() -> None:
+    assert rate_interval([0.0] * 5, 0).high == pytest.approx(2.776445**2 / (5 + 2.776445**2))
+
+
+def test_one_seed_has_no_interval() -> None:
+    value, low, high = rate_interval([0.4], 100)
+    assert value == 0.4 and isnan(low) and isnan(high)
+    assert isnan(difference(rate_interval([0.4], 100), rate_interval([0.1, 0.2], 100)).low)
+
+
+def test_a_difference_combines_the_bounds_that_face_each_other() -> None:
+    """Zou and Donner: to the left, the first's lower and the second's upper distance; to the right, the others."""
+    first, second = Estimate(0.9, 0.6, 1.0), Estimate(0.2, 0.1, 0.6)
+    assert difference(first, second) == pytest.approx((0.7, 0.7 - 0.5, 0.7 + sqrt(0.02)))
+    # If the two move together, what one loses the other loses as well.
+    assert difference(first, second, 1.0) == pytest.approx((0.7, 0.7 - 0.1, 0.7 + 0.0), abs=1e-7)
+    assert difference(first, second, -1.0) == pytest.approx((0.7, 0.0, 0.9))
+
+
+def test_a_difference_of_two_rates_is_newcombes() -> None:
+    """His example (Statistics in Medicine 1998, method 10): 56 of 70 less 48 of 80 is .2, with .0524 to .3339."""
+    found = difference(wilson_interval(56, 70), wilson_interval(48, 80))
+    assert found == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+
+
+def test_correlation_of_pairs() -> None:
+    x, y = [0.1, 0.4, 0.2, 0.9], [0.2, 0.3, 0.3, 0.8]
+    assert correlation(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert correlation(x, [0.5] * 4) == 0.0 and correlation([0.1, 0.2], [0.3, 0.4]) == 0.0
+    with pytest.raises(ValueError, match="not 2 and 3"):
+        correlation([0.1, 0.2], [0.1, 0.2, 0.3])
+
+
+def test_deviations_are_from_the_median() -> None:
+    assert deviations([1.0, 2.0, 6.0]) == pytest.approx(np.array([1.0, 0.0, 4.0]) * sqrt(1.5))
+
+
 def test_values_of_the_reference_implementation() -> None:
     """The example of rliable's own tests: scores of runs (rows) on two tasks (columns)."""
     x, y = np.array([[1, 2], [2, 2], [1, 1], [2, 1]]), np.array([[1, 1], [2, 2], [3, 3]])
@@ -55,111 +137,44 @@ def test_values_of_the_reference_implementation() -> None:
     assert probability_of_improvement(list(x.T), list(y.T)).value == pytest.approx(1 / 3)
 
 
-def test_stratified_bootstrap_keeps_to_the_strata() -> None:
-    # Each stratum is constant, so resampling within it changes nothing; across them it would.
-    strata = [np.zeros(4), np.ones(4)]
-    assert interquartile_mean_interval(strata) == (0.5, 0.5, 0.5)
-    value, low, high = interquartile_mean_interval([np.concatenate(strata)])
-    assert value == 0.5 and low < 0.3 and high > 0.7
-
-
-def test_bootstrap_of_the_interquartile_mean_covers_the_truth() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(200):
-        _, low, high = interquartile_mean_interval([rng.normal(size=30)], repetitions=300)
-        hits += low <= 0.0 <= high
-    assert 0.88 <= hits / 200 <= 0.99
-
-
-def test_bootstrap_is_seeded() -> None:
-    scores = [np.random.default_rng(1).uniform(size=7)]
-    other = [np.random.default_rng(2).uniform(size=6)]
-    assert interquartile_mean_interval(scores) == interquartile_mean_interval(scores)
-    assert interquartile_mean_interval(scores) != interquartile_mean_interval(scores, seed=1)
-    assert probability_of_improvement(scores, other) == probability_of_improvement(scores, other)
-    assert probability_of_improvement(scores, other) != probability_of_improvement(scores, other, seed=1)
-
-
-def test_intervals_need_two_scores_in_every_stratum() -> None:
-    assert interquartile_mean_interval([[0.4]])[0] == 0.4
-    assert isnan(interquartile_mean_interval([[0.1, 0.2], [0.4]]).low)
-    assert isnan(probability_of_improvement([[0.1, 0.2]], [[0.1]]).high)
-
-
 def test_probability_of_improvement_counts_ties_half() -> None:
     assert probability_of_improvement([[1.0, 2.0]], [[1.0, 1.0]]).value == 0.75  # wins 2, ties 2 of 4
-    assert probability_of_improvement([[1.0, 1.0]], [[1.0, 1.0]]) == (0.5, 0.5, 0.5)
-    assert probability_of_improvement([[3.0, 4.0]], [[1.0, 2.0]]) == (1.0, 1.0, 1.0)
+    assert probability_of_improvement([[1.0, 1.0]], [[1.0, 1.0]]).value == 0.5
     assert probability_of_improvement([[3.0, 4.0], [0.0, 0.0]], [[1.0, 2.0], [1.0, 1.0]]).value == 0.5
 
 
 def test_probability_of_improvement_is_mann_whitney() -> None:
     rng = np.random.default_rng(3)
     x, y = rng.integers(0, 6, size=9).astype(float), rng.integers(0, 6, size=7).astype(float)
-    assert probability_of_improvement([x], [y]).value == pytest.approx(mannwhitneyu(x, y).statistic / 63)
     forth, back = probability_of_improvement([x], [y]), probability_of_improvement([y], [x])
-    assert forth.value + back.value == pytest.approx(1.0)
+    assert forth.value == pytest.approx(mannwhitneyu(x, y).statistic / 63)
+    assert back == pytest.approx((1 - forth.value, 1 - forth.high, 1 - forth.low), abs=2e-4)
     assert forth.low < forth.value < forth.high
 
 
-def test_bootstrap_of_the_improvement_resamples_both_sides() -> None:
-    """Against a bootstrap written out: draw both samples anew, compare all pairs."""
-    x, y = np.array([0.2, 0.5, 0.9, 0.4]), np.array([0.1, 0.5, 0.6])
-    rng = np.random.default_rng(11)
-    values = []
-    for _ in range(4000):
-        a, b = rng.choice(x, 4), rng.choice(y, 3)
-        values.append(((a[:, None] > b) + 0.5 * (a[:, None] == b)).mean())
-    _, low, high = probability_of_improvement([x], [y], repetitions=4000)
-    assert (low, high) == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.04)
+def test_the_interval_of_improvement_holds_what_its_own_variance_allows() -> None:
+    """At the bounds, the distance to the value is 1.96 standard deviations by Newcombe's formula."""
+    x, y = [0.2, 0.5, 0.9, 0.4, 0.7], [0.1, 0.5, 0.6, 0.3]
+    value, low, high = probability_of_improvement([x], [y])
+    for p in (low, high):
+        more = (5 + 4) / 2 - 1
+        variance = p * (1 - p) / 20 * (1 + more * (1 - p) / (2 - p) + more * p / (1 + p))
+        assert abs(p - value) == pytest.approx(1.959964 * sqrt(variance), abs=3e-4)
 
 
-def test_performance_profile_is_the_share_strictly_above() -> None:
+def test_a_complete_improvement_has_an_interval() -> None:
+    value, low, high = probability_of_improvement([[3.0, 4.0, 5.0, 6.0, 7.0]], [[1.0, 2.0, 0.0, 1.0, 2.0]])
+    assert (value, high) == (1.0, 1.0) and 0.5 < low < 0.95
+    assert isnan(probability_of_improvement([[0.1, 0.2]], [[0.1]]).high)
+
+
+def test_performance_profile_is_the_fraction_strictly_above() -> None:
     profile = performance_profile([0.0, 0.5, 0.5, 1.0], [0.0, 0.25, 0.5, 1.0])
     assert profile.tolist() == [0.75, 0.75, 0.25, 0.0]
 
 
-def test_wilson_interval() -> None:
-    # 8 of 10: centre (0.8 + 1.9207 / 10) / (1 + 3.8415 / 10) = 0.71674, half width 0.22658
-    assert wilson_interval(8, 10) == pytest.approx((0.8, 0.49016, 0.94332), abs=1e-5)
-    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.0, 0.16113), abs=1e-5)  # z^2 / (n + z^2)
-    assert wilson_interval(20, 20).high == 1.0
-
-
-@pytest.mark.parametrize("scores", [[], [float("nan")], [[0.1]]])
-def test_bad_scores_are_refused(scores: list[float]) -> None:
-    with pytest.raises(ValueError, match="at least one finite score"):
-        quartiles(scores)
-
-
-def test_bad_counts_and_strata_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 successes of 2 attempts"):
-        wilson_interval(3, 2)
-    with pytest.raises(ValueError, match="at least one attempt"):
-        wilson_interval(0, 0)
-    with pytest.raises(ValueError, match="at least one stratum"):
-        interquartile_mean_interval([])
-    with pytest.raises(ValueError, match="X has 1 strata and Y has 2"):
-        probability_of_improvement([[1.0]], [[1.0], [2.0]])
-
-
-def test_a_difference_of_interquartile_means_has_the_interval_of_both_sides() -> None:
-    """Two normal samples: the bounds lie as far apart as those of both sides together, and around the difference."""
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(3.0, 1.0, size=60), rng.normal(1.0, 1.0, size=60)
-    value, low, high = interquartile_mean_difference([x], [y])
-    assert value == pytest.approx(trim_mean(x, 0.25) - trim_mean(y, 0.25)) and low < value < high
-    widths = [interval.high - interval.low for interval in map(interquartile_mean_interval, ([x], [y]))]
-    assert high - low == pytest.approx(np.hypot(*widths), rel=0.1)
-    assert interquartile_mean_difference([[1.0, 1.0], [0.0, 0.0]], [[0.25, 0.25]]) == (0.25, 0.25, 0.25)
-    assert isnan(interquartile_mean_difference([[1.0, 2.0]], [[1.0]]).low)
-    with pytest.raises(ValueError, match="at least one stratum"):
-        interquartile_mean_difference([], [[1.0]])
-
-
 def test_bootstrap_of_any_statistic() -> None:
-    """Of a mean it agrees with the theory; what is not defined in a resample tells nothing."""
+    """Of a mean it agrees with the theory; what is not defined in a resample is left out."""
     values = np.random.default_rng(0).normal(size=100)
     value, low, high = bootstrap(lambda samples: float(np.mean(samples[0])), [list(values)])
     assert value == pytest.approx(values.mean()) and high - low == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.1)
@@ -169,3 +184,25 @@ def test_bootstrap_of_any_statistic() -> None:
     assert sparse == (1.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="at least one trial"):
         bootstrap(lambda samples: 0.0, [[1], []])
+
+
+@pytest.mark.parametrize("scores", [[], [float("nan")], [[0.1]]])
+def test_bad_scores_are_refused(scores: list[float]) -> None:
+    for statistic in (quartiles, interquartile_mean, mean_interval, deviations):
+        with pytest.raises(ValueError, match="at least one finite score"):
+            statistic(scores)
+    with pytest.raises(ValueError, match="at least one finite score"):
+        rate_interval(scores, 1)
+
+
+def test_bad_counts_rates_and_strata_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 successes of 2 attempts"):
+        wilson_interval(3, 2)
+    with pytest.raises(ValueError, match="at least one attempt"):
+        wilson_interval(0, 0)
+    with pytest.raises(ValueError, match=r"within \[0, 1\], not 0\.5 to 1\.5"):
+        rate_interval([0.5, 1.5], 10)
+    with pytest.raises(ValueError, match="at least one stratum"):
+        probability_of_improvement([], [])
+    with pytest.raises(ValueError, match="X has 1 strata and Y has 2"):
+        probability_of_improvement([[1.0]], [[1.0], [2.0]])

@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from analysis.diagnose import Wanted, choose, draw_diagnostics, main
-from analysis.figures.diagnostics import PANELS, plot_diagnostics
+from analysis.figures.diagnostics import PANELS, Wanted, choose, draw_diagnostics, main, plot_diagnostics
 from analysis.load import ResultsError, plan_of
 from benchmarks.records.schema import Diagnostics, Record, read_record
 from methods.gpril.algorithm import Gpril
@@ -57,7 +56,7 @@ def test_the_trial_is_found(folder: Path) -> None:
     record = chosen(folder, method="gpril", task="clip", seed=1)
     assert (record.trial.task, record.trial.seed, record.trial.demonstrations.episodes) == ("ClipInsertion-v0", 1, 10)
     assert chosen(folder, trial=record.trial.id[:10]) == record
-    assert chosen(folder, method="gpril, shuffled", seed=0).trial.demonstrations.episodes == 11
+    assert chosen(folder, method="GPRIL, shuffled", seed=0).trial.demonstrations.episodes == 11
     assert chosen(folder, task="CLIP", demos=11, seed=0).trial.demonstrations.episodes == 11
     assert chosen(folder, experiment="placebo", demos=10, seed=1) == record
 
@@ -66,8 +65,10 @@ def test_an_ambiguous_choice_is_refused_with_the_trials_there_are(folder: Path) 
     with pytest.raises(ResultsError, match="2 trials fit; name one with --trial:") as refused:
         chosen(folder, method="gpril", task="clip")
     lines = str(refused.value).splitlines()
-    assert len(lines) == 3 and "gpril: ClipInsertion-v0, 10 demonstrations, seed 0" in str(refused.value)
-    with pytest.raises(ResultsError, match=r"no record .* fits; there are methods: 'bc', 'gpril', 'gpril, shuffled'"):
+    assert len(lines) == 3 and "GPRIL: Clip insertion, 10 demonstrations, seed 0" in str(refused.value)
+    with pytest.raises(
+        ResultsError, match=r"no record .* fits; there are methods: 'BC', 'GPRIL', 'GPRIL, shuffled', 'bc', 'gpril'"
+    ):
         chosen(folder, method="gpirl")
 
 
@@ -77,7 +78,7 @@ def test_every_value_is_drawn_with_its_unit() -> None:
     assert list(panels) == [
         "Success",
         "What B^a knows beyond the policy",
-        "Coherence of imagined states",
+        "Consistency of sampled states",
         "Gradients before clipping",
         "surprise",
     ]
@@ -88,8 +89,8 @@ def test_every_value_is_drawn_with_its_unit() -> None:
         for line in axes.lines
         if len(line.get_xydata()) and line.get_marker() != "None"
     }
-    assert np.allclose(drawn["What B^a knows beyond the policy", "held-out roll-outs"], [(10, -3.0), (20, 0.5)])
-    assert np.allclose(drawn["Coherence of imagined states", "imagined by B^s"], [(10, 18.0), (20, 9.0)])
+    assert np.allclose(drawn["What B^a knows beyond the policy", "held-out rollouts"], [(10, -3.0), (20, 0.5)])
+    assert np.allclose(drawn["Consistency of sampled states", "sampled from B^s"], [(10, 18.0), (20, 9.0)])
     assert np.allclose(drawn["surprise", ""], [(20, 7.0)])
     assert len(drawn) == 2 + len(SERIES), "two modes of success, and each diagnostic once"
     for (title, _), points in drawn.items():
@@ -97,7 +98,7 @@ def test_every_value_is_drawn_with_its_unit() -> None:
         assert all(left < x < right and low < y < high for x, y in points), f"{title}: within the axes"
     assert panels["Gradients before clipping"].get_yscale() == "log"
     labelled = [axes.get_xlabel() for axes in panels.values()]
-    assert labelled[-3:] == ["gradient steps"] * 3
+    assert labelled[-3:] == ["Gradient steps"] * 3
 
 
 def test_all_that_shipped_methods_report_has_a_panel(tmp_path: Path) -> None:

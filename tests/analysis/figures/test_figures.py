@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,16 @@ import pytest
 from PIL import Image
 
 from analysis.figures.data import Series, all_series, curves, profile
-from analysis.figures.draw import PLOTS
-from analysis.figures.render import draw, styles
+from analysis.figures.draw import PLOTS, draw
+from analysis.figures.style import LINES, styles
 from analysis.load import Results, load
-from tests.analysis.synthetic import LABELS, Folder, comparison, make_record
+from benchmarks.paper import FIGURES
+from tests.analysis.synthetic import Folder, comparison, make_record
+
+
+def load_frames(folder: Folder, directory: Path | None = None) -> Results:
+    with TemporaryDirectory() as temporary:
+        return load(folder.write(directory or Path(temporary)))
 
 
 def series_of(results: Results) -> dict[str, Series]:
@@ -34,6 +41,7 @@ def test_every_experiment_has_its_figures(results: Results) -> None:
 def test_names_stay_within_the_folder(tmp_path: Path) -> None:
     folder = Folder()
     folder.add("BC", make_record(), experiment="../fig 1")
+    folder.add("BC", make_record(seed=1), experiment="../fig 1")
     assert next(iter(series_of(load(folder.write(tmp_path))))) == "..%2Ffig%201-success"
 
 
@@ -84,7 +92,7 @@ def test_long_labels_leave_room_for_what_is_drawn(tmp_path: Path, recwarn: pytes
     folder.add(f"bc ({settings})", make_record("bc", points=2, usage=(10, 100, 1.0)))
     results = load(folder.write(tmp_path))
     for series in series_of(results).values():
-        figure = PLOTS[series.view.kind](series, styles(results, "comparison"))
+        figure = PLOTS[series.figure.kind](series, styles(results))
         figure.set_layout_engine("constrained")
         figure.draw_without_rendering()
         assert figure.axes[0].get_position().width > 0.15, series.name
@@ -97,7 +105,7 @@ def test_many_labels_leave_room_for_what_is_drawn(tmp_path: Path) -> None:
         folder.add(f"bc with the setting of number {i}", make_record("bc", seed=i, points=2, usage=(10, 100, 1.0)))
     data = load(folder.write(tmp_path))
     for series in series_of(data).values():
-        figure = PLOTS[series.view.kind](series, styles(data, "comparison"))
+        figure = PLOTS[series.figure.kind](series, styles(data))
         figure.set_layout_engine("constrained")
         figure.draw_without_rendering()
         box = figure.axes[0].get_position()
@@ -109,14 +117,14 @@ def test_profile_by_hand(tmp_path: Path) -> None:
     for seed, share in enumerate((0.25, 0.5)):
         folder.add("A", make_record("a", seed=seed, success={"sampled": share, "mean": 0.0}))
     data = profile(load(folder.write(tmp_path)).scores)
-    shares = data[data["mode"] == "sampled"].set_index("threshold")["share"]
-    assert [shares[at] for at in (0.0, 0.24, 0.25, 0.49, 0.5, 0.99)] == [1.0, 1.0, 0.5, 0.5, 0.0, 0.0]
-    assert (data.loc[data["mode"] == "mean", "share"] == 0).all()
+    fractions = data[data["mode"] == "sampled"].set_index("threshold")["fraction"]
+    assert [fractions[at] for at in (0.0, 0.24, 0.25, 0.49, 0.5, 0.99)] == [1.0, 1.0, 0.5, 0.5, 0.0, 0.0]
+    assert (data.loc[data["mode"] == "mean", "fraction"] == 0).all()
 
 
 @pytest.mark.parametrize("kind", ["success", "curves-episodes", "performance-profile"])
 def test_files_are_pictures_with_content_and_reproducible(results: Results, kind: str) -> None:
-    series, look = series_of(results)[f"comparison-{kind}"], styles(results, "comparison")
+    series, look = series_of(results)[f"comparison-{kind}"], styles(results)
     files = draw(series, look, "quick").files
     assert list(files) == [f"{series.name}.png", f"{series.name}.pdf"]
     image = Image.open(BytesIO(files[f"{series.name}.png"]))
@@ -133,8 +141,7 @@ def test_files_are_pictures_with_content_and_reproducible(results: Results, kind
 def test_smoke_figures_carry_their_warning(results: Results) -> None:
     series = series_of(results)["comparison-success"]
     plain, marked = (
-        draw(series, styles(results, "comparison"), profile).files["comparison-success.png"]
-        for profile in ("quick", "smoke")
+        draw(series, styles(results), profile).files["comparison-success.png"] for profile in ("quick", "smoke")
     )
 
     def reddish(png: bytes) -> int:
@@ -146,21 +153,21 @@ def test_smoke_figures_carry_their_warning(results: Results) -> None:
 
 def test_axes_are_named_with_units_and_modes(results: Results) -> None:
     for series in series_of(results).values():
-        figure = PLOTS[series.view.kind](series, styles(results, "comparison"))
+        figure = PLOTS[series.figure.kind](series, styles(results))
         names = {axes.get_xlabel() for axes in figure.axes} | {axes.get_ylabel() for axes in figure.axes}
         assert any("%" in name for name in names)
         words = " ".join(
             [axes.get_title() for axes in figure.axes] + [t.get_text() for t in figure.legends[0].get_texts()]
         )
-        assert "sampled" in words and "mean action" in words
-    figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results, "comparison"))
+        assert "sampled actions" in words.lower() and "deterministic actions" in words.lower()
+    figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results))
     assert figure.axes[0].get_xscale() == "log"
     assert "BC (final success)" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_several_numbers_of_demonstrations_become_an_axis(tmp_path: Path) -> None:
     results = load(comparison(("peg",), (5, 25), seeds=2).write(tmp_path))
-    figure = PLOTS["success"](series_of(results)["comparison-success"], styles(results, "comparison"))
+    figure = PLOTS["success"](series_of(results)["comparison-success"], styles(results))
     assert figure.axes[0].get_xlabel() == "Demonstrations (episodes)"
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["5", "25"]
     assert len(figure.axes) == 2  # one task: its two modes side by side
@@ -175,37 +182,91 @@ def test_costs_that_start_at_zero_get_a_symmetric_logarithm(tmp_path: Path) -> N
         record.model_copy(update={"curve": [start, make_record("gpril", usage=(5, 9, 1.0)).curve[-1], *record.curve]}),
     )
     results = load(folder.write(tmp_path))
-    figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results, "comparison"))
+    figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results))
     assert figure.axes[0].get_xscale() == "symlog"
 
 
-def test_a_method_keeps_its_style(tmp_path: Path) -> None:
-    """Colour and marker belong to the method, whatever else is compared; variants differ from each other."""
-    variants = {**LABELS, "GPRIL, states": ("gpril", 0.5, 10, 10, 1.0), "Mine": ("mine", 0.5, 10, 10, 1.0)}
-    many = styles(load(comparison(seeds=1, labels=variants).write(tmp_path / "many")), "comparison")
-    few = styles(load(comparison(seeds=1, labels={"BC": LABELS["BC"]}).write(tmp_path / "few")), "comparison")
-    assert list(many) == list(variants)
-    assert many["BC"] == few["BC"]
-    looks = [(style.colour, style.marker) for style in many.values()]
-    assert len(set(looks)) == len(looks)
-    assert many["GPRIL"].line == "-" != many["GPRIL, states"].line
+def test_a_method_has_one_colour_and_marker_everywhere(tmp_path: Path) -> None:
+    """Whatever else is compared; its variants differ by their lines."""
+    many = Folder()
+    for key, base, method in (
+        ("gail", "", "gail"),
+        ("gpril", "", "gpril"),
+        ("gpril/states", "gpril", "gpril"),
+        ("gpril/mine", "gpril", "gpril"),
+        ("zebra", "", "zebra"),
+        ("mine", "", "mine.py:Mine"),
+        ("mine (rate=0.1)", "mine", "mine.py:Mine"),
+    ):
+        many.add(key, make_record(method, seed=len(many.rows)), "fig1d", variant=key, base=base)
+    few = Folder()
+    few.add("gpril/states", make_record("gpril"), "fig2d", variant="gpril/states", base="gpril")
+    look, other = styles(load(many.write(tmp_path / "many"))), styles(load(few.write(tmp_path / "few")))
+    assert list(look) == ["gail", "gpril", "gpril/states", "gpril/mine", "zebra", "mine", "mine (rate=0.1)"]
+    assert other["gpril/states"] == look["gpril/states"], "with its method or without"
+    of_method = {key.partition("/")[0].partition(" ")[0]: (style.colour, style.marker) for key, style in look.items()}
+    assert len(set(of_method.values())) == 4
+    for key, style in look.items():
+        assert (style.colour, style.marker) == of_method[key.partition("/")[0].partition(" ")[0]]
+    assert {look[key].line for key in ("gail", "gpril", "zebra", "mine")} == {"-"}
+    assert len({look[key].line for key in ("gpril", "gpril/states", "gpril/mine")}) == 3
+    assert look["mine (rate=0.1)"].line != "-"
 
 
-def test_the_plain_colour_is_that_of_the_method_itself(tmp_path: Path) -> None:
-    """An experiment of variants alone leaves it to the experiment that shows the method as it is."""
+def test_variants_of_the_paper_have_lines_of_their_own() -> None:
+    """In any one of its figures."""
+    for experiment in FIGURES:
+        for method in {variant.method for variant in experiment.variants}:
+            keys = [variant.key for variant in experiment.variants if variant.method == method]
+            if len(keys) <= len(LINES) and experiment.figure and experiment.figure.kind != "interactions":
+                folder = Folder()
+                for key in keys:
+                    folder.add(key, make_record(method), variant=key, base="" if key == method else method)
+                results = load_frames(folder)
+                assert len({style.line for style in styles(results).values()}) == len(keys), experiment.name
+
+
+def test_panels_and_legend_can_be_shown_apart(results: Results) -> None:
+    """Each panel has its own title and axes; the page puts them below each other where there is no room."""
+    series = series_of(results)["comparison-curves-episodes"]
+    drawing = draw(series, styles(results), "quick")
+    whole = Image.open(BytesIO(drawing.files[f"{series.name}.png"]))
+    assert len(drawing.panels) == 4 and [text for _, text in drawing.legend] == ["GPRIL", "GAIL", "BC (final success)"]
+    look = styles(results)
+    for panel in drawing.panels:
+        picture = Image.open(BytesIO(panel)).convert("RGB")
+        assert 0.35 * whole.width < picture.width < 0.6 * whole.width and picture.height < 0.6 * whole.height
+        pixels = np.asarray(picture, dtype=int)
+        for label in ("GPRIL", "GAIL"):
+            assert (np.abs(pixels - 255 * np.array(look[label].colour)).max(axis=2) < 12).sum() > 50
+        frame = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert (frame > 250).all(), "nothing is cut off"
+    for (picture, text), label in zip(drawing.legend, ("GPRIL", "GAIL", "BC"), strict=True):
+        pixels = np.asarray(Image.open(BytesIO(picture)).convert("RGB"), dtype=int)
+        assert (np.abs(pixels - 255 * np.array(look[label].colour)).max(axis=2) < 12).sum() > 20, text
+
+
+def test_intervals_are_drawn_within_the_axes(tmp_path: Path) -> None:
+    """Of seeds at and near 0 and 100 %, where an interval that is symmetric would leave them."""
     folder = Folder()
-    for label, experiment in [("bc, L2 0.1", "variants"), ("bc, L2 0", "variants"), ("bc", "plain"), ("own", "own")]:
-        folder.add(label, make_record("own" if label == "own" else "bc", seed=len(folder.rows)), experiment)
-    results = load(folder.write(tmp_path))
-    plain, (first, second) = styles(results, "plain")["bc"], styles(results, "variants").values()
-    assert len({plain.colour, first.colour, second.colour}) == len({plain.marker, first.marker, second.marker}) == 3
-    assert plain.line == "-" and set(styles(results, "own")) == {"own"}
+    for number, shares in ((5, (0.0, 0.0, 0.0)), (25, (1.0, 1.0, 0.2)), (50, (1.0, 1.0, 1.0))):
+        for seed, share in enumerate(shares):
+            record = make_record("gpril", "PegInsertion-v0", number, seed, success={"sampled": share, "mean": share})
+            folder.add("GPRIL", record, "fig2d", variant="gpril")
+            folder.add("GPRIL", record, "fig2c", variant="gpril")
+    for series in all_series(load_frames(folder, tmp_path)):
+        if series.figure.centre == "mean":
+            bounds = series.data[["low", "mean", "high"]].to_numpy(dtype=float)
+            assert bounds.min() >= 0.0 and bounds.max() <= 1.0 and (bounds[:, 2] > bounds[:, 0]).all(), series.name
 
 
 def test_one_seed_without_curve_is_drawn(tmp_path: Path) -> None:
     folder = Folder()
     folder.add("costs $1_0^ & 5 %", make_record(points=0))
     results = load(folder.write(tmp_path))
+    assert list(series_of(results)) == []
+    folder.add("other", make_record(points=0, seed=1))
+    results = load(folder.write(tmp_path))
     assert list(series_of(results)) == ["comparison-success", "comparison-performance-profile"]
     for series in series_of(results).values():
-        assert len(draw(series, styles(results, "comparison"), "quick").files[f"{series.name}.png"]) > 5_000
+        assert len(draw(series, styles(results), "quick").files[f"{series.name}.png"]) > 5_000

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from analysis.figures.data import Series, all_series
-from analysis.figures.draw import PLOTS
-from analysis.figures.render import draw, styles
+from analysis.figures.draw import PLOTS, draw
+from analysis.figures.style import styles
 from analysis.load import Results, load
 from analysis.report.__main__ import write_report
+from analysis.statistics import rate_interval
 from benchmarks.paper import FIGURES
 from benchmarks.records.schema import Mode, Rollout
 from tests.analysis.synthetic import Folder, make_record
@@ -48,11 +49,11 @@ def first(results: Results) -> Series:
 def test_each_experiment_of_the_paper_has_its_figure_first(tmp_path: Path, experiment: str) -> None:
     results = paper(tmp_path, experiment, (5, 25) if VIEWS[experiment].kind == "success" else (25,))
     series = first(results)
-    assert series.name == experiment and series.view is VIEWS[experiment]
-    drawing = draw(series, styles(results, experiment), "standard")
+    assert series.name == experiment and series.figure is VIEWS[experiment]
+    drawing = draw(series, styles(results), "standard")
     image = np.asarray(Image.open(BytesIO(drawing.files[f"{experiment}.png"])).convert("RGB"))
-    assert image.shape[1] >= 1000 and image.std() > 10
-    assert drawing.places and all(0 < place["x"] < 1 and 0 < place["y"] < 1 for place in drawing.places)
+    assert image.shape[1] >= 750 and image.std() > 10
+    assert drawing.panels and drawing.legend
 
 
 def test_no_figure_is_drawn_twice(tmp_path: Path) -> None:
@@ -61,8 +62,8 @@ def test_no_figure_is_drawn_twice(tmp_path: Path) -> None:
     assert names[:2] == ["fig2d", "fig2d-success"] and len(set(names)) == len(names)
 
 
-def test_means_have_students_interval(tmp_path: Path) -> None:
-    """Of .2, .4 and .6 with 20 roll-outs each: mean .4, and 4.303 standard errors of .2 / sqrt(3) on both sides."""
+def test_means_have_the_interval_of_a_rate(tmp_path: Path) -> None:
+    """Of .2, .4 and .6 with 20 rollouts each."""
     folder = Folder()
     for seed, share in enumerate((0.2, 0.4, 0.6)):
         record = make_record("gpril", seed=seed, success={"sampled": share, "mean": share}, points=1)
@@ -70,8 +71,8 @@ def test_means_have_students_interval(tmp_path: Path) -> None:
     data = first(load(folder.write(tmp_path))).data
     assert list(data.columns[-4:]) == ["mean", "low", "high", "trials"] and len(data) == 2
     row = data.iloc[0]
-    assert row["mean"] == pytest.approx(0.4) and row["gradient_steps"] == 1_000 and row["trials"] == 3
-    assert row["high"] - row["mean"] == pytest.approx(4.302653 * 0.2 / 3**0.5, rel=1e-6)
+    assert row["gradient_steps"] == 1_000 and row["trials"] == 3
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx(tuple(rate_interval([0.2, 0.4, 0.6], 60)))
 
 
 def test_seconds_are_those_of_all_successes_together(tmp_path: Path) -> None:
@@ -92,7 +93,8 @@ def test_seconds_are_those_of_all_successes_together(tmp_path: Path) -> None:
 
 def test_no_success_means_no_figure_of_seconds_but_all_others(tmp_path: Path) -> None:
     folder = Folder()
-    folder.add("gpril", make_record("gpril", success={"sampled": 0.0, "mean": 0.0}), "fig2e")
+    for seed in range(2):
+        folder.add("gpril", make_record("gpril", seed=seed, success={"sampled": 0.0, "mean": 0.0}), "fig2e")
     names = [series.name for series in all_series(load(folder.write(tmp_path)))]
     assert "fig2e" not in names and "fig2e-success" in names
 
@@ -132,22 +134,8 @@ def test_a_missing_experiment_is_no_error_and_a_partial_one_is_drawn(tmp_path: P
 @pytest.mark.parametrize(("experiment", "levels"), [("fig1b", [96.0]), ("fig2e", [5.0])])
 def test_the_demonstrator_is_a_dotted_line(tmp_path: Path, experiment: str, levels: list[float]) -> None:
     results = paper(tmp_path, experiment)
-    figure = PLOTS[VIEWS[experiment].kind](first(results), styles(results, experiment))
+    figure = PLOTS[VIEWS[experiment].kind](first(results), styles(results))
     assert "the demonstrator" in [text.get_text() for text in figure.legends[0].get_texts()]
     for axes in figure.axes:
         across = [list(line.get_xdata()) for line in axes.lines if list(line.get_ydata()) == [0, 1]]
         assert across == [[level, level] for level in levels]
-
-
-def test_spots_lie_on_their_markers(tmp_path: Path) -> None:
-    """Where a spot says it is, the picture has its colour."""
-    results = paper(tmp_path, "fig1b", (5, 25))
-    drawing = draw(first(results), styles(results, "fig1b"), "standard")
-    image = np.asarray(Image.open(BytesIO(drawing.files["fig1b.png"])).convert("RGB"), dtype=int)
-    filled = [place for place in drawing.places if place["panel"] == 0]
-    assert len(filled) == 2 * len(SCENARIOS)
-    for place in filled:
-        pixel = image[round(place["y"] * image.shape[0]), round(place["x"] * image.shape[1])]
-        wanted = [int(place["colour"][i : i + 2], 16) for i in (1, 3, 5)]
-        assert np.abs(pixel - wanted).max() <= 3, place
-    assert "3 seeds" in filled[0]["text"] and "%" in filled[0]["text"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import re
 from io import StringIO
-from math import sqrt
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from analysis.figures.data import all_series
 from analysis.load import Results, load
+from analysis.statistics import difference, rate_interval
 from analysis.tables.build import Table, all_tables, improvement_table, main_table
 from analysis.tables.render import latex, markdown, text
 from tests.analysis.synthetic import Folder, comparison, make_record
@@ -23,7 +24,7 @@ def tables(results: Results) -> dict[str, Table]:
 
 @pytest.fixture
 def by_hand(tmp_path: Path) -> Results:
-    """BC succeeds in 2, 4, 6 and 8 of 10 roll-outs, fails once; GPRIL in 8 of 10, one is missing; so is all of GAIL."""
+    """BC succeeds in 2, 4, 6 and 8 of 10 rollouts, fails once; GPRIL in 8 of 10, one is missing; so is all of GAIL."""
     folder = Folder()
     for seed, successes in enumerate((2, 4, 6, 8)):
         success = {"sampled": successes / 10, "mean": 0.1}
@@ -44,12 +45,8 @@ def test_main_table_by_hand(by_hand: Results) -> None:
     names = ["median", "q1", "q3"]
     assert [bc[f"sampled_last_{name}"] for name in names] == pytest.approx([0.4, 0.2, 0.6])
     assert [bc[f"sampled_best_{name}"] for name in names] == pytest.approx([0.4, 0.2, 0.6])
-    assert bc["sampled_iqm"] == pytest.approx(0.4)
-    assert bc["sampled_mean"] == pytest.approx(0.4)
-    half_width = 2.776445 * sqrt(0.1) / sqrt(5)  # t(0.975, 4) times the standard error
-    assert (bc["sampled_mean_low"], bc["sampled_mean_high"]) == pytest.approx(
-        (0.4 - half_width, 0.4 + half_width), abs=1e-6
-    )
+    expected = rate_interval([0.0, 0.2, 0.4, 0.6, 0.8], 40)  # ten rollouts of each of the four that ended well
+    assert [bc[f"sampled_mean{end}"] for end in ("", "_low", "_high")] == pytest.approx(list(expected))
     assert bc["mean_last_median"] == pytest.approx(0.1)
     assert (bc["episodes"], bc["gradient_steps"]) == (0, 100)  # of the trials that ended well
     assert (gpril["seeds"], gpril["missing"], gpril["episodes"]) == (1, 1, 30)
@@ -59,10 +56,10 @@ def test_main_table_by_hand(by_hand: Results) -> None:
 def test_main_table_for_people(by_hand: Results) -> None:
     bc, gpril, gail = main_table(by_hand).shown.to_dict(orient="records")
     assert bc["Seeds"] == "5 (1 failed)"
-    assert bc["Sampled, last"] == "40 [20, 60]"
+    assert bc["Sampled actions"] == "40 [20, 60]" and bc["Sampled mean"] == "40 [13, 75]"
     assert gpril["Seeds"] == "1 (1 missing)"
-    assert gpril["Mean action, last"] == gpril["Mean action, IQM"] == "90"  # one seed has no spread
-    assert (gail["Task"], gail["Seeds"], gail["Sampled, last"]) == ("PegInsertion-v0", "0 (1 missing)", "–")
+    assert gpril["Deterministic actions"] == gpril["Deterministic mean"] == "90"  # one seed has no spread
+    assert (gail["Task"], gail["Seeds"], gail["Sampled actions"]) == ("Peg insertion", "0 (1 missing)", "–")
 
 
 def test_improvement_by_hand(by_hand: Results) -> None:
@@ -72,34 +69,84 @@ def test_improvement_by_hand(by_hand: Results) -> None:
     assert pd.isna(sampled["probability_low"])
 
 
-def test_changes_are_against_the_method_as_it_is(tmp_path: Path) -> None:
+def test_changes_are_against_the_base_that_the_plan_names(tmp_path: Path) -> None:
+    """Not against what its label begins with; a variant that is the same trials as its base has no row."""
     folder = Folder()
     for seed in range(2):
-        for label, method, sampled, mean in (
-            ("bc", "bc", 0.0, 0.0),
-            ("gpril", "gpril", 0.5, 0.75),
-            ("gpril, no L2", "gpril", 0.25 + 0.5 * seed, 0.75),
-            ("gail, alone", "gail", 1.0, 1.0),  # nothing to compare it with
+        for key, base, method, sampled, mean in (
+            ("bc", "", "bc", 0.0, 0.0),
+            ("gpril", "", "gpril", 0.5, 0.75),
+            ("gpril/no L2", "gpril", "gpril", 0.25 + 0.5 * seed, 0.75),
+            ("gpril/once more", "gpril/no L2", "gpril", 1.0, 1.0),
+            ("gail/alone", "gail", "gail", 1.0, 1.0),  # its base is not here
         ):
-            budget, success = (0, len(label), 1.0), {"sampled": sampled, "mean": mean}  # settings would tell them apart
-            folder.add(label, make_record(method, seed=seed, success=success, rollouts=4, usage=budget))  # type: ignore[arg-type]
+            budget, success = (0, len(key), 1.0), {"sampled": sampled, "mean": mean}  # settings would tell them apart
+            record = make_record(method, seed=seed, success=success, rollouts=4, usage=budget)  # type: ignore[arg-type]
+            folder.add(f"label of {key}", record, variant=key, base=base)
+            if key == "gpril":
+                folder.add("the same", record, variant="gpril/same", base="gpril")
     table = tables(load(folder.write(tmp_path)))["changes"]
-    (row,) = table.data.to_dict(orient="records")
-    assert (row["label"], row["trials"]) == ("gpril, no L2", 2)
-    assert (row["sampled"], row["sampled_low"], row["sampled_high"]) == (0.0, -0.25, 0.25)
-    assert table.shown["Sampled"].item() == "+0 [-25, +25]" and table.shown["Mean action"].item() == "+0 [+0, +0]"
+    first, second = table.data.to_dict(orient="records")
+    assert (first["label"], first["base"], first["trials"]) == ("label of gpril/no L2", "label of gpril", 2)
+    assert (second["label"], second["base"]) == ("label of gpril/once more", "label of gpril/no L2")
+    expected = difference(rate_interval([0.25, 0.75], 8), rate_interval([0.5, 0.5], 8))
+    assert (first["sampled"], first["sampled_low"], first["sampled_high"]) == pytest.approx(tuple(expected))
+    assert table.shown["Sampled actions"].iloc[1] == "+50 [-57, +99]"
 
 
-def test_changes_of_a_method_from_a_file_and_labels_that_change_nothing(tmp_path: Path) -> None:
+def test_seeds_are_paired_where_each_drew_its_own_demonstrations(tmp_path: Path) -> None:
+    """Two variants that rise and fall together differ by much less than seeds that have nothing in common."""
+    widths = []
+    for drawn in (False, True):
+        folder = Folder()
+        for key, base, lift in (("bc", "", 0.0), ("bc/more", "bc", 0.1)):
+            for seed, share in enumerate((0.1, 0.3, 0.5, 0.7, 0.85)):
+                record = make_record(
+                    "bc", seed=seed, success={"sampled": share + lift, "mean": share}, usage=(0, len(key), 1.0)
+                )
+                if drawn:
+                    chosen = record.trial.demonstrations.model_copy(update={"draw_seed": seed})
+                    trial = record.trial.model_copy(update={"demonstrations": chosen})
+                    record = record.model_copy(update={"trial": trial})
+                folder.add(key, record, variant=key, base=base)
+        (row,) = tables(load(folder.write(tmp_path / str(drawn))))["changes"].data.to_dict(orient="records")
+        assert row["sampled"] == pytest.approx(0.1)
+        widths.append(row["sampled_high"] - row["sampled_low"])
+    assert widths[1] < 0.4 * widths[0]
+
+
+def test_a_mode_that_a_policy_does_not_have_is_a_blank(tmp_path: Path) -> None:
     folder = Folder()
-    for seed in range(2):
-        whole = folder.add("mine", make_record("mine.py:Mine", seed=seed, usage=(0, 1, 1.0)))
-        folder.add("mine, rate 0.1", whole)
-        folder.add("mine (rate=0.2)", make_record("mine.py:Mine", seed=seed, usage=(0, 2, 1.0)))
-        folder.add("mine (rate=0.2), wide", make_record("mine.py:Mine", seed=seed, usage=(0, 4, 1.0)))
-        folder.add("mineral", make_record("mine.py:Mine", seed=seed, usage=(0, 3, 1.0)))
-    data = tables(load(folder.write(tmp_path)))["changes"].data
-    assert data["label"].tolist() == ["mine (rate=0.2)", "mine (rate=0.2), wide"]
+    for seed in range(5):
+        both = make_record("bc", seed=seed, success={"sampled": 0.5, "mean": 0.6})
+        folder.add("BC", both)
+        one = make_record(
+            "act", seed=seed, success={"sampled": 0.0, "mean": 0.9}, status="failed" if seed == 4 else "ok"
+        )
+        curve = [point.model_copy(update={"sampled": None}) for point in one.curve]
+        final = {mode: rollouts for mode, rollouts in one.final.items() if mode == "mean"}
+        folder.add("ACT", one.model_copy(update={"curve": curve, "final": final}))
+    results = load(folder.write(tmp_path))
+    made = tables(results)
+    bc, act = made["main"].shown.to_dict(orient="records")
+    assert act["Sampled actions"] == act["Sampled mean"] == "–" and act["Seeds"] == "5 (1 failed)"
+    assert act["Deterministic actions"] == "90 [90, 90]" and bc["Sampled actions"] == "50 [50, 50]"
+    assert pd.isna(made["main"].data.loc[1, "sampled_mean"])
+    assert made["trials"].data.loc[made["trials"].data["label"] == "ACT", "sampled"].isna().all()
+    assert made["winners"].data[["mode", "best"]].to_numpy().tolist() == [["mean", "ACT"]]
+    assert len(made["improvement"].data) == 1 and len(made["endings"].data) == 3
+    for series in all_series(results):
+        assert not ((series.data["label"] == "ACT") & (series.data.get("mode") == "sampled")).any(), series.name
+
+
+def test_what_some_trainings_use_has_a_column_where_any_did(tmp_path: Path) -> None:
+    folder = comparison(tasks=("peg",), seeds=1)
+    assert "Expert queries" not in main_table(load(folder.write(tmp_path / "1"))).shown
+    asked = make_record("dagger")
+    folder.add("DAgger", asked.model_copy(update={"usage": asked.usage.model_copy(update={"expert_queries": 1234})}))
+    table = main_table(load(folder.write(tmp_path / "2")))
+    assert table.shown["Expert queries"].tolist() == ["0", "0", "0", "1,234"]
+    assert table.data["expert_queries"].tolist() == [0, 0, 0, 1234]
 
 
 def test_endings_by_hand(by_hand: Results) -> None:
@@ -123,14 +170,39 @@ def test_unusual_endings_get_a_column(tmp_path: Path) -> None:
     assert table.shown["Unstable"].tolist() == ["100", "100"] and table.shown["Seconds"].tolist() == ["–", "–"]
 
 
-def test_overall_weighs_all_cells(tmp_path: Path) -> None:
+def test_overall_weighs_cells_equally(tmp_path: Path) -> None:
+    """Ten trials at .2 on one task weigh as much as two at .6 on the other; the IQM counts trials."""
     folder = Folder()
-    for task, share in (("clip", 0.2), ("peg", 0.6)):
-        for seed in range(4):
-            folder.add("BC", make_record(task=task, seed=seed, success={"sampled": share, "mean": 0.0}))
+    for task, share, seeds in (("clip", 0.2, 10), ("peg", 0.6, 2)):
+        for seed in range(seeds):
+            folder.add("BC", make_record("bc", task, seed=seed, success={"sampled": share, "mean": 0.0}))
     data = tables(load(folder.write(tmp_path)))["overall"].data
-    assert data[["label", "mode", "cells", "trials"]].to_numpy().tolist()[0] == ["BC", "sampled", 2, 8]
-    assert data[["iqm", "iqm_low", "iqm_high"]].to_numpy().tolist()[0] == pytest.approx([0.4, 0.4, 0.4])
+    assert data[["label", "mode", "cells", "trials"]].to_numpy().tolist()[0] == ["BC", "sampled", 2, 12]
+    row = data.iloc[0]
+    assert row["mean"] == pytest.approx(0.4) and row["iqm"] == pytest.approx(0.2)
+    assert (row["mean_low"], row["mean_high"]) == pytest.approx(tuple(rate_interval([0.4, 0.4], 80))[1:])
+
+
+def test_the_best_of_a_comparison(tmp_path: Path) -> None:
+    """Over the numbers of demonstrations that all variants have: GPRIL .6 and .8, BC .5 and .7, GAIL with 25 alone."""
+    folder = Folder()
+    for seed in range(5):
+        for label, method, number, share in (
+            ("GPRIL", "gpril", 10, 0.6),
+            ("GPRIL", "gpril", 25, 0.8),
+            ("BC", "bc", 10, 0.5),
+            ("BC", "bc", 25, 0.7),
+        ):
+            record = make_record(
+                method, demonstrations=number, seed=seed, success={"sampled": share, "mean": 0.3}, rollouts=100
+            )
+            folder.add(label, record)
+    row = tables(load(folder.write(tmp_path)))["winners"].data.iloc[0]
+    assert (row["mode"], row["cells"], row["best"], row["next"]) == ("sampled", 2, "GPRIL", "BC")
+    ours, theirs = rate_interval([0.7] * 5, 1000), rate_interval([0.6] * 5, 1000)
+    assert row[["difference", "difference_low", "difference_high"]].tolist() == pytest.approx(
+        list(difference(ours, theirs))
+    )
 
 
 def test_a_single_cell_has_no_overall_table(tmp_path: Path) -> None:
@@ -142,7 +214,7 @@ def test_nothing_but_failures_still_makes_tables(tmp_path: Path) -> None:
     folder.add("BC", make_record(status="diverged", error="non-finite loss", points=0))
     made = tables(load(folder.write(tmp_path)))
     assert set(made) == {"main", "trials"}
-    assert made["main"].shown[["Seeds", "Sampled, last", "Episodes"]].to_numpy().tolist()[0] == [
+    assert made["main"].shown[["Seeds", "Sampled actions", "Episodes"]].to_numpy().tolist()[0] == [
         "1 (1 diverged)",
         "0",
         "–",
@@ -154,7 +226,7 @@ def test_csv_holds_every_digit(by_hand: Results) -> None:
     table = main_table(by_hand)
     rows = list(csv.DictReader(StringIO(table.files()["main.csv"].decode())))
     assert float(rows[0]["sampled_mean_low"]) == table.data.loc[0, "sampled_mean_low"]
-    assert rows[0]["seeds"] == "5" and rows[2]["sampled_iqm"] == rows[2]["episodes"] == ""
+    assert rows[0]["seeds"] == "5" and rows[2]["sampled_mean"] == rows[2]["episodes"] == ""
 
 
 def test_only_costs_vary_between_identical_runs(tmp_path: Path) -> None:
@@ -202,6 +274,16 @@ def test_markdown_is_escaped() -> None:
 
 
 def test_text_is_aligned_and_takes_no_markup() -> None:
-    frame = pd.DataFrame({"Method": ["[red]x[/red]", "y"], "Sampled, last": ["40 [20, 60]", "5"]})
+    frame = pd.DataFrame({"Method": ["[red]x[/red]", "y"], "Sampled actions": ["40 [20, 60]", "5"]})
     first, second = text(frame).splitlines()[-2:]
     assert first.startswith("[red]x[/red]") and len(first) == len(second) and second.endswith(" 5")
+
+
+def test_text_fits_a_terminal() -> None:
+    """Numbers are whole, words break: labels hold the settings that were changed for a run."""
+    settings = ", ".join(f"a_setting_with_a_long_name_{i}=0.123" for i in range(3))
+    frame = pd.DataFrame(
+        {"Method": [f"GPRIL ({settings})"], **{name: ["100 [100, 100]"] for name in ("A b", "C d", "E")}}
+    )
+    lines = text(frame).splitlines()
+    assert max(map(len, lines)) <= 80 and sum("100 [100, 100]" in line for line in lines) == 1

@@ -1,0 +1,32 @@
+"""What tasks, actions and costs are called in tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.paper import Cost
+from benchmarks.records.schema import Mode
+
+MODE_NAMES: Mapping[str | Mode, str] = {"sampled": "Sampled actions", "mean": "Deterministic actions"}
+COST_NAMES: Mapping[Cost, str] = {
+    "episodes": "Environment episodes",
+    "environment_steps": "Environment steps",
+    "gradient_steps": "Gradient steps",
+    "training_seconds": "Training time (s)",
+}
+TASK_NAMES = {
+    "ClipInsertion-v0": "Clip insertion",
+    "PegInsertion-v0": "Peg insertion",
+    "PhysicalPegInsertionFixed-v0": "Physical peg (socket fixed)",
+    "PhysicalPegInsertionVarying-v0": "Physical peg (socket varying)",
+}
+
+
+def task_name(task: str) -> str:
+    """The name of a task of this suite; the Gymnasium id of any other."""
+    return TASK_NAMES.get(task, task)
+
+
+def plural(count: int, name: str) -> str:
+    """`1 demonstration`, `10 demonstrations`."""
+    return f"{count} {name}{'s' * (count != 1)}"
