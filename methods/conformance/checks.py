@@ -27,6 +27,10 @@ EPISODES = 5
 UNKNOWN = "no_such_setting"
 LONGEST_SILENCE = 10.0
 """Seconds of processor time that may pass without a checkpoint, since a stop takes effect at the next one."""
+SHORT = 3.0
+"""Seconds of processor time of a training that needs no checkpoint in its middle."""
+ENOUGH = 3.0
+"""Seconds of processor time for looking at the policies of checkpoints."""
 SLOW = 15.0
 """Seconds of a training beyond which the check recommends `Method.small`."""
 
@@ -222,7 +226,7 @@ class ConformanceChecks:
             return "needs_expert is True, but this training asked the expert nothing"
         return ""
 
-    def check_checkpoints(self) -> None:
+    def check_checkpoints(self) -> str:
         points = self.first.context.checkpoints
         require(
             bool(points),
@@ -236,16 +240,14 @@ class ConformanceChecks:
         )
         require(bool((np.diff(progress) >= 0.0).all()), "progress decreased; it is the fraction of the whole training")
         require(bool((np.diff(steps) >= 0).all()), "gradient_steps decreased; count all steps since the beginning")
-        require(
-            progress.min() < 1.0 or (steps.max() <= 1 and self.first.context.environment_steps == 0),
-            "context.checkpoint was called at the end only; call it within the loop, so that there is a learning curve "
-            "and Ctrl-C loses nothing",
-        )
-        require(
-            self._watcher.longest <= LONGEST_SILENCE,
-            f"{self._watcher.longest:.0f} s passed without a checkpoint; call it every few seconds, in long phases too",
-        )
         require(not self._watcher.problem, f"the policy of a checkpoint cannot act: {self._watcher.problem}")
+        silence = self._watcher.longest
+        often = "call it in the loop every few seconds, in long phases too, so that Ctrl-C loses nothing"
+        require(silence <= LONGEST_SILENCE, f"{silence:.0f} s passed without a checkpoint; {often}")
+        if progress.min() == 1.0 and steps.max() > 1:
+            require(silence <= SHORT, f"context.checkpoint was called at the end only, after {silence:.0f} s; {often}")
+            return f"context.checkpoint was called at the end only; where training takes longer, {often}"
+        return ""
 
     def check_determinism(self) -> None:
         """Once more, without acting at the checkpoints: evaluating must not influence a training."""
@@ -292,8 +294,11 @@ class ConformanceChecks:
 
     def _differ(self, policy: Any) -> float:
         """The largest difference of a policy's actions from the first training's."""
-        ours, theirs = (PolicyChecks(one, TASK).actions() for one in (self.first.policy, policy))
-        return float(np.nanmax(np.abs(ours - theirs)))
+        return float(np.nanmax(np.abs(PolicyChecks(policy, TASK).actions() - self._actions)))
+
+    @cached_property
+    def _actions(self) -> np.ndarray:
+        return PolicyChecks(self.first.policy, TASK).actions()
 
     @cached_property
     def saved(self) -> Path:
@@ -345,12 +350,13 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.problem = ""
-        self.longest = 0.0
+        self.longest = self._spent = 0.0
         self._last = process_time()
 
     def __call__(self, policy: Policy) -> None:
-        self.longest = max(self.longest, process_time() - self._last)
-        if not self.problem:
+        before = process_time()
+        self.longest = max(self.longest, before - self._last)
+        if not self.problem and self._spent < ENOUGH:
             try:
                 require(isinstance(policy, Policy), f"it is a {type(policy).__name__}, not a methods.interface.Policy")
                 checks = PolicyChecks(policy, TASK, steps=2)
@@ -358,6 +364,7 @@ class _Watcher:
                 checks.actions()
             except Exception as error:
                 self.problem = explain(error)
+        self._spent += process_time() - before
         self._last = process_time()
 
 

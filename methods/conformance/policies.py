@@ -93,10 +93,12 @@ class PolicyChecks:
                 raise ContractViolation(
                     f"acting changed the policy ({where}); keep the memory of an episode in an Actor, see Policy.actor"
                 )
-            if changed := first_difference(generators, _global_generators()):
+            later = _global_generators()
+            if changed := [name for name, state in generators.items() if later.get(name) != state]:
                 raise ContractViolation(
-                    f"acting used or seeded the global random generator of {changed}; draw from `rng` (for PyTorch: "
-                    "torch.Generator().manual_seed(int(rng.integers(2**63))))"
+                    f"acting used or seeded the global random generator of {' and '.join(changed)}; draw from `rng` "
+                    "(in PyTorch: torch.Generator().manual_seed(int(rng.integers(2**63)))), and turn dropout off "
+                    "(network.eval())"
                 )
 
     def check_randomness(self) -> None:
@@ -275,9 +277,13 @@ def _seeded_globals() -> Iterator[None]:
 
 
 def _global_generators() -> dict[str, Any]:
+    """The states of the global random generators, to compare."""
     torch = sys.modules.get("torch")
     states = {"Python": random.getstate(), "NumPy": np.random.get_state(legacy=False)}
-    return fingerprint(states | ({"PyTorch": torch.get_rng_state()} if torch else {}))
+    return {
+        name: fingerprint(state)
+        for name, state in (states | ({"PyTorch": torch.get_rng_state()} if torch else {})).items()
+    }
 
 
 def _largest(one: np.ndarray, other: np.ndarray) -> float:

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import process_time
 from typing import Any, ClassVar
 
 import numpy as np
@@ -188,6 +189,10 @@ class Faulty(Method):
             for _ in range(1 if fault == "greedy" else context.budget.environment_steps + 1):
                 if sum(env.step(np.zeros(2, np.float32))[2:4]):
                     env.reset()
+        if fault == "slow":
+            until = process_time() + 3.2
+            while process_time() < until:
+                np.linalg.svd(np.eye(50))
         if fault == "spoils":
             torch.from_numpy(demonstrations.actions)[0] = 0.5  # which NumPy cannot prevent
         if fault == "asks":
@@ -202,8 +207,8 @@ class Faulty(Method):
             steps: Any = {"numpy": np.int64(5), "whole float": 5.0, "half": 2.5, "text": "5"}.get(fault, 0)
             for progress in (0.5, 0.2 if fault == "backwards" else 7.0 if fault == "percent" else np.float32(1.0)):
                 try:
-                    progress = 1.0 if fault == "late" else progress
-                    context.checkpoint(shown, progress, 50 if fault == "late" else steps, dict)
+                    progress = 1.0 if fault in ("late", "slow") else progress
+                    context.checkpoint(shown, progress, 50 if fault in ("late", "slow") else steps, dict)
                 except Exception:
                     if fault != "catches all":
                         raise
@@ -230,7 +235,7 @@ class Faulty(Method):
         ("silent", "context.checkpoint", "never called"),
         ("backwards", "context.checkpoint", "decreased"),
         ("percent", "context.checkpoint", "fraction done"),
-        ("late", "context.checkpoint", "at the end only"),
+        ("slow", "context.checkpoint", "at the end only, after .* every few seconds"),
         ("bad checkpoint", "context.checkpoint", "cannot act: actions are not finite"),
         ("string", "the policy names", r"modes = \('mean',\)"),
         ("unknown mode", "the policy names", "'sampled', 'mean'"),
@@ -269,6 +274,12 @@ def test_a_violation_is_found_and_its_mend_named(fault: str, promise: str, probl
 @pytest.mark.parametrize("fault", ["", "one mode", "memory", "numpy", "whole float"])
 def test_what_the_contract_allows_is_not_a_violation(fault: str) -> None:
     assert problems(Faulty, {"fault": fault}) == {}
+
+
+def test_a_quick_training_may_have_one_checkpoint_and_is_told_so() -> None:
+    results = list(check_method(Faulty, {"fault": "late"}, SMALL))
+    assert not [result for result in results if result.problem]
+    assert [result.remark for result in results if "at the end only" in result.remark]
 
 
 def test_a_policy_class_that_is_not_declared_is_found() -> None:
