@@ -11,6 +11,7 @@ import pytest
 from envs.demonstrations import save
 from methods import registry
 from methods.conformance.point_task import demonstrate
+from tests.benchmarks import fakes
 from tests.benchmarks.conftest import Bench
 from tests.methods import point_world
 
@@ -64,4 +65,17 @@ def test_a_method_whose_memory_leaks_is_refused_before_anything_is_trained(
     outcome = bench.run(*point, f"--methods={HERE / place}")
     assert outcome.code == 2 and outcome.err.count("\n") == 1
     assert outcome.err.startswith("error: ") and words in outcome.err and "python -m methods.check" in outcome.err
+    assert not bench.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((), "its budget has no expert_queries; allow some"),
+        (("--set=budget.expert_queries=9", f"--tasks={fakes.TASK}"), "has none; leave one of them out, or give"),
+    ],
+)
+def test_a_method_without_an_expert_to_query_is_refused(bench: Bench, more: tuple[str, ...], words: str) -> None:
+    outcome = bench.run(f"--methods={HERE / 'dagger_specimen.py'}:Dagger", *more)
+    assert outcome.code == 2 and words in outcome.err and outcome.err.count("\n") == 1
     assert not bench.results.exists()
