@@ -32,6 +32,7 @@ from PIL import Image
 from benchmarks.errors import one_line
 from benchmarks.planning.reuse import fixed_part
 from benchmarks.records.schema import (
+    MODES,
     Mode,
     Plan,
     PlanRow,
@@ -44,7 +45,7 @@ from benchmarks.records.schema import (
 )
 from benchmarks.trial import saved_policy
 from benchmarks.trial.environments import is_shipped
-from benchmarks.trial.evaluation import MODES, WIDTH, rollout_of
+from benchmarks.trial.evaluation import WIDTH, rollout_of
 from benchmarks.trial.saved_policy import SavedPolicy
 from envs import TASKS, tasks
 from envs.insertion.errors import SimulationUnstable

@@ -28,9 +28,9 @@ from benchmarks.film import (
 )
 from benchmarks.film import save as save_film
 from benchmarks.records.provenance import ROOT
-from benchmarks.records.schema import Mode, Record, RecordError, load_record
+from benchmarks.records.schema import MODES, Mode, Record, RecordError, load_record
 from benchmarks.trial import saved_policy
-from benchmarks.trial.evaluation import MODES, modes_of
+from benchmarks.trial.evaluation import modes_of
 from benchmarks.trial.saved_policy import Description, SavedPolicy
 from envs import TASKS, tasks
 from envs.insertion.errors import SimulationUnstable

@@ -1,8 +1,8 @@
-"""What a trial in the middle of its training consists of, so that an interrupted one goes on bit by bit.
+"""The state of a training, so that an interrupted one resumes with the same bits.
 
 A snapshot is plain data: `pack` turns nested dictionaries and lists of tensors, arrays, numbers and strings into JSON
-and arrays, and nothing that could execute. Beside what the method gives, it holds the state of every environment and
-of the random generators that libraries share.
+and arrays, and nothing that could execute. In addition to the method's own state it holds that of every environment
+with a running episode, and of the global random generators of Python, NumPy and PyTorch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class StatelessWrapper(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.
 
 
 def pack(state: Any) -> tuple[str, dict[str, np.ndarray]]:
-    """JSON and the arrays it refers to by name; `unpack` is the inverse, but for tuples, which become lists.
+    """JSON and the arrays it refers to by name; `unpack` is the inverse, except that tuples become lists.
 
     Raises:
         MethodError: the state holds something that is not plain data; the message says where.
@@ -75,7 +75,7 @@ def _unfold(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 
 def capture(method: State, environments: Sequence[Any]) -> State:
-    """The whole of a training as it stands: the method's own state, its environments and the shared generators."""
+    """The complete state of a training: the method's own, its environments' and the global generators'."""
     import torch
 
     return {
@@ -89,17 +89,17 @@ def capture(method: State, environments: Sequence[Any]) -> State:
 
 
 def restore(state: State, environments: Sequence[Any]) -> State:
-    """Put environments and generators back to what `capture` saw; returns the method's own state.
+    """Restore environments and generators from what `capture` returned; returns the method's own state.
 
     Raises:
-        MethodError: there are other environments than then.
+        MethodError: fewer environments have been made than the snapshot holds.
     """
     import torch
 
     if len(environments) < len(state["environments"]):
         raise MethodError(
             f"context.resume() was called with {len(environments)} environments made, but the snapshot holds "
-            f"{len(state['environments'])}; make them all before"
+            f"{len(state['environments'])}; make them all before it"
         )
     for environment, kept in zip(environments, state["environments"], strict=False):
         set_environment_state(environment, kept)

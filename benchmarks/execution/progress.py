@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from benchmarks.planning.profiles import Profile
-from benchmarks.records.schema import Record, Summary, Trial
+from benchmarks.records.schema import MODES, Record, Summary, Trial
 from methods import registry
 
 START_SECONDS = 4.0
@@ -177,7 +177,8 @@ def outcome(record: Record) -> str:
     """How a trial ended, in a few words."""
     seconds = duration(record.usage.training_seconds + record.usage.evaluation_seconds)
     if record.status == "ok":
-        return f"success {record.success('sampled'):.2f} sampled, {record.success('mean'):.2f} mean, in {seconds}"
+        reached = ", ".join(f"{record.success(mode):.2f} {mode}" for mode in MODES if mode in record.final)
+        return f"success {reached}, in {seconds}"
     return f"{record.status} after {seconds}: {record.error.splitlines()[0] if record.error else 'no reason given'}"
 
 

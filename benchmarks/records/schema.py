@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -28,6 +29,7 @@ FIRST_DEFAULTS = frozenset(
 """Fields with a default that have always been part of a trial's id. All later ones are left out where they have their
 default, so that a new field does not orphan the records made before."""
 Mode = Literal["sampled", "mean"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 Status = Literal["ok", "failed", "diverged", "timed out"]
 
 LARGEST = 2**28
@@ -253,9 +255,14 @@ class Record(Summary):
         return Summary(trial=self.trial, status=self.status, usage=self.usage, provenance=self.provenance)
 
     def success(self, mode: Mode) -> float:
-        """Share of successful final roll-outs in [0, 1]; 0 for a trial that did not end well."""
+        """Fraction of successful final rollouts, in [0, 1].
+
+        It is 0 for a trial that did not end well, and NaN where the policy does not have this mode.
+        """
         rollouts = self.final.get(mode, [])
-        return sum(rollout.success for rollout in rollouts) / len(rollouts) if rollouts else 0.0
+        if not rollouts:
+            return math.nan if self.status == "ok" else 0.0
+        return sum(rollout.success for rollout in rollouts) / len(rollouts)
 
     def to_bytes(self) -> bytes:
         """The record's file: its canonical content and the digest that guards it."""

@@ -1,4 +1,4 @@
-"""What a trial costs in time and memory."""
+"""Time and memory that a trial uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from time import perf_counter
 
 
 class Stopwatch:
-    """Seconds of training, without those of evaluation."""
+    """Seconds of training, excluding evaluation and saving."""
 
     def __init__(self) -> None:
         self._began = perf_counter()
@@ -20,7 +20,7 @@ class Stopwatch:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """While something is done that is not training."""
+        """Stop the watch within a `with` block."""
         before = perf_counter()
         try:
             yield
@@ -29,7 +29,7 @@ class Stopwatch:
 
 
 def peak_memory_mib() -> float:
-    """Largest resident memory of this process so far; 0 where the system does not tell."""
+    """Peak resident memory of this process so far; 0 where the system does not report it."""
     try:
         import resource
     except ImportError:

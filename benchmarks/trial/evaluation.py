@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 
-from benchmarks.records.schema import Mode, Rollout
+from benchmarks.records.schema import MODES, Mode, Rollout
 from benchmarks.trial.environments import make_group
 from methods.env_group import Episode, roll_out
 from methods.interface import EnvGroup, MethodError, Policy, Task
 
 WIDTH = 20
 """Episodes side by side. A constant, so that a rollout depends on neither their number nor when the others end."""
-
-
-MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def modes_of(policy: Policy) -> list[Mode]:
