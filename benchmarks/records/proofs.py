@@ -43,12 +43,13 @@ class _Proofs(BaseModel):
     proofs: list[Proof]
 
 
-def load(path: Path = FILE) -> list[Proof]:
-    """The proofs in a file; none if there is no file.
+def load(path: Path | None = None) -> list[Proof]:
+    """The proofs in a file, FILE by default; none if it is not there.
 
     Raises:
         ValueError: it is damaged.
     """
+    path = path or FILE
     try:
         return _Proofs.model_validate_json(path.read_bytes()).proofs
     except FileNotFoundError:
@@ -57,10 +58,10 @@ def load(path: Path = FILE) -> list[Proof]:
         raise ValueError(f"{path} is damaged: {error.errors()[0]['msg']}; restore it from the repository") from None
 
 
-def add(proof: Proof, path: Path = FILE) -> None:
+def add(proof: Proof, path: Path | None = None) -> None:
     """Append a proof to the file; raises OSError if it cannot be written."""
     proofs = _Proofs(proofs=[*load(path), proof])
-    atomic.write(path, proofs.model_dump_json(indent=1).encode() + b"\n")
+    atomic.write(path or FILE, proofs.model_dump_json(indent=1).encode() + b"\n")
 
 
 @cache

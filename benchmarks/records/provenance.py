@@ -52,13 +52,14 @@ def machine() -> dict[str, str]:
 @cache
 def commit() -> str:
     """The checkout's commit, with "+" where its source differs from it; empty outside a checkout."""
-    if _git("rev-parse", "--show-toplevel") != str(ROOT.resolve()):
+    if git("rev-parse", "--show-toplevel") != str(ROOT.resolve()):
         return ""
-    changes = _git("status", "--porcelain", "--", "benchmarks", "envs", "methods")
-    return _git("rev-parse", "HEAD") + ("+" if changes else "")
+    changes = git("status", "--porcelain", "--", "benchmarks", "envs", "methods")
+    return git("rev-parse", "HEAD") + ("+" if changes else "")
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """What Git prints in this checkout; empty if it fails."""
     try:
         command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout.strip()

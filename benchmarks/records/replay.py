@@ -41,13 +41,13 @@ SAMPLE = (
 )
 """Arguments of the runner besides a comparison of each method: states only, every tenth state, final states, with and
 without exploration, controls, and the physical tasks."""
+USUAL = {"exploration": 0.0, "control": "none"}
+"""Settings that the table shows where they have another value."""
 TIMES = frozenset({"training_seconds", "evaluation_seconds", "peak_memory_mib"})
 PERIOD = 0.2
 """Seconds between two checkpoints of the trial that is killed."""
-ENVIRONMENT = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-    "PYTHONHASHSEED": "0",
-}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+ENVIRONMENT = {**THREADS, "PYTHONHASHSEED": "0"}
 
 
 class ReplayError(RuntimeError):
@@ -219,7 +219,9 @@ def show(comparisons: list[Comparison]) -> None:
         choice = trial.demonstrations
         shown = [f"every {choice.every}"] * (choice.every > 1) + ["final"] * choice.final_only
         shown += ["states only"] * choice.states_alone + ["killed and resumed"] * one.interrupted
-        settings = [f"{key}={trial.settings[key]}" for key in ("exploration", "control") if trial.settings.get(key)]
+        settings = [
+            f"{key}={trial.settings[key]}" for key, usual in USUAL.items() if trial.settings.get(key, usual) != usual
+        ]
         result = f"differs: {', '.join(one.differences[:3])}" if one.differences else "equal"
         table.add_row(trial.method, trial.task, ", ".join(shown) or "all", ", ".join(settings), result)
     console = Console(highlight=False)
@@ -250,9 +252,7 @@ def proof_of(comparisons: list[Comparison], old_commit: str) -> proofs.Proof:
 @click.command(help=__doc__.splitlines()[0] if __doc__ else "")
 @click.argument("old_commit")
 @click.option("--trials", type=click.IntRange(min=1), default=100, help="At most so many trials.  [default: all]")
-@click.option(
-    "--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="At once.  [default: one per core]"
-)
+@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="How many at once.")
 def main(old_commit: str, trials: int, jobs: int) -> None:
     try:
         comparisons = compare(old_commit, trials, jobs)
@@ -260,7 +260,7 @@ def main(old_commit: str, trials: int, jobs: int) -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     show(comparisons)
-    proof = proof_of(comparisons, old_commit)
+    proof = proof_of(comparisons, provenance.git("rev-parse", old_commit))
     different = sum(bool(one.differences) for one in comparisons)
     click.echo(f"{len(comparisons) - different} of {len(comparisons)} trials are equal, bit by bit")
     if proof.pairs:
