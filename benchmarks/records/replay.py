@@ -219,9 +219,8 @@ def show(comparisons: list[Comparison]) -> None:
         choice = trial.demonstrations
         shown = [f"every {choice.every}"] * (choice.every > 1) + ["final"] * choice.final_only
         shown += ["states only"] * choice.states_alone + ["killed and resumed"] * one.interrupted
-        settings = [
-            f"{key}={trial.settings[key]}" for key, usual in USUAL.items() if trial.settings.get(key, usual) != usual
-        ]
+        values = {key: trial.settings.get(key, usual) for key, usual in USUAL.items()}
+        settings = [f"{key}={value}" for key, value in values.items() if value != USUAL[key]]
         result = f"differs: {', '.join(one.differences[:3])}" if one.differences else "equal"
         table.add_row(trial.method, trial.task, ", ".join(shown) or "all", ", ".join(settings), result)
     console = Console(highlight=False)
