@@ -21,6 +21,7 @@ from envs.insertion.base import make_env
 from envs.insertion.vector import InsertionVector
 from envs.sb3 import GroupVecEnv
 from methods.conformance.context import PlainContext
+from methods.gail import algorithm
 from methods.gail.algorithm import Gail, Settings
 from methods.gail.discriminator import (
     DemonstratedBatches,
@@ -190,6 +191,34 @@ def test_the_budget_is_rounded_down_to_whole_iterations(tmp_path: Path) -> None:
     assert after_warm_start == [(i / 3, 50 + i * (1 + critic + 1)) for i in (1, 2, 3)]
     with pytest.raises(MethodError, match="less than one iteration of 4 x 64"):
         Gail(SMALL).fit(demonstrate(2, seed=1), tiny_context(tmp_path, steps=255))
+
+
+def test_the_discriminator_is_updated_after_every_so_many_iterations(tmp_path: Path) -> None:
+    settings = replace(SMALL, warm_start=0, actor_steps=2, discriminator_steps=3, critic_passes=1, critic_batch=256)
+    context = tiny_context(tmp_path, steps=4 * 256)
+    Gail(settings).fit(demonstrate(2, seed=1), context)
+    assert [steps for _, steps in context.checkpoints] == [2, 4 + 3, 6 + 3, 8 + 6]
+    losses = [step for step, scalars in context.reports if "discriminator_loss" in scalars]
+    assert losses == [7, 14]
+
+
+def test_settings_reach_the_policy_and_its_optimizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[SubsampledTRPO] = []
+
+    def watched(*arguments: Any, **options: Any) -> SubsampledTRPO:
+        made.append(SubsampledTRPO(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(algorithm, "SubsampledTRPO", watched)
+    settings = replace(SMALL, warm_start=0, gamma=0.9, gae_lambda=0.8, kl=0.03, cg_steps=4, fisher_every=2)
+    settings = replace(settings, critic_passes=3, critic_learning_rate=0.002, sigma_bounds=(0.02, 0.2))
+    policy = Gail(settings).fit(demonstrate(2, seed=1), tiny_context(tmp_path, steps=256))
+    (trpo,) = made
+    assert (trpo.gamma, trpo.gae_lambda, trpo.target_kl, trpo.cg_max_steps) == (0.9, 0.8, 0.03, 4)
+    assert (trpo.rollout_buffer.gamma, trpo.rollout_buffer.gae_lambda) == (0.9, 0.8)
+    assert (trpo.fisher_every, trpo.n_critic_updates, trpo.n_steps, trpo.n_envs) == (2, 3, 64, 4)
+    assert trpo.policy.optimizer.param_groups[0]["lr"] == 0.002
+    assert policy.network.shape.sigma_bounds == (0.02, 0.2)
 
 
 def test_a_warm_start_is_kept_and_sigma_is_set(tmp_path: Path) -> None:

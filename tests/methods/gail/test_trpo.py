@@ -95,6 +95,24 @@ def test_the_end_of_an_episode_is_followed_by_what_the_setting_says(
     assert advantages[2] == pytest.approx(end - values[2], rel=1e-5)  # nothing leaks in from the next episode
 
 
+def test_chained_episodes_bootstrap_from_the_next_initial_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the cited implementation without its test for termination, for terminations and time limits alike."""
+    trpo = generator("chain")
+    monkeypatch.setattr(trpo, "train", lambda: None)
+    trpo.learn(6)
+    buffer = trpo.rollout_buffer
+    np.testing.assert_array_equal(buffer.rewards[:, 0], [2.0] * 6)
+    states = [*buffer.observations[:, 0], trpo._last_obs[0]]
+    assert [float(state[0]) for state in states] == [0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 20.0]
+    with torch.no_grad():
+        values = trpo.policy.predict_values(torch.tensor(np.array(states)))[:, 0].numpy()
+    advantage, expected = 0.0, []
+    for step in reversed(range(6)):
+        advantage = 2.0 + GAMMA * values[step + 1] - values[step] + GAMMA * trpo.gae_lambda * advantage
+        expected.append(advantage)
+    np.testing.assert_allclose(buffer.advantages[:, 0], expected[::-1], rtol=1e-5)
+
+
 def test_rewards_can_be_scaled_to_the_size_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
     trpo = generator("absorbing", scale=1.0 - GAMMA)
     monkeypatch.setattr(trpo, "train", lambda: None)
