@@ -53,7 +53,7 @@ class Exact:
         for lag in range(self.lags):
             cross = own @ ahead.T
             joint = np.block([[own, cross], [cross.T, stationary]])
-            weight = np.log(1.0 - self.gamma) + lag * np.log(self.gamma) - target_density
+            weight = np.log(1.0 - self.gamma) + (lag and lag * np.log(self.gamma)) - target_density
             for found, columns in ((pairs, with_action), (states, without)):
                 density = multivariate_normal(np.zeros(len(columns)), joint[np.ix_(columns, columns)])
                 found.append(weight + density.logpdf(rows[:, columns]))
