@@ -252,6 +252,7 @@ class Demonstrations:
         every: int = 1,
         final_only: bool = False,
         states_alone: bool = False,
+        offset: int = 0,
     ) -> Demonstrations:
         """A part of the data set, with its episodes numbered from 0 again.
 
@@ -259,9 +260,10 @@ class Demonstrations:
             episodes: how many episodes, from episode `start` on; or which ones, in this order; None takes all from
                 `start` on.
             start: first episode, where `episodes` is no list.
-            every: keep the rows whose `time_step` is a multiple of this, and each episode's last row.
+            every: keep the rows whose `time_step` is `offset` plus a multiple of this, and each episode's last row.
             final_only: keep each episode's last row alone, and so no actions.
             states_alone: drop the actions.
+            offset: less than `every`; 0 keeps initial states.
 
         Returns:
             the subset, which tells about itself in `origin["subsets"]`, with the `statistics` of the chosen episodes.
@@ -270,8 +272,9 @@ class Demonstrations:
         Raises:
             DemonstrationError: there are no such episodes, or a number is no whole number.
         """
-        start, every = _whole("start", start), _whole("every", every)
+        start, every, offset = _whole("start", start), _whole("every", every), _whole("offset", offset)
         _check(every >= 1, f"every is {every}: a whole number of at least 1 is needed")
+        _check(0 <= offset < every, f"offset is {offset}: with every = {every}, 0 to {every - 1} is allowed")
         chosen, told = self._chosen(episodes, start)
         made = {
             "episodes": told,
@@ -280,9 +283,11 @@ class Demonstrations:
             "final_only": bool(final_only),
             "states_alone": bool(states_alone),
         }
+        if offset:
+            made["offset"] = offset
         bounds = np.append(0, np.flatnonzero(self.terminal) + 1)
         rows = np.concatenate([np.arange(bounds[number], bounds[number + 1]) for number in chosen])
-        kept = self.terminal[rows] if final_only else (self.time_step[rows] % every == 0) | self.terminal[rows]
+        kept = self.terminal[rows] if final_only else (self.time_step[rows] % every == offset) | self.terminal[rows]
         recorded = self.recorded or (None if kept.all() else Statistics.of(self.observations[rows]))
         rows = rows[kept]
         terminal = self.terminal[rows]

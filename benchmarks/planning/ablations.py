@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.paper import AS_IN_THE_PAPER, BC, GAIL, GAIL_STATES, GPRIL, TUNED, Experiment, Variant
+from benchmarks.paper import (
+    AS_IN_THE_PAPER,
+    BC,
+    GAIL,
+    GAIL_STATES,
+    GPRIL,
+    GPRIL_FINAL,
+    GPRIL_STATES,
+    GPRIL_TENTH,
+    TUNED,
+    Experiment,
+    Variant,
+)
 
 Changes = Mapping[str, Mapping[str, Any]]
 """Name of a change -> the settings that differ from the profile's."""
@@ -114,7 +126,54 @@ PAPER_DISPLACED = replace(
     settings={"displacement": True},
 )
 
+SIGMA_IN_RAD_PER_S: Changes = {"sigma bounds in rad/s": {"sigma_bounds": [0.02, 0.2]}}
+"""The shipped tasks' action bounds are 0.5 rad/s, so (0.01, 0.1) rad/s are (0.02, 0.2) of them."""
+
+GPRIL_READINGS = _changed(
+    GPRIL,
+    {
+        **SIGMA_IN_RAD_PER_S,
+        "sums over batches": {"batch_reduction": "sum"},
+        "L2 0.01, sums over batches": {"model_l2": 1e-2, "batch_reduction": "sum"},
+        "initial states as targets": {"initial_targets": True},
+    },
+)
+GAIL_READINGS = _changed(
+    GAIL,
+    {"bootstrap from the terminal state": {"terminal": "always"}, "chained episodes": {"terminal": "chain"}},
+)
+
+
+def _shown_otherwise(base: Variant, name: str, **shown: Any) -> Variant:
+    """A variant that sees other states, or knows other statistics."""
+    return replace(base, key=f"{base.key}/{name}", label=f"{base.label}, {name}", base=base.key, **shown)
+
+
+STATES_READINGS = (
+    GPRIL_STATES,
+    *_changed(GPRIL_STATES, {**SIGMA_IN_RAD_PER_S, "initial states as targets": {"initial_targets": True}}),
+    GPRIL_TENTH,
+    *_changed(GPRIL_TENTH, {"initial states as targets": {"initial_targets": True}}),
+    _shown_otherwise(GPRIL_TENTH, "from the fifth on", offset=5),
+    _shown_otherwise(GPRIL_TENTH, "statistics of the shown states", statistics="shown"),
+    GPRIL_FINAL,
+    _shown_otherwise(GPRIL_FINAL, "statistics of the shown states", statistics="shown"),
+)
+
 ABLATIONS = (
+    Experiment(
+        "readings",
+        "readings of the paper where it is silent: sigma's unit, sums or means, what GAIL bootstraps from",
+        (GPRIL, *GPRIL_READINGS, GAIL, *GAIL_READINGS),
+        demonstrations=(10, 25),
+    ),
+    Experiment(
+        "readings-states",
+        "peg: readings for demonstrations without actions: which states are shown, targets, statistics",
+        STATES_READINGS,
+        ("peg",),
+        (10, 25),
+    ),
     Experiment(
         "gpril-ablation",
         "GPRIL, one setting at a time",

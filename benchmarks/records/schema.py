@@ -67,10 +67,13 @@ class DemonstrationChoice(_Model):
         episodes: how many episodes are used.
         start: first episode that may be used.
         every: keep each n-th state (and the final one).
+        offset: the first state kept, if not every one is.
         final_only: keep only the final state of each episode.
         states_alone: drop the actions.
         draw_seed: seed that draws the episodes from `start` to `stop`; None takes the first ones from `start` on.
         stop: the first episode that may not be drawn; None for the end of the set.
+        statistics: what observations are normalised with: all states of these episodes as they were recorded, or only
+            those that are shown.
     """
 
     source: str
@@ -82,6 +85,8 @@ class DemonstrationChoice(_Model):
     states_alone: bool = False
     draw_seed: Count | None = None
     stop: Count | None = None
+    offset: Count = 0
+    statistics: Literal["recorded", "shown"] = "recorded"
 
 
 class BudgetChoice(_Model):

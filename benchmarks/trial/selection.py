@@ -15,13 +15,12 @@ STREAM = 20_190_506
 
 def select(demonstrations: Demonstrations, choice: DemonstrationChoice) -> Demonstrations:
     """The subset of a whole set that a trial learns from; raises DemonstrationError if it is too small."""
+    shown = (choice.every, choice.final_only, choice.states_alone, choice.offset)
     if choice.draw_seed is None:
-        chosen = demonstrations.subset(choice.episodes, choice.start)
+        chosen = demonstrations.subset(choice.episodes, choice.start, *shown)
     else:
-        chosen = demonstrations.subset(drawn(choice, demonstrations.episodes))
-    # A trial knows the statistics of its own episodes, not of all others; those that a file states hold for all.
-    chosen = replace(chosen, recorded=demonstrations.recorded)
-    return chosen.subset(None, 0, choice.every, choice.final_only, choice.states_alone)
+        chosen = demonstrations.subset(drawn(choice, demonstrations.episodes), 0, *shown)
+    return replace(chosen, recorded=None) if choice.statistics == "shown" else chosen
 
 
 def drawn(choice: DemonstrationChoice, available: int) -> list[int]:

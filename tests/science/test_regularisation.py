@@ -1,4 +1,4 @@
-"""Trained models reach the exact optimum where it is known: L2 on biases as well, and one layer that needs the context."""
+"""Trained models reach the known optimum: with L2 on biases too, and with one layer that needs the context."""
 
 from __future__ import annotations
 

@@ -105,11 +105,12 @@ def test_initial_states_alone_are_refused_as_targets(tmp_path: Path) -> None:
         Gpril(replace(SHORT, beta_pi=0.0, initial_targets=False)).fit(first, tiny_context(tmp_path, 10, 3000))
 
 
-def test_models_sum_their_batch_if_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flow", ["fast", "nflows"])
+def test_models_sum_their_batch_if_asked(tmp_path: Path, flow: str) -> None:
     """The gradient of the first update is the batch size times as large."""
     norms = {}
     for reduction in ("mean", "sum"):
-        built = training(tmp_path, batch_reduction=reduction, gradient_clip=1e9)
+        built = training(tmp_path, batch_reduction=reduction, gradient_clip=1e9, flow=flow)
         built.update_models(1)
         norms[reduction] = built.models.take_gradient_norms()
     for name, (mean,) in norms["mean"].items():
