@@ -151,7 +151,7 @@ def test_an_ablation_changes_its_base_by_what_it_says(experiment: Experiment) ->
             continue
         preset = QUICK.presets[variant.preset].settings if variant.preset else {}
         mine, theirs = first[variant.key].trial.settings, base.trial.settings
-        changed = {key for key, value in mine.items() if theirs[key] != value}
+        changed = {key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key)}  # neutral defaults are absent
         assert changed <= set(variant.settings) | set(preset)
 
 
@@ -177,9 +177,11 @@ def test_a_preset_of_the_profile_serves_the_variants_that_ask_for_it() -> None:
             figure, seeds=1, methods=("gail",), demonstrations=(10,), profile=QUICK.model_copy(update={"presets": {}})
         )
     )
-    (states, plain), (bare, same) = ([item.trial for item in planned] for planned in (with_presets, without))
+    (states, alike, plain), (bare, _, same) = ([item.trial for item in planned] for planned in (with_presets, without))
     assert plain == same and states.settings["kl"] == 0.05 and states.budget.environment_steps == 500_000
     assert bare.settings["kl"] == plain.settings["kl"] and bare.budget == plain.budget
+    assert (alike.settings["kl"], alike.budget, alike.settings["warm_start"]) == (0.05, states.budget, 0)
+    assert alike.settings["use_actions"] and not alike.demonstrations.states_alone, "it differs in the actions alone"
     assert not bare.settings["use_actions"] and bare.demonstrations.states_alone, "what the figure is about stays"
     changed = plan(request(figure, seeds=1, methods=("gail",), changes={"gail": {"kl": 0.5}}))
     assert {item.trial.settings["kl"] for item in changed} == {0.5}
