@@ -9,8 +9,9 @@ import pytest
 from benchmarks.errors import InputError
 from benchmarks.planning import profiles
 from benchmarks.planning.experiments import EXPERIMENTS
-from benchmarks.planning.trials import METHODS, Request, plan
+from benchmarks.planning.trials import Request, plan
 from benchmarks.records.schema import BudgetChoice
+from methods import registry
 
 
 @pytest.mark.parametrize("name", profiles.names())
