@@ -1,0 +1,100 @@
+"""Command line that brings demonstrations in from other projects' formats, and out to them.
+
+python -m envs.formats import minari FOLDER --task PegInsertion-v0 --dt 0.1 --out mine.npz
+python -m envs.formats export envs/data/peg.npz lerobot FOLDER
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from envs import TASKS
+from envs.demonstrations import DemonstrationError, load, save
+from envs.formats.common import FormatError
+
+FORMATS = {
+    "arrays": "plain arrays in an .npz file: observations, actions, lengths",
+    "imitation": "imitation's trajectories, a folder of Hugging Face datasets",
+    "minari": "a Minari data set with HDF5",
+    "robomimic": "a robomimic HDF5 file",
+    "lerobot": "a LeRobotDataset v3 without videos",
+}
+Refusal = type("Refusal", (click.ClickException,), {"exit_code": 2, "__doc__": "Bad input: one line, exit code 2."})
+_NAMES = click.Choice(list(FORMATS))
+
+
+def _format(name: str) -> Any:
+    return import_module(f"envs.formats.{name}")
+
+
+def _guarded(path: Path, work: Any) -> Any:
+    """What `work` returns; what is wrong becomes one line that names the path."""
+    try:
+        return work()
+    except ModuleNotFoundError as error:
+        raise Refusal(f"this format needs {error.name}: pip install h5py pyarrow") from error
+    except FileNotFoundError as error:
+        raise Refusal(f"{error.filename}: no such file or folder") from error
+    except FileExistsError as error:
+        raise Refusal(f"{path}: there is something of that name already; choose another") from error
+    except OSError as error:
+        raise Refusal(f"{path}: {error.strerror or error}") from error
+    except DemonstrationError as error:
+        raise Refusal(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise Refusal(f"{path}: damaged, or of another format ({type(error).__name__})") from error
+
+
+@click.group(help=__doc__, epilog="Formats: " + "; ".join(f"{name}, {text}" for name, text in FORMATS.items()))
+def main() -> None:
+    pass
+
+
+@main.command("import")
+@click.argument("format", type=_NAMES)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file to write.")
+@click.option("--task", help="Its task, a name of envs.TASKS or a Gymnasium id, where the data set does not tell.")
+@click.option("--dt", type=click.FloatRange(min=0, min_open=True), help="Seconds of a control step, likewise.")
+@click.option("--observations", default="", help="Which observations, as key1,key2, where there are several.")
+def import_(format: str, path: Path, out: Path, task: str | None, dt: float | None, observations: str) -> None:
+    """Read a data set of another project and save it as demonstrations."""
+    keys = [key.strip() for key in observations.split(",") if key.strip()]
+    origin = {"made_by": "envs.formats", "format": format, "source": path.name, "observations": keys}
+
+    def work() -> None:
+        if not path.exists():
+            raise FormatError("no such file or folder")
+        contents = _format(format).read(path, keys)
+        demonstrations = contents.demonstrations(TASKS.get(task or "", task), dt, origin)
+        if not out.parent.is_dir():
+            raise Refusal(f"{out}: there is no folder {out.parent}; create it or choose another place")
+        save(demonstrations, out)
+        lengths = demonstrations.lengths
+        size = f"{demonstrations.episodes} episodes, {len(demonstrations.observations)} states"
+        click.echo(f"{out}: {size}, {lengths.min():.1f} to {lengths.max():.1f} s, {demonstrations.task}")
+        for note in contents.notes:
+            click.echo(f"note: {note}")
+
+    _guarded(path, work)
+
+
+@main.command("export")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("format", type=_NAMES)
+@click.argument("path", type=click.Path(path_type=Path))
+def export(file: Path, format: str, path: Path) -> None:
+    """Write demonstrations as a data set of another project."""
+    demonstrations = _guarded(file, lambda: load(file))
+    notes = _guarded(path, lambda: _format(format).write(demonstrations, path))
+    click.echo(f"{path}: {demonstrations.episodes} episodes")
+    for note in notes:
+        click.echo(f"note: {note}")
+
+
+if __name__ == "__main__":
+    main()
