@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 LONGEST = 1000
-"""Most letters of an error's line."""
+"""Longest line of an error, in characters."""
 
 
 class InputError(ValueError):
@@ -16,11 +16,15 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """The run cannot go on (the disk is full, source files changed). The command line prints it and exits with 1."""
+    """The run cannot continue (the disk is full, source files changed). The command line prints it and exits with 1."""
+
+
+class RunStopped(Exception):
+    """The run was stopped by a signal; the message says what is kept. The command line prints it and exits with 130."""
 
 
 class WorkerDied(RuntimeError):
-    """A trial's process ended without a result: how, in a line, then its last words. The engine tries again."""
+    """A trial's process ended without a result: how, in a line, then its last words. The scheduler tries again."""
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:

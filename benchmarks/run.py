@@ -14,11 +14,15 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from benchmarks.errors import InputError, RunError, cannot_write, one_line
-from benchmarks.execution.local import LocalWorkplace
-from benchmarks.execution.progress import Estimator, new_view
-from benchmarks.execution.scheduler import Engine, Workplace
+from benchmarks.errors import InputError, RunError, RunStopped, cannot_write, one_line
+from benchmarks.execution.console import say, show
+from benchmarks.execution.executor import Executor
+from benchmarks.execution.local import LocalExecutor
+from benchmarks.execution.progress import new_view
+from benchmarks.execution.scheduler import Scheduler
+from benchmarks.execution.signals import interrupt_once
 from benchmarks.planning import experiments, profiles
+from benchmarks.planning.estimate import Estimator
 from benchmarks.planning.listing import listing, show_plan
 from benchmarks.planning.preflight import preflight
 from benchmarks.planning.reuse import ExistingResults, compare, refuse_mixture, refuse_other_code, version_warnings
@@ -55,7 +59,7 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
     return numbers
 
 
-@click.command(help="Compare imitation-learning methods. Started again, it goes on where it stopped.")
+@click.command(help="Compare imitation-learning methods. Stopped and started again, it resumes.")
 @click.option(
     "--methods",
     callback=_methods,
@@ -71,18 +75,24 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--demonstrations", type=click.Path(path_type=Path), help="A demonstration file of your own.")
 @click.option("--set", "changes", multiple=True, metavar="METHOD.SETTING=VALUE", help="Also budget.* and evaluation.*.")
 @click.option("--results", type=click.Path(path_type=Path), help="Where records go.  [default: results/PROFILE]")
-@click.option("--jobs", type=click.IntRange(min=1), help="Trials at once.  [default: one a core]")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=0),
+    help="Trials at once; 0 runs them one by one in this process, for debuggers.  [default: one per core]",
+)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--ray-address", envvar="RAY_ADDRESS", help="HOST:PORT or auto.  [default: a cluster of this machine]")
 @click.option("--cpus-per-trial", type=click.FloatRange(min=0, min_open=True), default=1, help="On Ray.  [default: 1]")
 @click.option("--gpus-per-trial", type=click.FloatRange(min=0), help="On Ray.  [default: 1 with --device cuda, else 0]")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Most seconds of a trial.  [default: any]")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), help="Time limit per trial in seconds.  [default: none]"
+)
 @click.option(
     "--save-every",
     type=click.FloatRange(min=0),
     default=300,
     show_default=True,
-    help="Seconds between two snapshots of a trial, from which it goes on where it was killed; 0 takes none.",
+    help="Seconds between two checkpoints of a trial, from which it resumes where it was killed; 0 saves none.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--retry-failed", is_flag=True, help="Repeat trials that failed, diverged or timed out.")
@@ -105,7 +115,7 @@ def command(context: click.Context, **options: Any) -> int:
     if options["listed"] is not None:
         click.echo(_describe(options["listed"]) if options["listed"] else listing())
         return 0
-    _refuse_ray_options(context)
+    _refuse_options_without_effect(context)
     request = _request(options)
     store = Store(options["results"] or Path("results") / request.profile.name)
     planning = plan(request)
@@ -114,21 +124,21 @@ def command(context: click.Context, **options: Any) -> int:
     if not options["accept_drift"]:
         refuse_other_code(store, found)
     for notice in planning.notices:
-        click.echo(f"note: {one_line(notice)}", err=True)
+        say(f"note: {one_line(notice)}")
     estimator = Estimator(request.profile, found.records.values())
     if options["dry_run"]:
         console = Console(highlight=False, markup=False, emoji=False)  # labels are shown as they are
-        show_plan(found, estimator, options["jobs"] or _cores(), console)
+        show_plan(found, estimator, _jobs(options), console)
         return 0
     preflight(found.to_do)
-    with _workplace(options, found.to_do) as workplace:
+    with _executor(options, found.to_do) as executor:
         store.open()
         try:
             for problem in found.damage:
-                click.echo(f"damaged, so it is done again: {problem}", err=True)
+                say(f"damaged, so it is run again: {problem}")
             merged = Plan(profile=request.profile.name, rows=found.rows, demonstrators=planning.demonstrators)
             store.merge_plan(merged, dropped)
-            _run(store, found, estimator, workplace, options)
+            _run(store, found, estimator, executor, options)
         finally:
             store.close()
     return _report(store, found)
@@ -160,57 +170,72 @@ def _request(options: dict[str, Any]) -> Request:
     )
 
 
-def _refuse_ray_options(context: click.Context) -> None:
+def _refuse_options_without_effect(context: click.Context) -> None:
     """Nothing on the command line is silently ignored; RAY_ADDRESS may be set for other programs."""
     for name in ("ray_address", "cpus_per_trial", "gpus_per_trial"):
         if context.params["engine"] != "ray" and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise InputError(f"--{name.replace('_', '-')} means nothing to the local engine; add --engine ray")
+    if context.params["jobs"] == 0 and context.params["engine"] == "ray":
+        raise InputError("--jobs 0 runs trials in this process, but --engine ray on a cluster; leave one of them out")
+    if context.params["jobs"] == 0 and context.params["timeout"] is not None:
+        raise InputError("--timeout cannot end a trial in this process; leave it out, or use --jobs 1")
 
 
 @contextmanager
-def _workplace(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Workplace]:
-    """Where trials are done. No cluster is asked for where there are none."""
-    if options["engine"] == "local" or not to_do:
-        jobs = options["jobs"] or _cores()
-        yield LocalWorkplace(jobs)
+def _executor(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Executor]:
+    """Where trials run. No cluster is asked for where there are none to run."""
+    if options["jobs"] == 0 and to_do:
+        from benchmarks.execution.in_process import InProcessExecutor  # here, because PyTorch takes a while to import
+
+        yield InProcessExecutor()
         return
-    from benchmarks.execution import ray_cluster as ray_engine  # here, because Ray is an extra
+    if options["engine"] == "local" or not to_do:
+        yield LocalExecutor(_jobs(options))
+        return
+    from benchmarks.execution import ray_cluster  # here, because Ray is an extra
 
     gpus = float(options["device"] == "cuda") if options["gpus_per_trial"] is None else options["gpus_per_trial"]
-    share = ray_engine.Share(options["cpus_per_trial"], gpus)
-    with ray_engine.connect(options["ray_address"] or ray_engine.LOCAL, share, options["jobs"], to_do) as workplace:
-        yield workplace
+    share = ray_cluster.Share(options["cpus_per_trial"], gpus)
+    with ray_cluster.connect(options["ray_address"] or ray_cluster.LOCAL, share, options["jobs"], to_do) as executor:
+        yield executor
 
 
 def _run(
-    store: Store, found: ExistingResults, estimator: Estimator, workplace: Workplace, options: Mapping[str, Any]
+    store: Store, found: ExistingResults, estimator: Estimator, executor: Executor, options: Mapping[str, Any]
 ) -> None:
     for digest, files in found.files.items():
         store.save_code(digest, files)
     if warning := network_warning(store.root):
-        click.echo(f"note: {warning}", err=True)
+        say(f"note: {warning}")
     _note_versions(status.kept for status in found.asked.values() if status.kept)
     done = len(found.asked) - len(found.to_do)
     if not found.to_do:
-        click.echo(f"all {done} trials are in {store.root} already; --results NEW_FOLDER runs them anew", err=True)
+        say(f"all {done} trials are in {store.root} already; --results NEW_FOLDER runs them again")
         return
     longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
     names = {item.row.trial: item.description for item in found.planned}
-    jobs = workplace.room()
-    with new_view(names, longest_first, estimator, jobs) as view:
+    jobs = executor.slots()
+    in_process = options["jobs"] == 0
+    logs = {} if in_process else {trial.id: str(store.log(trial.id)) for trial in longest_first}
+    with new_view(names, longest_first, estimator, jobs, logs, plain=in_process) as view:
         if done:
             view.note(f"{done} of {len(found.asked)} trials are in {store.root} already")
-        view.note(f"{len(longest_first)} trials to do with {jobs} jobs, {view.time_left()}")
+        view.note(f"{len(longest_first)} trials to run, {jobs} at once, {view.time_left()}")
         begun = [trial for trial in longest_first if (store.snapshots(trial.id) / STATE).exists()]
         if begun and options["save_every"]:
-            view.note(f"{len(begun)} of them are in the middle of their training, and go on from there")
-        engine = Engine(store, view, workplace, options["timeout"], options["save_every"])
-        engine.run(longest_first, found.codes, found.states)
+            view.note(f"{len(begun)} of them {'resume' if len(begun) > 1 else 'resumes'} from a checkpoint")
+        scheduler = Scheduler(store, view, executor, options["timeout"], options["save_every"])
+        scheduler.run(longest_first, found.codes, found.states)
 
 
 def _note_versions(records: Iterable[Summary]) -> None:
     for warning in version_warnings(record.provenance for record in records):
-        click.echo(f"note: {warning}", err=True)
+        say(f"note: {warning}")
+
+
+def _jobs(options: Mapping[str, Any]) -> int:
+    """How many trials run at once on this machine."""
+    return _cores() if options["jobs"] is None else max(options["jobs"], 1)
 
 
 def _cores() -> int:
@@ -223,7 +248,7 @@ def _report(store: Store, found: ExistingResults) -> int:
     from analysis.report.__main__ import ResultsError, write_report  # here, because pandas takes a while to import
 
     try:
-        click.echo(write_report(store.root))
+        show(write_report(store.root))
     except ResultsError as error:
         raise RunError(str(error)) from None
     except OSError as error:
@@ -233,13 +258,15 @@ def _report(store: Store, found: ExistingResults) -> int:
     records = found.records | new
     bad = sum(record.status != "ok" for record in records.values())
     if bad:
-        click.echo(f"{bad} of {len(found.asked)} trials did not end well; --retry-failed repeats them", err=True)
+        say(f"{bad} of {len(found.asked)} trials did not end well; --retry-failed repeats them")
     return 1 if bad else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0, 1 where something went wrong, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
     given = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        interrupt_once()
     try:
         code = command.main(given, prog_name="python -m benchmarks.run", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -249,11 +276,11 @@ def main(arguments: list[str] | None = None) -> int:
         message, code = str(error), 2
     except RunError as error:
         message, code = str(error), 1
-    except (KeyboardInterrupt, click.Abort):
-        message = f"stopped; what is finished is kept. To go on: python -m benchmarks.run {shlex.join(given)}"
-        click.echo(f"\n{message}", err=True)
+    except (RunStopped, KeyboardInterrupt, click.Abort) as stop:
+        say(f"stopped: {stop}" if isinstance(stop, RunStopped) else "stopped; what is finished is kept")
+        show(f"To resume: python -m benchmarks.run {shlex.join(given)}", sys.stderr)
         return INTERRUPTED
-    click.echo(f"error: {one_line(message)}", err=True)
+    say(f"error: {one_line(message)}")
     return code
 
 

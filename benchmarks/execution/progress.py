@@ -3,97 +3,52 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from time import monotonic
 from types import TracebackType
-from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
-from benchmarks.planning.profiles import Profile
-from benchmarks.records.schema import MODES, Record, Summary, Trial
-from methods import registry
+from benchmarks.errors import one_line
+from benchmarks.execution.console import new_console
+from benchmarks.planning.estimate import Estimator, duration
+from benchmarks.records.schema import CurvePoint, Mode, Record, Trial
 
-START_SECONDS = 4.0
-"""What a worker needs to start, roughly."""
-UNKNOWN_SECONDS = 60.0
-"""For methods that neither records nor the profile know."""
-
-
-@dataclass
-class _Cost:
-    """Of some trials together: how many they are, their seconds, and the environment steps they took and could have."""
-
-    trials: int = 0
-    seconds: float = 0.0
-    steps: int = 0
-    most_steps: int = 0
-
-    def add(self, record: Summary) -> None:
-        usage = record.usage
-        self.trials += 1
-        self.seconds += usage.training_seconds + usage.evaluation_seconds + START_SECONDS
-        self.steps += usage.environment_steps
-        self.most_steps += record.trial.budget.environment_steps
-
-    def expect(self, trial: Trial) -> float:
-        """Seconds of another trial: as long as these took, or where steps are what ended them, a step as long."""
-        if self.most_steps and self.steps > 0.9 * self.most_steps:
-            return self.seconds / self.most_steps * trial.budget.environment_steps
-        return self.seconds / self.trials
-
-
-class Estimator:
-    """How long trials take: what records of the same method, task and budget say; or of another budget, as none of this
-    one is there yet; else the profile's guess, longer with more environment steps than the profile gives."""
-
-    def __init__(self, profile: Profile, records: Iterable[Summary]) -> None:
-        self._profile = profile
-        self._known: dict[tuple[Any, ...], _Cost] = defaultdict(_Cost)
-        for record in records:
-            self.learn(record)
-
-    def learn(self, record: Summary) -> None:
-        """Take a record into account; failed ones ended early and say nothing."""
-        if record.status == "ok":
-            for key in _alike(record.trial):
-                self._known[key].add(record)
-
-    def seconds(self, trial: Trial) -> float:
-        """Expected duration of a trial that was asked for: its method may be a file, which is imported."""
-        known = (self._known[key] for key in _alike(trial) if key in self._known)
-        if cost := next(known, None):
-            return cost.expect(trial)
-        method = registry.resolve(trial.method).name
-        usual = self._profile.budget_of(method, trial.task, {})
-        longer = trial.budget.environment_steps / max(usual.environment_steps, 1)
-        return self._profile.seconds.get(method, UNKNOWN_SECONDS) * max(longer, 1.0)
-
-    @property
-    def guessing(self) -> bool:
-        """Whether nothing is known from records."""
-        return not self._known
-
-
-def _alike(trial: Trial) -> tuple[tuple[Any, ...], ...]:
-    """The kinds of trials that say how long this one takes, the most telling first."""
-    kind = (trial.method, trial.task)
-    return (*kind, trial.budget.environment_steps, trial.budget.policy_updates), kind
+WORDS: dict[Mode, str] = {"sampled": "sampled", "mean": "deterministic"}
+QUIET_SECONDS = 60.0
+"""Longest time without a line about progress where there are no bars."""
 
 
 class PlainView:
-    """A line for each trial that ends."""
+    """A line for each trial that ends, and one about progress now and then."""
 
-    def __init__(self, names: Mapping[str, str], to_do: Sequence[Trial], estimator: Estimator, jobs: int) -> None:
-        """`names`: what to call each trial, by its id."""
-        self._names, self._estimator, self._jobs = names, estimator, jobs
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        to_do: Sequence[Trial],
+        estimator: Estimator,
+        jobs: int,
+        log_of: Mapping[str, str] | None = None,
+    ) -> None:
+        """Show nothing yet.
+
+        Args:
+            names: what to call each trial, by its id.
+            to_do: the trials of this run.
+            estimator: how long they take.
+            jobs: how many run at once.
+            log_of: where what a trial printed can be read, by its id.
+        """
+        self._names, self._estimator, self._jobs, self._log_of = names, estimator, jobs, log_of or {}
         self._open = {trial.id: trial for trial in to_do}
         self._total = len(to_do)
         self._shares: dict[str, float] = {}
-        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._points: dict[str, CurvePoint] = {}
+        self._last_line = monotonic()
+        self.console = new_console()
 
     def __enter__(self) -> PlainView:
         return self
@@ -101,42 +56,88 @@ class PlainView:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         return None
 
+    def name(self, trial: Trial) -> str:
+        return self._names[trial.id]
+
     def started(self, trial: Trial) -> None:
         self._shares[trial.id] = 0.0
+        self._points.pop(trial.id, None)
 
     def progressed(self, trial: Trial, share: float) -> None:
         self._shares[trial.id] = share
 
+    def evaluated(self, trial: Trial, point: CurvePoint) -> None:
+        self._points[trial.id] = point
+
     def finished(self, record: Record) -> None:
+        trial = record.trial.id
         self._estimator.learn(record)
-        self._open.pop(record.trial.id, None)
-        self._shares.pop(record.trial.id, None)
-        done = self._total - len(self._open)
-        line = f"[{done}/{self._total}] {self._names[record.trial.id]}: {outcome(record)}"
+        self._open.pop(trial, None)
+        self._shares.pop(trial, None)
+        line = f"[{self._done}/{self._total}] {self._names[trial]}: {outcome(record)}"
+        if record.status != "ok" and trial in self._log_of:
+            line += f" (output: {self._log_of[trial]})"
         self.note(f"{line}; {self.time_left()}" if self._open else line)
 
     def note(self, message: str) -> None:
-        self.console.print(message)
+        self._last_line = monotonic()
+        self.console.print(one_line(message))
+
+    def tick(self) -> None:
+        if monotonic() - self._last_line > QUIET_SECONDS and self._shares:
+            running = ", ".join(f"{self._names[i]} {self._state(i)}" for i in self._shares)
+            self.note(f"[{self._done}/{self._total}] running: {running}; {self.time_left()}")
 
     def time_left(self) -> str:
         """An estimate, in words."""
         seconds = sum(self._estimator.seconds(t) * (1.0 - self._shares.get(i, 0.0)) for i, t in self._open.items())
         return f"about {duration(seconds / self._jobs)} left"
 
+    @property
+    def _done(self) -> int:
+        return self._total - len(self._open)
+
+    def _state(self, trial: str) -> str:
+        """How far a running trial is, and its success in the newest evaluation."""
+        done = f"{100 * self._shares[trial]:.0f} %" if self._shares[trial] < 1.0 else "evaluating"
+        return f"{done} (success {_so_far(self._points[trial])})" if trial in self._points else done
+
 
 class LiveView(PlainView):
     """Bars: one for all trials and one for each that is running."""
 
-    def __init__(self, names: Mapping[str, str], to_do: Sequence[Trial], estimator: Estimator, jobs: int) -> None:
-        super().__init__(names, to_do, estimator, jobs)
-        text, bar = TextColumn("{task.description}", markup=False), BarColumn(bar_width=30)
-        self._all = Progress(text, bar, TextColumn("{task.completed}/{task.total}"), TextColumn("{task.fields[left]}"))
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        to_do: Sequence[Trial],
+        estimator: Estimator,
+        jobs: int,
+        log_of: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(names, to_do, estimator, jobs, log_of)
+        name = TextColumn("{task.description}", markup=False, table_column=_column(ratio=1))
+        self._all = Progress(
+            name,
+            BarColumn(bar_width=10),
+            TextColumn("{task.completed}/{task.total}", table_column=_column()),
+            TextColumn("{task.fields[left]}", table_column=_column()),
+            expand=True,
+        )
         self._overall = self._all.add_task("all trials", total=self._total, left="")
-        self._running = Progress(text, bar, TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+        self._running = Progress(
+            name,
+            BarColumn(bar_width=10),
+            TextColumn("{task.percentage:>3.0f} %", table_column=_column()),
+            TextColumn("{task.fields[success]}", table_column=_column(width=17)),
+            TimeElapsedColumn(),
+            expand=True,
+        )
         self._bars: dict[str, TaskID] = {}
-        self._live = Live(Group(self._all, self._running), console=self.console, refresh_per_second=4)
+        view = Group(self._all, self._running)
+        self._live = Live(view, console=self.console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> PlainView:
+        self._refresh()
         self._live.start()
         return self
 
@@ -146,17 +147,26 @@ class LiveView(PlainView):
     def started(self, trial: Trial) -> None:
         super().started(trial)
         self._remove_bar(trial.id)
-        self._bars[trial.id] = self._running.add_task(self._names[trial.id], total=1.0)
+        self._bars[trial.id] = self._running.add_task(self._names[trial.id], total=1.0, success="")
         self._refresh()
 
     def progressed(self, trial: Trial, share: float) -> None:
         super().progressed(trial, share)
         self._running.update(self._bars[trial.id], completed=share)
+        if share >= 1.0:
+            self._running.update(self._bars[trial.id], success="evaluating")
         self._refresh()
+
+    def evaluated(self, trial: Trial, point: CurvePoint) -> None:
+        super().evaluated(trial, point)
+        self._running.update(self._bars[trial.id], success=f"success {_so_far(point)}")
 
     def finished(self, record: Record) -> None:
         self._remove_bar(record.trial.id)
         super().finished(record)
+        self._refresh()
+
+    def tick(self) -> None:
         self._refresh()
 
     def _remove_bar(self, trial: str) -> None:
@@ -164,26 +174,35 @@ class LiveView(PlainView):
             self._running.remove_task(self._bars.pop(trial))
 
     def _refresh(self) -> None:
-        self._all.update(self._overall, completed=self._total - len(self._open), left=self.time_left())
+        self._all.update(self._overall, completed=self._done, left=self.time_left())
 
 
-def new_view(names: Mapping[str, str], to_do: Sequence[Trial], estimator: Estimator, jobs: int) -> PlainView:
-    """Bars on a terminal, lines elsewhere and in CI."""
-    live = Console(stderr=True).is_terminal and not os.environ.get("CI")
-    return (LiveView if live else PlainView)(names, to_do, estimator, jobs)
+def new_view(
+    names: Mapping[str, str],
+    to_do: Sequence[Trial],
+    estimator: Estimator,
+    jobs: int,
+    log_of: Mapping[str, str] | None = None,
+    plain: bool = False,
+) -> PlainView:
+    """Bars on a terminal; lines elsewhere, in CI and where they are asked for."""
+    live = new_console().is_terminal and not os.environ.get("CI") and not plain
+    return (LiveView if live else PlainView)(names, to_do, estimator, jobs, log_of)
 
 
 def outcome(record: Record) -> str:
     """How a trial ended, in a few words."""
     seconds = duration(record.usage.training_seconds + record.usage.evaluation_seconds)
     if record.status == "ok":
-        reached = ", ".join(f"{record.success(mode):.2f} {mode}" for mode in MODES if mode in record.final)
-        return f"success {reached}, in {seconds}"
+        success = (f"{100 * record.success(mode):.0f} % {word}" for mode, word in WORDS.items() if mode in record.final)
+        return f"success {', '.join(success)}, in {seconds}"
     return f"{record.status} after {seconds}: {record.error.splitlines()[0] if record.error else 'no reason given'}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds in people's units: "45 s", "12 min", "3.5 h"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _so_far(point: CurvePoint) -> str:
+    """Success with sampled and with deterministic actions, as "40 / 35 %"."""
+    return " / ".join("-" if x is None else f"{100 * x:.0f}" for x in (point.sampled, point.mean)) + " %"
+
+
+def _column(ratio: int | None = None, width: int | None = None) -> Column:
+    return Column(ratio=ratio, width=width, no_wrap=True, overflow="ellipsis")

@@ -1,8 +1,8 @@
-"""Trials on a Ray cluster (https://docs.ray.io): each is a task that does it in a process of its node.
+"""Trials on a Ray cluster (https://docs.ray.io): each has an actor that runs it in a worker process of its node.
 
 The runner stays the only one who writes results. It sends the source files to the nodes, where each trial checks their
-digest, and gets back lines and the final policy. Ray's own fault tolerance is off: the engine tries again, as it does
-for local processes, so that every attempt is kept.
+digest, and gets back messages, output, snapshots and the final policy. Ray's own fault tolerance is off: the scheduler
+retries, as it does for local processes, so that every attempt is kept.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from benchmarks.errors import InputError, RunError, WorkerDied, cannot_write
-from benchmarks.execution.local import LocalWorkplace
-from benchmarks.execution.relay import Folder, read_folder, relay, with_commit, write_folder
-from benchmarks.execution.shipment import pack
+from benchmarks.execution.console import say
+from benchmarks.execution.executor import Listener, Started
+from benchmarks.execution.ray_node import Files, Node, package_sources, read_folder, write_folder
 from benchmarks.records import provenance
-from benchmarks.records.schema import Trial
+from benchmarks.records.schema import Record, Trial
 from benchmarks.trial.protocol import TrialRequest
 
 # Before Ray is imported: no report of its use to its makers, and no devices hidden from tasks that ask for none.
@@ -36,24 +34,17 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 try:
     import ray
-    from ray.exceptions import (
-        NodeDiedError,
-        OutOfMemoryError,
-        RayError,
-        RayTaskError,
-        RuntimeEnvSetupError,
-        WorkerCrashedError,
-    )
+    from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
 except ImportError:
     raise InputError("--engine ray needs Ray; install it with: pip install -c requirements.lock ray") from None
 
 LOCAL = "local"
 """The address that starts a cluster of this machine alone, for as long as the run takes."""
 OBJECT_STORE = 80 * 2**20
-"""Bytes of shared memory of a cluster started here: lines and policies are small."""
+"""Bytes of shared memory of a cluster started here: messages and policies are small."""
 CONNECT_SECONDS = 10.0
-CANCEL_SECONDS = (5.0, 5.0, 5.0)
-"""How long a cancelled trial may take to end and clean up before it is told again, and at last is killed."""
+KILL_SECONDS = 10.0
+"""How long a node may take to end a trial and clean up, before its actor is killed."""
 
 
 @dataclass(frozen=True)
@@ -72,80 +63,96 @@ class Share:
         return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
 
 
-class RayWorkplace:
-    """A cluster this process is connected to; see `benchmarks.execution.scheduler.Workplace`."""
+class RayExecutor:
+    """A cluster this process is connected to; see `benchmarks.execution.executor.Executor`."""
 
-    def __init__(self, share: Share, jobs: int | None, node: LocalWorkplace | None = None) -> None:
+    def __init__(self, share: Share, jobs: int | None) -> None:
         """Use the cluster.
 
         Args:
             share: what each trial asks for.
-            jobs: how many trials may be at work or wait for a node at once; None is as many as the nodes can do.
-            node: how a node does a trial, if not as a machine does it alone.
+            jobs: how many trials may run or wait for a node at once; None is as many as the nodes can do.
         """
-        self._share, self._jobs, self._node = share, jobs, node or LocalWorkplace(jobs=1)
+        self._share, self._jobs = share, jobs
+        self._actors: set[Any] = set()
         # Spread, so that the nodes are used evenly: Ray would fill one before the next.
-        self._task: Any = ray.remote(relay).options(
-            num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, scheduling_strategy="SPREAD"
+        self._node: Any = ray.remote(Node).options(
+            num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=0, scheduling_strategy="SPREAD"
         )
 
     def capacity(self) -> int:
         """How many trials the nodes that are alive now can do at once."""
         return sum(self._share.fits(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
-    def room(self) -> int:
-        """See `Workplace`; raises RunError where the cluster is gone, of which Ray would die without a word of ours."""
+    def slots(self) -> int:
+        """See `Executor`; raises RunError where the cluster is gone, of which Ray would die without a word of ours."""
         if problem := _no_answer(ray.get_runtime_context().gcs_address):
             raise RunError(
-                f"the cluster is gone ({problem}); what is finished is kept. With a new one the same command goes on"
+                f"the cluster is gone ({problem}); what is finished is kept. The same command resumes on a new one"
             )
         return self._jobs or self.capacity()
 
-    async def work(self, order: TrialRequest) -> AsyncGenerator[bytes, None]:
-        places = {"policy": order.scratch / "policy", "snapshots": order.snapshots or order.scratch / "snapshots"}
-        items: ray.ObjectRefGenerator = self._task.remote(order, read_folder(places["snapshots"]), self._node)
+    async def execute(self, request: TrialRequest, listener: Listener) -> None:
+        snapshots = request.snapshots or request.scratch / "snapshots"
+        actor = self._node.remote()
+        self._actors.add(actor)
+        placed = ended = False
+        items = actor.execute.options(num_returns="streaming").remote(request, read_folder(snapshots))
         try:
             async for reference in items:
                 item = await reference
-                if isinstance(item, bytes):
-                    yield with_commit(item, provenance.commit())
-                else:
-                    kind, content = item
-                    _keep(content, places[kind])
+                if isinstance(item, Files):
+                    _keep(item, request, snapshots)
+                    continue
+                placed |= isinstance(item, Started)
+                listener(_with_commit(item, provenance.commit()) if isinstance(item, Record) else item)
+            ended = True
         except RayTaskError as error:
+            ended = True
             raise _explain(error.cause) from None
         except RuntimeEnvSetupError as error:
             raise RunError(f"a node could not unpack the source files: {_first_line(error)}") from None
         except RayError as error:
+            if "failed to import" in str(error):
+                raise RunError("a node cannot import the suite; install the same libraries there as here") from None
             raise WorkerDied(f"{_cause(error)}, without a result") from None
         finally:
-            await _end(items)
+            self._actors.discard(actor)
+            with suppress(RayError):
+                if placed and not ended:
+                    await asyncio.wait([asyncio.wrap_future(actor.kill.remote().future())], timeout=KILL_SECONDS)
+                ray.kill(actor)
+
+    def stop(self) -> None:
+        for actor in self._actors:
+            with suppress(RayError):
+                actor.stop.remote()
 
 
 @contextmanager
-def connect(address: str, share: Share, jobs: int | None, trials: Iterable[Trial]) -> Iterator[RayWorkplace]:
+def connect(address: str, share: Share, jobs: int | None, trials: Iterable[Trial]) -> Iterator[RayExecutor]:
     """Be connected to a cluster that has these trials' source files.
 
     Args:
         address: HOST:PORT of a cluster this machine belongs to, "auto" to look for it, or LOCAL.
         share: what each trial asks for.
-        jobs: see `RayWorkplace`.
-        trials: what is to be done.
+        jobs: see `RayExecutor`.
+        trials: what is to be run.
 
     Raises:
         InputError: there is no such cluster, or none of its nodes has what a trial asks for.
     """
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):  # Ray prints what dies
-        elsewhere = pack(trials, Path(folder))
+        elsewhere = package_sources(trials, Path(folder))
         if elsewhere and address != LOCAL:
             hint = "give a path below the current folder to have them sent"
-            click.echo(f"note: every node must have {', '.join(elsewhere)} at this place; {hint}", err=True)
+            say(f"note: every node must have {', '.join(elsewhere)} at this place; {hint}")
         try:
             _join(address, share, jobs, folder)
-            place = RayWorkplace(share, jobs)
-            if not place.capacity():
+            executor = RayExecutor(share, jobs)
+            if not executor.capacity():
                 raise InputError(f"no node of the cluster has {share}, which a trial asks for; it has {_nodes()}")
-            yield place
+            yield executor
         finally:
             ray.shutdown()
 
@@ -200,29 +207,29 @@ def _nodes() -> str:
     return "; ".join(sorted(str(Share(have.get("CPU", 0.0), have.get("GPU", 0.0))) for have in alive)) or "none"
 
 
-async def _end(items: ray.ObjectRefGenerator) -> None:
-    """Cancel a task that is at work or waits for a node, and wait until it has ended."""
-    if items.is_finished():
+def _keep(files: Files, request: TrialRequest, snapshots: Path) -> None:
+    """Write what a node has sent to where the request wants it."""
+    folder = {"policy": request.scratch / "policy", "snapshots": snapshots, "log": request.log}[files.kind]
+    if folder is None:
         return
-    ended = asyncio.wrap_future(items.completed().future())
-    for seconds in CANCEL_SECONDS:
-        ray.cancel(items)  # an interrupt, which may meet Python where it is lost
-        if (await asyncio.wait([ended], timeout=seconds))[0]:
-            if not ended.cancelled():
-                ended.exception()  # that it was cancelled; taken note of
-            return
-    ray.cancel(items, force=True)
-
-
-def _keep(content: Folder, folder: Path) -> None:
     try:
-        write_folder(content, folder)
+        if files.kind == "log":
+            with folder.open("ab") as log:
+                log.write(files.content["log"])
+        else:
+            write_folder(files.content, folder)
     except OSError as error:
         raise cannot_write(Path(error.filename or folder), error) from None
 
 
+def _with_commit(record: Record, commit: str) -> Record:
+    """A record that says which commit made it, which a node that was sent the files alone cannot know."""
+    made_by = record.provenance.model_copy(update={"commit": commit})
+    return record.model_copy(update={"provenance": made_by})
+
+
 def _explain(problem: Exception) -> Exception:
-    """What a failure of the relay means to this run."""
+    """What a failure on a node means to this run."""
     if isinstance(problem, WorkerDied):
         return problem
     if isinstance(problem, ImportError):
@@ -231,10 +238,10 @@ def _explain(problem: Exception) -> Exception:
 
 
 def _cause(error: RayError) -> str:
-    """How Ray lost a task, in words."""
-    if isinstance(error, OutOfMemoryError):
+    """How Ray lost a trial, in words."""
+    if isinstance(error, OutOfMemoryError) or "memory" in str(error):
         return "the node ran out of memory and ended it"
-    if isinstance(error, WorkerCrashedError | NodeDiedError):
+    if isinstance(error, RayActorError):
         return "the process or its node died"
     return f"the cluster lost it ({type(error).__name__})"
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from benchmarks.execution.progress import Estimator, duration
 from benchmarks.planning import profiles
+from benchmarks.planning.estimate import Estimator, duration
 from benchmarks.planning.experiments import EXPERIMENTS
 from benchmarks.planning.reuse import ExistingResults
 from benchmarks.planning.trials import PlannedTrial

@@ -70,10 +70,7 @@ class PlannedTrial:
     def description(self) -> str:
         """For progress displays: variant, task, demonstrations and seed."""
         trial = self.trial
-        return (
-            f"{self.row.label}, {short_name(trial.task)}, {trial.demonstrations.episodes} demonstrations, "
-            f"seed {trial.seed}"
-        )
+        return f"{self.row.label}, {short_name(trial.task)}, {trial.demonstrations.episodes} demos, seed {trial.seed}"
 
 
 @dataclass(frozen=True)

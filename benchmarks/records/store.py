@@ -6,7 +6,9 @@
     policies/<trial>/       final policies (not for version control)
     code/<digest>.json      the source files behind a code digest
     plan.json               which trials belong to which experiment
-    snapshots/<trial>/      of trials that are not finished, to go on from
+    snapshots/<trial>/      of trials that are not finished, to resume them from
+    logs/<trial>.log        what a trial printed, in all its attempts (not for version control)
+    tensorboard/<name>/     what a trial reported while it trained (not for version control)
     locks/, scratch/        of the runs at work
 
 Files appear whole or not at all: they are written under a temporary name, flushed to the disk and renamed. Whatever is
@@ -58,7 +60,7 @@ class Store:
             InputError: the folder cannot be written.
         """
         try:
-            for name in ("records", "attempts", "damaged", "policies", "code", "snapshots", "locks", "scratch"):
+            for name in ("records", "attempts", "damaged", "policies", "code", "snapshots", "logs", "locks", "scratch"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             self._alive.acquire()
             self._sweep()
@@ -116,6 +118,10 @@ class Store:
     def snapshots(self, trial: str) -> Path:
         """The folder in which a trial keeps its snapshots; it outlives the run."""
         return self.root / "snapshots" / trial
+
+    def log(self, trial: str) -> Path:
+        """The file with everything a trial prints."""
+        return self.root / "logs" / f"{trial}.log"
 
     def drop_snapshots(self, trial: str) -> None:
         """The trial is finished, and nothing will go on from them."""

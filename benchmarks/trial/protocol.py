@@ -19,8 +19,6 @@ NOTHING = Usage(
 """The usage of a trial that has not begun."""
 STOP = b"stop\n"
 """The line that asks a worker to save a checkpoint and end."""
-BEGUN = b""
-"""What a workplace yields before the first line of a worker, when its process has begun."""
 
 
 class TrialRequest(BaseModel):
@@ -92,8 +90,3 @@ def read_message(line: bytes) -> Event | Record:
     if line.startswith(b'{"record":'):
         return read_record(line, "the worker's result")
     return _EVENT.validate_json(line)
-
-
-def is_record(line: bytes) -> bool:
-    """Whether a line is a record, as `Record.to_bytes` wrote it, and no event."""
-    return line.startswith(b'{"record":')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -11,10 +11,11 @@ from types import ModuleType
 import pytest
 
 from benchmarks import run as command_line
-from benchmarks.execution.local import LocalWorkplace
+from benchmarks.execution.executor import Listener, Started
+from benchmarks.execution.local import LocalExecutor
 from benchmarks.records.schema import Record, read_record
 from benchmarks.trial import worker
-from benchmarks.trial.protocol import BEGUN, TrialRequest
+from benchmarks.trial.protocol import TrialRequest
 from envs.demonstrations import save
 from tests import tiny
 from tests.benchmarks.fakes import METHOD, TASK
@@ -69,6 +70,10 @@ class Bench:
         paths = (self.folder / folder / "records").glob("*.json")
         return sorted((read_record(path.read_bytes(), path.name) for path in paths), key=lambda r: r.trial.seed)
 
+    def output(self, record: Record, folder: str = "results") -> str:
+        """What its trial printed."""
+        return (self.folder / folder / "logs" / f"{record.trial.id}.log").read_text()
+
     def starts(self) -> list[int]:
         """The seeds of the fits so far, in order."""
         return [int(seed) for seed in self.log.read_text().split()] if self.log.exists() else []
@@ -78,11 +83,11 @@ class Bench:
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials run in this process, which is quicker where processes are not what is tested."""
 
-    async def work(place: LocalWorkplace, order: TrialRequest) -> AsyncGenerator[bytes, None]:
-        yield BEGUN
-        yield worker.perform(order, lambda event: None).to_bytes()
+    async def execute(executor: LocalExecutor, request: TrialRequest, listener: Listener) -> None:
+        listener(Started())
+        listener(worker.perform(request, listener))
 
-    monkeypatch.setattr(LocalWorkplace, "work", work)
+    monkeypatch.setattr(LocalExecutor, "execute", execute)
 
 
 @pytest.fixture(scope="session")

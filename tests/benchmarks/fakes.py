@@ -7,7 +7,10 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +20,7 @@ import numpy as np
 
 from envs.demonstrations import Demonstrations
 from methods.conformance.point_task import TASK as POINT
-from methods.interface import FitContext, Method, MethodError, Policy
+from methods.interface import FitContext, Method, MethodError, Policy, Stopped
 from tests import tiny
 
 METHOD = "tests.benchmarks.fakes:LeastSquares"
@@ -45,6 +48,31 @@ class Linear(Policy):
     @classmethod
     def load(cls, folder: Path) -> Linear:
         return cls(np.array(json.loads((folder / "weights.json").read_text())))
+
+
+def _daemon() -> int:
+    """A forked child that leaves the session and keeps all pipes of its parent."""
+    if child := os.fork():
+        return child
+    os.setsid()
+    time.sleep(600.0)
+    os._exit(0)
+
+
+def _thread() -> int:
+    """A thread that keeps the process from ending."""
+    threading.Thread(target=time.sleep, args=(600.0,)).start()
+    return 0
+
+
+LEFT_BEHIND: dict[str, Callable[[], int]] = {
+    "child": lambda: subprocess.Popen(["sleep", "600"]).pid,
+    "escaped child": lambda: subprocess.Popen(["sleep", "600"], start_new_session=True).pid,
+    "escaped child of a dead process": lambda: subprocess.Popen(["sleep", "600"], start_new_session=True).pid,
+    "daemon": _daemon,
+    "thread": _thread,
+}
+"""What a method may leave behind: each starts it, and returns a process or 0."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +140,13 @@ class LeastSquares(Method):
         if trouble == "hang":
             context.checkpoint(policy, 0.5, 1)
             time.sleep(600.0)
+        if trouble in LEFT_BEHIND:
+            child = LEFT_BEHIND[trouble]()
+            if child:
+                with Path(f"{self.settings.log}.children").open("a") as file:
+                    file.write(f"{child}\n")
+        if trouble == "escaped child of a dead process":
+            os._exit(3)
         if trouble == "overspend":
             environment = context.make_env()
             environment.reset()
@@ -136,20 +171,32 @@ class LeastSquares(Method):
 
 @dataclass(frozen=True)
 class PatientSettings:
-    """It has so many `steps` with a `pause` in each; in the first start its process is killed after some (0: never)."""
+    """How it can be interrupted.
+
+    Attributes:
+        steps, pause: it has so many steps, and waits so many seconds in each.
+        log: a file that gets a line for each fit.
+        killed_after: in the first start its process is killed after this step; 0 is never.
+        gate: a file without which it does not get beyond its third step; it makes "<gate>.reached" there.
+        catches: what it does with `Stopped`: "" nothing, "returns" a policy, "raises" another error, "ignores" it.
+        offers: whether it offers snapshots.
+    """
 
     steps: int = 6
     pause: float = 0.0
     log: str = ""
     killed_after: int = 0
+    gate: str = ""
+    catches: str = ""
+    offers: bool = True
 
 
 class Patient(Method):
-    """A walk of random steps, in the middle of which it can be killed and go on."""
+    """A walk of random steps, which can be interrupted at any of them and be resumed."""
 
     name: ClassVar[str] = "patient"
     Settings: ClassVar[type] = PatientSettings
-    summary: ClassVar[str] = "goes on where it was killed"
+    summary: ClassVar[str] = "can be interrupted"
 
     def fit(self, demonstrations: Demonstrations, context: FitContext) -> Linear:
         s = self.settings
@@ -169,7 +216,20 @@ class Patient(Method):
             policy.weights += rng.standard_normal() * np.append(observation, 1.0)[:, None]
             context.report(done, weight=float(policy.weights[0, 0]))
             progress = {"rng": rng.bit_generator.state, "weights": policy.weights, "done": done}
-            context.checkpoint(policy, done / s.steps, done, lambda: progress)  # noqa: B023
+            snapshot = (lambda: progress) if s.offers else None  # noqa: B023
+            context.checkpoint(policy, done / s.steps, done, snapshot)
+            while done == 3 and s.gate and not Path(s.gate).exists():
+                Path(f"{s.gate}.reached").touch()
+                time.sleep(0.02)
+                try:
+                    context.checkpoint(policy, done / s.steps, done, snapshot)
+                except Stopped:
+                    if s.catches == "returns":
+                        return policy
+                    if s.catches == "raises":
+                        raise RuntimeError("something else") from None
+                    if s.catches != "ignores":
+                        raise
             time.sleep(s.pause)
             if starts == 1 and done == s.killed_after:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from tests.benchmarks.conftest import Bench
 
+PATIENCE = 600.0
+"""Seconds after which a test gives up. No test waits for so long, however busy the machine is."""
+
 
 def start(bench: Bench, *more: str, largest_file: int = resource.RLIM_INFINITY) -> subprocess.Popen[str]:
     """The runner as from a terminal: a shell that starts the tests in the background has them ignore Ctrl-C.
@@ -27,11 +30,28 @@ def start(bench: Bench, *more: str, largest_file: int = resource.RLIM_INFINITY) 
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=prepare)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(
+    condition: Callable[[], object], runner: subprocess.Popen[str] | None = None, seconds: float = PATIENCE
+) -> None:
+    """Until it holds. It fails where the runner ends before, and else only once nothing can be expected any more."""
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it never happened"
+        assert runner is None or runner.poll() is None, f"the runner ended before: {runner.communicate()}"
         time.sleep(0.05)
+
+
+def finish(runner: subprocess.Popen[str]) -> str:
+    """Wait until the runner has ended; returns what it said."""
+    return runner.communicate(timeout=PATIENCE)[1]
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs, and is no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def workers_of(folder: Path) -> list[int]:

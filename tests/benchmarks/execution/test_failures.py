@@ -1,4 +1,4 @@
-"""Whatever goes wrong in a trial is a record of that trial, and the others go on."""
+"""Whatever goes wrong in a trial is a record of that trial, and the others continue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from benchmarks.records.schema import read_record
 from benchmarks.records.store import Store
 from tests.benchmarks.conftest import Bench
-from tests.benchmarks.processes import start, wait_for, workers_of
+from tests.benchmarks.processes import finish, start, wait_for, workers_of
 from tests.reliability.kills import two_launchers
 
 TROUBLES = {
@@ -32,7 +32,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_methods_error_is_recorded_and_the_others_go_on(bench: Bench, inline: None, trouble: str) -> None:
+def test_a_methods_error_is_recorded_and_the_others_continue(bench: Bench, inline: None, trouble: str) -> None:
     status, said = TROUBLES[trouble]
     outcome = bench.run(f"--set=linear.trouble={trouble}", f"--set=linear.log={bench.log}")
     assert outcome.code == 1 and "1 of 2 trials did not end well" in outcome.err
@@ -49,7 +49,7 @@ def test_a_methods_error_is_recorded_and_the_others_go_on(bench: Bench, inline: 
     assert read_record(attempt.read_bytes(), "attempt") == bad
 
 
-def test_a_simulation_that_is_not_finite_is_recorded_and_the_others_go_on(bench: Bench, inline: None) -> None:
+def test_a_simulation_that_is_not_finite_is_recorded_and_the_others_continue(bench: Bench, inline: None) -> None:
     own = [argument for argument in bench.arguments if not argument.startswith(("--tasks", "--demonstrations="))]
     outcome = bench._run([*own, "--tasks=peg", "--set=linear.trouble=simulation", "--set=linear.episodes=1"])
     assert outcome.code == 1
@@ -108,46 +108,23 @@ def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(bench: Bench) 
     assert len(late.curve) == 1 and late.curve[0].progress == 0.5
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_being_stopped_is_clean_and_the_same_command_goes_on(
-    by: signal.Signals, bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BENCH", str(bench.folder))
-    slow = (f"--set=linear.log={bench.log}", "--set=linear.pause=0.3", "--jobs=1", "--seeds=3")
-    runner = start(bench, *slow)
-    wait_for(lambda: 1 in bench.starts())
-    runner.send_signal(by)
-    _, said = runner.communicate(timeout=30)
-    assert runner.returncode == 130
-    assert "To go on: python -m benchmarks.run" in said and "Traceback" not in said
-    assert not workers_of(bench.folder)
-    assert [record.trial.seed for record in bench.records()] == [0]
-    assert not list((bench.results / "scratch").iterdir())
-
-    runner = start(bench, *slow)
-    _, said = runner.communicate(timeout=60)
-    assert runner.returncode == 0, said
-    assert bench.starts() == [0, 1, 1, 2]
-    assert [record.status for record in bench.records()] == ["ok"] * 3
-
-
 def test_no_worker_outlives_a_killed_runner(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH", str(bench.folder))
     runner = start(bench, f"--set=linear.log={bench.log}", "--set=linear.trouble=hang", "--jobs=2")
-    wait_for(lambda: len(bench.starts()) == 2)
+    wait_for(lambda: len(bench.starts()) == 2, runner)
     os.kill(runner.pid, signal.SIGKILL)
-    runner.communicate(timeout=30)
-    wait_for(lambda: not workers_of(bench.folder), seconds=10.0)
+    finish(runner)
+    wait_for(lambda: not workers_of(bench.folder))
     scratch = bench.results / "scratch"
     assert list(scratch.iterdir()), "a killed run leaves its scratch folder"
-    start(bench, "--seeds=1").communicate(timeout=60)
+    finish(start(bench, "--seeds=1"))
     assert not list(scratch.iterdir()), "which the next one sweeps"
 
 
 def test_two_runs_share_the_work(bench: Bench) -> None:
     arguments = (f"--set=linear.log={bench.log}", "--set=linear.pause=0.1", "--jobs=1", "--seeds=4")
     runs = [start(bench, *arguments) for _ in range(2)]
-    said = [run.communicate(timeout=120)[1] for run in runs]
+    said = [finish(run) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     assert sorted(bench.starts()) == [0, 1, 2, 3]
     assert all(re.search(r"\[(\d)/\1\]", lines) for lines in said), "both end when all is done"
@@ -162,7 +139,7 @@ def test_a_record_that_cannot_be_written_stops_the_run_and_spares_the_others(ben
     assert bench.run("--seeds=1").code == 0
     (whole,) = bench.records()
     runner = start(bench, "--seeds=3", "--jobs=1", largest_file=2000)
-    last = runner.communicate(timeout=120)[1].splitlines()[-1]
+    last = finish(runner).splitlines()[-1]
     assert runner.returncode == 1
     place = re.escape(str(bench.results / "records"))
     assert re.fullmatch(rf"error: cannot write {place}/\w+\.json: File too large \([\d,]+ MiB free\); .* whole", last)

@@ -7,8 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from benchmarks.execution.progress import START_SECONDS, Estimator, LiveView, PlainView, duration, new_view, outcome
+from benchmarks.execution.progress import LiveView, PlainView, new_view, outcome
 from benchmarks.planning import profiles
+from benchmarks.planning.estimate import START_SECONDS, Estimator, duration
 from tests.benchmarks import examples
 
 PROFILE = profiles.load("smoke").model_copy(update={"seconds": {"linear": 50.0}})
@@ -49,7 +50,7 @@ def test_estimates_mind_the_budget() -> None:
 
 
 def test_outcomes_say_what_matters() -> None:
-    assert outcome(examples.record(seconds=12.0)) == "success 0.50 sampled, 0.50 mean, in 12 s"
+    assert outcome(examples.record(seconds=12.0)) == "success 50 % sampled, 50 % deterministic, in 12 s"
     failed = examples.record(status="failed", error="it broke\nTraceback", seconds=3.0)
     assert outcome(failed) == "failed after 3 s: it broke"
 
@@ -64,13 +65,13 @@ def test_a_view_follows_a_run(kind: type[PlainView]) -> None:
         view.progressed(TRIALS[0], 0.5)
         assert view.time_left() == "about 88 s left"
         view.started(TRIALS[0])
-        assert view.time_left() == "about 2 min left", "begun again"
+        assert view.time_left() == "about 2 min left", "started again"
         view.finished(examples.record(0, seconds=10.0))
         view.finished(examples.record(1, seconds=10.0))
         assert view.time_left() == "about 14 s left", "learnt from the records"
         view.note("[a note]")
     text = view.console.file.getvalue()
-    assert "[1/4] trial 0: success 0.50 sampled" in text and "[2/4] trial 1" in text and "[a note]" in text
+    assert "[1/4] trial 0: success 50 % sampled" in text and "[2/4] trial 1" in text and "[a note]" in text
 
 
 @pytest.mark.parametrize("kind", [PlainView, LiveView])

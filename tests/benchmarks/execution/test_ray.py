@@ -162,7 +162,7 @@ def test_a_stopped_run_ends_cleanly_and_the_same_command_goes_on(
     run.send_signal(stop)
     said = run.communicate(timeout=60)[1]
     assert run.returncode == 130
-    assert "To go on: python -m benchmarks.run" in said and "Traceback" not in said
+    assert "To resume: python -m benchmarks.run" in said and "Traceback" not in said
     assert not cluster.workers() and not cluster.left()
     assert [record.trial.seed for record in on_ray.records()] == [0]
     assert not list((on_ray.results / "scratch").iterdir())

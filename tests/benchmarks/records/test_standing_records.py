@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from benchmarks.execution.local import LocalWorkplace
+from benchmarks.execution.executor import Listener, Started
+from benchmarks.execution.local import LocalExecutor
 from benchmarks.records import provenance
 from benchmarks.records.schema import Plan, PlanRow, load_plan, load_record
 from benchmarks.records.sources import ROOT
 from benchmarks.trial import worker
-from benchmarks.trial.protocol import BEGUN, TrialRequest
+from benchmarks.trial.protocol import TrialRequest
 from tests.benchmarks.conftest import Bench
 
 
@@ -99,9 +99,9 @@ def test_trials_never_run_leave_the_plan(bench: Bench, inline: None, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmarks.execution.scheduler.Engine.run", interrupted)
+        patch.setattr("benchmarks.execution.scheduler.Scheduler.run", interrupted)
         outcome = bench.run("--seeds=9")
-    assert outcome.code == 130 and "To go on: python -m benchmarks.run" in outcome.err
+    assert outcome.code == 130 and "To resume: python -m benchmarks.run" in outcome.err
     plan = bench.results / "plan.json"
     assert len(load_plan(plan).rows) == 9
     bench.run("--seeds=1")
@@ -111,13 +111,13 @@ def test_trials_never_run_leave_the_plan(bench: Bench, inline: None, monkeypatch
 def test_records_of_other_libraries_and_machines_are_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once when they are made, as on a cluster, and once when others are added."""
 
-    async def elsewhere(place: LocalWorkplace, order: TrialRequest) -> AsyncGenerator[bytes, None]:
-        yield BEGUN
-        made = worker.perform(order, lambda event: None)
+    async def elsewhere(executor: LocalExecutor, request: TrialRequest, listener: Listener) -> None:
+        listener(Started())
+        made = worker.perform(request, listener)
         there = {"versions": made.provenance.versions | {"numpy": "0.1"}, "machine": {"processor": "abacus"}}
-        yield made.model_copy(update={"provenance": made.provenance.model_copy(update=there)}).to_bytes()
+        listener(made.model_copy(update={"provenance": made.provenance.model_copy(update=there)}))
 
-    monkeypatch.setattr(LocalWorkplace, "work", elsewhere)
+    monkeypatch.setattr(LocalExecutor, "execute", elsewhere)
     for seeds in ("--seeds=1", "--seeds=2"):
         said = bench.run(seeds).err
         assert "numpy was '0.1', now" in said and "another machine: compare success, not seconds" in said
