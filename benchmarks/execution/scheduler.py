@@ -94,6 +94,7 @@ class Scheduler:
         self._reports: dict[str, Report] = {}
         self._stop_asked: float | None = None
         self._unsaved: dict[str, str] = {}
+        self._noticed: set[str] = set()
 
     def run(self, trials: Sequence[Trial], codes: Mapping[str, str], states: Mapping[str, str]) -> None:
         """Run the trials in this order and return when each has a record.
@@ -298,8 +299,9 @@ class Scheduler:
                 report.last_word = message
             case Started():
                 self._view.started(trial)
-            case Notice():
-                self._view.note(message.text)
+            case Notice() if message.text not in self._noticed:  # other trials may well say the same
+                self._noticed.add(message.text)
+                self._view.note(f"{self._view.name(trial)}: {message.text}")
             case CurvePoint():
                 report.curve.append(message)
                 self._view.evaluated(trial, message)

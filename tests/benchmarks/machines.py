@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
-from benchmarks.execution.relay import PREFIX
+from benchmarks.execution.ray_node import PREFIX
 from tests.benchmarks.processes import workers_of
 
 STORE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}

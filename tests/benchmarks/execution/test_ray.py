@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.execution import shipment
-from benchmarks.execution.relay import PREFIX
+from benchmarks.execution import ray_node
+from benchmarks.execution.ray_node import PREFIX
 from benchmarks.records import provenance
 from benchmarks.records.schema import Trial, read_record
 from tests.benchmarks import processes
@@ -93,7 +93,7 @@ def test_a_node_that_dies_loses_no_trial(on_ray: Bench, cluster: Machines) -> No
     cluster.kill(node)
     said = run.communicate(timeout=200)[1]
     assert run.returncode == 0, said
-    assert "7 trials to do with 3 jobs" in said and "the process or its node died" in said
+    assert "7 trials to run, 3 at once" in said and "the process or its node died" in said
     assert [record.status for record in on_ray.records()] == ["ok"] * 7
     (attempt,) = (on_ray.results / "attempts").iterdir()
     lost = read_record(attempt.read_bytes(), "attempt")
@@ -214,11 +214,11 @@ def test_a_node_does_a_trial_with_the_files_it_was_sent(
 
 def test_a_node_with_other_source_files_makes_no_result(on_ray: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def pack(trials: Iterable[Trial], folder: Path) -> list[str]:
-        shipment.pack(trials, folder)
+        ray_node.package_sources(trials, folder)
         (folder / "methods" / "interface.py").open("a").write("CHANGED = True")
         return []
 
-    monkeypatch.setattr("benchmarks.execution.ray_cluster.pack", pack)
+    monkeypatch.setattr("benchmarks.execution.ray_cluster.package_sources", pack)
     assert on_ray.run("--seeds=1").code == 1
     (record,) = on_ray.records()
     assert record.status == "failed" and "source files of this trial changed" in record.error and not record.final
@@ -257,6 +257,6 @@ def test_a_cluster_that_is_gone_ends_the_run_in_words(on_ray: Bench, cluster: Ma
 
 def test_a_cluster_of_this_machine_is_started_and_ended(bench: Bench, folder: Path) -> None:
     outcome = bench.run("--engine=ray", "--jobs=2", "--gpus-per-trial=0")
-    assert outcome.code == 0 and "2 trials to do with 2 jobs" in outcome.err, outcome.err
+    assert outcome.code == 0 and "2 trials to run, 2 at once" in outcome.err, outcome.err
     assert [record.status for record in bench.records()] == ["ok", "ok"]
     assert not ray.is_initialized() and not list(folder.glob(f"{PREFIX}*"))

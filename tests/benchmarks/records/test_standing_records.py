@@ -23,7 +23,7 @@ def test_a_damaged_record_is_set_aside_and_done_again(bench: Bench, inline: None
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
     outcome = bench.run()
-    assert outcome.code == 0 and f"damaged, so it is done again: {path}" in outcome.err
+    assert outcome.code == 0 and f"damaged, so it is run again: {path}" in outcome.err
     assert [file.read_bytes() for file in (bench.results / "damaged").iterdir()] == [whole[:-20]]
     assert len(bench.records()) == 2
 
