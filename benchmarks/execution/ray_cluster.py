@@ -114,7 +114,7 @@ class RayExecutor:
             raise RunError(f"a node could not unpack the source files: {_first_line(error)}") from None
         except RayError as error:
             if "failed to import" in str(error):
-                raise RunError("a node cannot import the suite; install the same libraries there as here") from None
+                raise _cannot_import(str(error).strip().splitlines()[-1]) from None
             raise WorkerDied(f"{_cause(error)}, without a result") from None
         finally:
             self._actors.discard(actor)
@@ -233,8 +233,12 @@ def _explain(problem: Exception) -> Exception:
     if isinstance(problem, WorkerDied):
         return problem
     if isinstance(problem, ImportError):
-        return RunError(f"a node cannot import the suite ({problem}); install the same libraries there as here")
+        return _cannot_import(str(problem))
     return WorkerDied(f"its node failed without a result ({type(problem).__name__}: {_first_line(problem)})")
+
+
+def _cannot_import(reason: str) -> RunError:
+    return RunError(f"a node cannot import the suite ({reason}); install the same libraries there as here")
 
 
 def _cause(error: RayError) -> str:

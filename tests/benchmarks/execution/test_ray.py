@@ -8,7 +8,6 @@ import signal
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,16 @@ from benchmarks.execution import ray_node
 from benchmarks.execution.ray_node import PREFIX
 from benchmarks.records import provenance
 from benchmarks.records.schema import Trial, read_record
-from tests.benchmarks import processes
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.execution.test_interruptions import ALWAYS, outcome
 from tests.benchmarks.fakes import PATIENT
-from tests.benchmarks.processes import start
+from tests.benchmarks.processes import finish, start, wait_for
 from tests.benchmarks.test_run import results_of
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -c requirements.lock ray")
 from tests.benchmarks.machines import Machines  # noqa: E402 (needs Ray)
 
 pytestmark = pytest.mark.ray
-wait_for = partial(processes.wait_for, seconds=180.0)  # Ray itself starts many processes
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +75,7 @@ def test_results_equal_those_of_the_local_engine(on_ray: Bench, trials: str) -> 
     there = replace(on_ray, arguments=arguments)
     here = replace(on_ray, arguments=tuple(argument for argument in arguments if "ray" not in argument))
     runs = [start(there), start(here, f"--results={on_ray.folder / 'local'}", "--jobs=1")]
-    said = [run.communicate(timeout=500)[1] for run in runs]
+    said = [finish(run) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     on_cluster, locally = ({r.trial.id: results_of(r) for r in on_ray.records(name)} for name in ("results", "local"))
     assert len(on_cluster) == 4 and on_cluster == locally
@@ -91,7 +88,7 @@ def test_a_node_that_dies_loses_no_trial(on_ray: Bench, cluster: Machines) -> No
     run = start(on_ray, *log)
     wait_for(lambda: len(on_ray.starts()) == 3)
     cluster.kill(node)
-    said = run.communicate(timeout=200)[1]
+    said = finish(run)
     assert run.returncode == 0, said
     assert "7 trials to run, 3 at once" in said and "the process or its node died" in said
     assert [record.status for record in on_ray.records()] == ["ok"] * 7
@@ -108,7 +105,7 @@ def test_a_node_that_comes_later_helps(on_ray: Bench, cluster: Machines) -> None
     node = cluster.add()
     try:
         wait_for(lambda: len(cluster.workers()) == 3)
-        said = run.communicate(timeout=200)[1]
+        said = finish(run)
         assert run.returncode == 0 and sorted(on_ray.starts()) == list(range(8)), said
     finally:
         cluster.kill(node)
@@ -116,7 +113,7 @@ def test_a_node_that_comes_later_helps(on_ray: Bench, cluster: Machines) -> None
 
 def test_a_killed_worker_is_tried_again(on_ray: Bench) -> None:
     run = start(on_ray, "--set=linear.trouble=kill once", f"--set=linear.log={on_ray.log}")
-    said = run.communicate(timeout=200)[1]
+    said = finish(run)
     assert run.returncode == 0 and "was killed by SIGKILL" in said, said
     assert sorted(on_ray.starts()) == [0, 0, 1]
     (attempt,) = (on_ray.results / "attempts").iterdir()
@@ -130,14 +127,14 @@ def test_a_trial_goes_on_elsewhere_from_its_snapshot(on_ray: Bench, cluster: Mac
     wait_for(lambda: list((on_ray.results / "snapshots").glob("*/state.npz")))
     (worker,) = cluster.workers()
     os.kill(parent(worker), signal.SIGKILL)
-    wait_for(lambda: worker not in cluster.workers(), seconds=10.0)
-    said = run.communicate(timeout=200)[1]
+    wait_for(lambda: worker not in cluster.workers())
+    said = finish(run)
     assert run.returncode == 0 and "the process or its node died" in said
     (record,) = on_ray.records()
     assert (record.provenance.starts, record.provenance.resumed) == (2, 1)
     assert not list((on_ray.results / "snapshots").iterdir())
 
-    start(patient, f"--results={on_ray.folder / 'straight'}").communicate(timeout=200)
+    start(patient, f"--results={on_ray.folder / 'straight'}").communicate()
     (straight,) = on_ray.records("straight")
     assert outcome(record) == outcome(straight) and straight.provenance.starts == 1
     cluster.clean()
@@ -145,47 +142,50 @@ def test_a_trial_goes_on_elsewhere_from_its_snapshot(on_ray: Bench, cluster: Mac
 
 def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(on_ray: Bench, cluster: Machines) -> None:
     run = start(on_ray, "--set=linear.trouble=hang", "--seeds=1", "--timeout=15")
-    assert run.communicate(timeout=200) and run.returncode == 1
+    finish(run)
+    assert run.returncode == 1
     (late,) = on_ray.records()
     assert late.status == "timed out" and "ended after 15 s" in late.error
     assert len(late.curve) == 1 and late.curve[0].progress == 0.5
     assert not cluster.workers()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_a_stopped_run_ends_cleanly_and_the_same_command_goes_on(
-    on_ray: Bench, cluster: Machines, stop: signal.Signals
-) -> None:
-    slow = (f"--set=linear.log={on_ray.log}", "--set=linear.pause=0.5", "--jobs=1", "--seeds=3")
-    run = start(on_ray, *slow)
-    wait_for(lambda: 1 in on_ray.starts())
-    run.send_signal(stop)
-    said = run.communicate(timeout=60)[1]
-    assert run.returncode == 130
-    assert "To resume: python -m benchmarks.run" in said and "Traceback" not in said
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_stopped_run_has_saved_a_checkpoint_and_resumes(on_ray: Bench, cluster: Machines, by: signal.Signals) -> None:
+    gate = on_ray.folder / "gate"
+    patient = (f"--methods={PATIENT}", "--seeds=3", "--jobs=2", f"--set=patient.gate={gate}")
+    run = start(on_ray, *patient)
+    wait_for(lambda: len(cluster.workers()) == 2 and Path(f"{gate}.reached").exists(), run)
+    run.send_signal(by)
+    said = finish(run)
+    assert run.returncode == 130 and "Traceback" not in said and "To resume: python -m benchmarks.run" in said
+    assert "from a checkpoint" in said and not on_ray.records()
     assert not cluster.workers() and not cluster.left()
-    assert [record.trial.seed for record in on_ray.records()] == [0]
     assert not list((on_ray.results / "scratch").iterdir())
 
-    run = start(on_ray, *slow)
-    said = run.communicate(timeout=200)[1]
+    gate.touch()
+    run = start(on_ray, *patient)
+    said = finish(run)
     assert run.returncode == 0, said
-    assert on_ray.starts() == [0, 1, 1, 2]
+    records = on_ray.records()
+    assert max(record.provenance.resumed for record in records) == 1
+    start(on_ray, *patient, f"--results={on_ray.folder / 'straight'}").communicate()
+    assert [outcome(record) for record in records] == [outcome(record) for record in on_ray.records("straight")]
 
 
 def test_no_worker_outlives_a_killed_runner(on_ray: Bench, cluster: Machines) -> None:
     run = start(on_ray, f"--set=linear.log={on_ray.log}", "--set=linear.trouble=hang", "--set=linear.unlucky=1")
     wait_for(lambda: 1 in on_ray.starts())
     os.kill(run.pid, signal.SIGKILL)
-    run.communicate(timeout=30)
-    wait_for(lambda: not cluster.workers(), seconds=30.0)
+    finish(run)
+    wait_for(lambda: not cluster.workers())
     cluster.clean()
 
 
 def test_two_runs_share_the_work(on_ray: Bench, bench: Bench) -> None:
     slow = (f"--set=linear.log={bench.log}", "--set=linear.pause=0.2", "--jobs=1", "--seeds=4")
     runs = [start(each, *slow) for each in (on_ray, bench)]
-    said = [run.communicate(timeout=200)[1] for run in runs]
+    said = [finish(run) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     assert sorted(bench.starts()) == [0, 1, 2, 3]
 
@@ -206,7 +206,7 @@ def test_a_node_does_a_trial_with_the_files_it_was_sent(
     monkeypatch.chdir(on_ray.folder)
     monkeypatch.setenv("PYTHONPATH", str(provenance.ROOT))
     run = start(on_ray, "--methods=mine/own.py:Mine", "--demonstrations=mine/tiny.npz", "--seeds=1")
-    said = run.communicate(timeout=200)[1]
+    said = finish(run)
     assert run.returncode == 0 and "every node must have" not in said, said
     for place in on_ray.log.read_text().split("\n"):
         assert Path(place).is_absolute() and "working_dir_files" in place
@@ -249,7 +249,7 @@ def test_a_cluster_that_is_gone_ends_the_run_in_words(on_ray: Bench, cluster: Ma
     run = start(on_ray, f"--set=linear.log={on_ray.log}", "--set=linear.pause=2.0", "--seeds=4")
     wait_for(lambda: 1 in on_ray.starts())
     cluster.behead()
-    said = run.communicate(timeout=120)[1]
+    said = finish(run)
     assert run.returncode == 1 and "the cluster is gone" in said and "Traceback" not in said
     assert not list((on_ray.results / "scratch").iterdir())
     cluster.clean()
