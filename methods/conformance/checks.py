@@ -144,6 +144,7 @@ class ConformanceChecks:
             )
             require("action" in str(error), f"the message does not mention actions: {error}")
         except Exception as error:
+            require(not self._used_elsewhere(), OTHER_PROCESS)
             mend = (
                 "raise MethodError there, as demonstrations.pairs() does"
                 if needed
@@ -314,7 +315,8 @@ class ConformanceChecks:
         difference = self._differ(loaded)
         require(
             difference == 0.0,
-            f"actions differ by {difference:.2g} after {kind.__name__}.load; save all that acting depends on",
+            f"actions differ by {difference:.2g} after {kind.__name__}.load; save all that acting depends on, and call "
+            "network.eval() in load",
         )
         nothing = self.folder / "nothing"
         try:

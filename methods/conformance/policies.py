@@ -76,19 +76,12 @@ class PolicyChecks:
                 self.roll_out(deterministic, self.together[:count], count)
 
     def check_side_effects(self) -> None:
+        """The same rollout twice: what is made once, or overwritten by each call, is no memory."""
         for deterministic in self._deterministic():
-            actor, everyone = self._actor(ROWS), list(range(ROWS))
-            actor.start(everyone)
-            for step in range(2):  # what is made once, when first needed, is no memory
-                actor.act(self.sequences[:ROWS, step].copy(), everyone, deterministic, np.random.default_rng(step))
-            policy, generators = fingerprint(self.policy), _global_generators()
-            for step in range(2, 6):
-                given, rows = self.sequences[:ROWS, step].copy(), list(everyone)
-                actor.act(given, rows, deterministic, np.random.default_rng(step))
-                require(
-                    np.array_equal(given, self.sequences[:ROWS, step]) and rows == everyone,
-                    "act changed the observations it was given; work on a copy (x = x - mean, not x -= mean)",
-                )
+            generators = _global_generators()
+            self._act_on_copies(deterministic)
+            policy = fingerprint(self.policy)
+            self._act_on_copies(deterministic)
             if where := first_difference(policy, fingerprint(self.policy)):
                 raise ContractViolation(
                     f"acting changed the policy ({where}); keep the memory of an episode in an Actor, see Policy.actor"
@@ -100,6 +93,19 @@ class PolicyChecks:
                     "(in PyTorch: torch.Generator().manual_seed(int(rng.integers(2**63)))), and turn dropout off "
                     "(network.eval())"
                 )
+
+    def _act_on_copies(self, deterministic: bool) -> None:
+        """A few steps of a new actor, whose arguments must stay as they were."""
+        actor, everyone = self._actor(ROWS), list(range(ROWS))
+        actor.start(everyone)
+        for step in range(5):
+            given, rows = self.sequences[:ROWS, min(step, self.steps - 1)].copy(), list(everyone)
+            before = given.copy()
+            actor.act(given, rows, deterministic, np.random.default_rng(step))
+            require(
+                np.array_equal(given, before) and rows == everyone,
+                "act changed the observations it was given; work on a copy (x = x - mean, not x -= mean)",
+            )
 
     def check_randomness(self) -> None:
         for deterministic in self._deterministic():

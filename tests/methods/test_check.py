@@ -82,7 +82,7 @@ class Constant(Policy):
     """Always the same action, with the faults that are asked for."""
 
     def __init__(self, fault: str, action: np.ndarray) -> None:
-        self.fault, self.action, self.calls, self.seen = fault, action, 0, torch.zeros(2)
+        self.fault, self.action, self.calls, self.seen = fault, action, 0.0, torch.zeros(2)
         if fault == "string":
             self.modes = "mean"  # type: ignore[misc, assignment]
         if fault == "unknown mode":
@@ -99,6 +99,8 @@ class Constant(Policy):
             observations -= 1.0
         if self.fault == "counts":
             self.calls += 1
+        if self.fault == "scratch":
+            self.calls = float(observations.sum())  # overwritten by each call, as libraries keep their last result
         if self.fault == "statistics":
             self.seen += torch.from_numpy(observations[:, :2]).mean(0)
         if self.fault == "global":
@@ -271,7 +273,7 @@ def test_a_violation_is_found_and_its_mend_named(fault: str, promise: str, probl
     assert re.search(problem, named[0]), named[0]
 
 
-@pytest.mark.parametrize("fault", ["", "one mode", "memory", "numpy", "whole float"])
+@pytest.mark.parametrize("fault", ["", "one mode", "memory", "numpy", "whole float", "scratch"])
 def test_what_the_contract_allows_is_not_a_violation(fault: str) -> None:
     assert problems(Faulty, {"fault": fault}) == {}
 
