@@ -1,0 +1,146 @@
+"""How often the intervals of `analysis.statistics` hold what they estimate: `python -m tests.science.coverage`.
+
+Seeds have success rates that vary as in our records or worse; each is measured on 100 rollouts. The table in
+docs/statistics.md is what this prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+
+from analysis.statistics import (
+    Estimate,
+    bootstrap,
+    correlation,
+    deviations,
+    difference,
+    interquartile_mean,
+    mean_interval,
+    probability_of_improvement,
+    rate_interval,
+)
+
+Rates: TypeAlias = Callable[[np.random.Generator, int], np.ndarray]
+"""Draws the success rates of so many seeds."""
+ROLLOUTS = 100
+
+
+def beta(a: float, b: float) -> Rates:
+    """Success rates with mean a / (a + b)."""
+    return lambda rng, count: rng.beta(a, b, count)
+
+
+def sure(rate: float) -> Rates:
+    """The same success rate for all seeds."""
+    return lambda rng, count: np.full(count, rate)
+
+
+def measured(rates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Success rates as `ROLLOUTS` rollouts show them."""
+    return rng.binomial(ROLLOUTS, rates) / ROLLOUTS
+
+
+def related(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Success rates of two variants whose seeds share their demonstrations: good draws are good for both."""
+    common = rng.normal(0.0, 1.0, count)
+    ours, theirs = (1 / (1 + np.exp(-(lift + common + rng.normal(0.0, 0.5, count)))) for lift in (1.0, 0.0))
+    return ours, theirs
+
+
+Trial: TypeAlias = Callable[[np.random.Generator, int], Estimate]
+"""One simulated comparison with so many seeds."""
+
+
+def rate(rates: Rates, rng: np.random.Generator, count: int) -> Estimate:
+    return rate_interval(measured(rates(rng, count), rng), ROLLOUTS * count)
+
+
+def less(first: Rates, second: Rates, rng: np.random.Generator, count: int) -> Estimate:
+    return difference(rate(first, rng, count), rate(second, rng, count))
+
+
+def paired(rng: np.random.Generator, count: int) -> Estimate:
+    ours, theirs = (measured(rates, rng) for rates in related(rng, count))
+    first, second = (rate_interval(scores, ROLLOUTS * count) for scores in (ours, theirs))
+    return difference(first, second, correlation(ours, theirs))
+
+
+def gap(rng: np.random.Generator, count: int) -> Estimate:
+    sides = [rate(rates, rng, count) for rates in (beta(9, 1), beta(4, 4), beta(5, 3), beta(1, 9))]
+    return difference(difference(*sides[:2]), difference(*sides[2:]))
+
+
+def spread(rng: np.random.Generator, count: int) -> Estimate:
+    sides = [deviations(measured(rates(rng, count), rng)) for rates in (beta(1, 1), beta(20, 5))]
+    return difference(*(mean_interval(side) for side in sides))
+
+
+def improvement(first: Rates, second: Rates, rng: np.random.Generator, count: int) -> Estimate:
+    return probability_of_improvement([measured(first(rng, count), rng)], [measured(second(rng, count), rng)])
+
+
+def seconds(rng: np.random.Generator, count: int) -> Estimate:
+    return difference(*(mean_interval(rng.lognormal(np.log(median), 0.25, count)) for median in (2.0, 5.0)))
+
+
+def bootstrapped(rates: Rates, rng: np.random.Generator, count: int) -> Estimate:
+    """What the intervals here replace: the percentile bootstrap of the inter-quartile mean."""
+    scores = measured(rates(rng, count), rng)
+    return bootstrap(lambda samples: interquartile_mean(samples[0]), [list(scores)], repetitions=200)
+
+
+ROWS: Mapping[str, tuple[Trial, int]] = {
+    "success rate, seeds around 50 %": (partial(rate, beta(2, 2)), 4000),
+    "success rate, seeds around 90 %": (partial(rate, beta(9, 1)), 4000),
+    "success rate, seeds around 98 %": (partial(rate, beta(50, 1)), 4000),
+    "success rate, seeds near 0 or 100 %": (partial(rate, beta(0.5, 0.5)), 4000),
+    "success rate, all seeds at 1 %": (partial(rate, sure(0.01)), 4000),
+    "success rate, all seeds at 0 %": (partial(rate, sure(0.0)), 4000),
+    "difference, 90 % and 50 %": (partial(less, beta(9, 1), beta(2, 2)), 4000),
+    "difference, 98 % and 90 %": (partial(less, beta(50, 1), beta(9, 1)), 4000),
+    "difference, 0 % and 10 %": (partial(less, sure(0.0), beta(1, 9)), 4000),
+    "difference, paired seeds": (paired, 4000),
+    "difference of two differences": (gap, 2000),
+    "difference of two spreads": (spread, 2000),
+    "probability of improvement, 50 %": (partial(improvement, beta(2, 2), beta(2, 2)), 1000),
+    "probability of improvement, 95 %": (partial(improvement, beta(9, 1), beta(2, 2)), 1000),
+    "seconds, 2 and 5": (seconds, 2000),
+}
+"""What is simulated, and how often."""
+BEFORE: Mapping[str, tuple[Trial, int]] = {
+    "bootstrap of the inter-quartile mean, around 50 %": (partial(bootstrapped, beta(2, 2)), 400),
+    "bootstrap of the inter-quartile mean, around 90 %": (partial(bootstrapped, beta(9, 1)), 400),
+}
+"""The same for what was replaced."""
+SEEDS = (3, 5, 8, 10)
+
+
+def truth(trial: Trial, count: int) -> float:
+    """What the interval is about: the mean of the values of very many comparisons."""
+    rng = np.random.default_rng(1)
+    return float(np.mean([trial(rng, count).value for _ in range(4000)]))
+
+
+def coverage(trial: Trial, count: int, repetitions: int) -> float:
+    """How often an interval with `count` seeds holds the truth."""
+    rng = np.random.default_rng(0)
+    goal = truth(trial, count)
+    estimates = [trial(rng, count) for _ in range(repetitions)]
+    return float(np.mean([low - 1e-9 <= goal <= high + 1e-9 for _, low, high in estimates]))
+
+
+def table() -> str:
+    """The coverage in % of every row with each number of seeds, as Markdown."""
+    lines = [f"| Interval | {' | '.join(f'{count} seeds' for count in SEEDS)} |", f"| --- |{' ---: |' * len(SEEDS)}"]
+    for name, (trial, repetitions) in {**ROWS, **BEFORE}.items():
+        found = (f"{100 * coverage(trial, count, repetitions):.0f}" for count in SEEDS)
+        lines.append(f"| {name} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
