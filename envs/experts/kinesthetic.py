@@ -43,7 +43,7 @@ class Teacher(Expert):
 
     def reset(self) -> None:
         super().reset()
-        self._rest = 0.0  # s that the pause goes on
+        self._rest = 0.0  # seconds left of the pause
 
     def _intended_twist(self) -> np.ndarray:
         s, dt = self._pausing, self._env.dt

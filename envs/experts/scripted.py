@@ -89,7 +89,7 @@ class Expert:
     def _intended_twist(self) -> np.ndarray:
         """Velocity [6] of the tip in the world that a perfect operator would choose now.
 
-        The part descends through a funnel: the better it is aligned, the lower it may go. A missed hole so leads to a
+        The part descends through a funnel: the better it is aligned, the lower it may go. So a missed hole leads to a
         second attempt without any memory of the first.
         """
         env, s = self._env, self._settings

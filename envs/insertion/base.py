@@ -15,11 +15,11 @@ import numpy as np
 from envs import TASKS
 from envs.insertion.errors import ActionError, SimulationUnstable
 from envs.insertion.kinematics import TOOL_DOWN, product, rotation_about, site_jacobian, site_positions, solve_posture
-from envs.insertion.outcome import TERMINAL, Judge, observation_range
+from envs.insertion.observation import Readings, observation_range, observe, read, view
+from envs.insertion.outcome import TERMINAL, Outcomes
 from envs.insertion.parameters import JOINTS, InsertionParameters
-from envs.insertion.readings import Readings, read, view
 from envs.insertion.scene import add_hand, compile_scene, load_scene
-from envs.insertion.viewer import Display
+from envs.insertion.viewer import Viewer
 
 _PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION  # with the solver's warm start and the socket's pose
 _EPISODE = ("_steps", "_end_reason", "_depth")
@@ -28,15 +28,33 @@ _EPISODE = ("_steps", "_end_reason", "_depth")
 class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     """One insertion task; subclasses add the parts and may demand more of success.
 
-    Action [7]: target joint velocities as a fraction of `max_joint_velocity`, clipped to [-1, 1].
-    Observation [21 or 28]: joint positions 7 (rad), joint velocities 7 (rad/s), where `observe_forces` is set actuator
-    forces 7 (Nm), tip position 3 (m), socket orientation 4 (unit quaternion, w >= 0).
+    Action, [7] float32 in [-1, 1] (clipped):
+
+    | columns | quantity | unit |
+    |---|---|---|
+    | 0-6 | target velocities of the joints, base to wrist, for one control period | 0.5 rad/s (`max_joint_velocity`) |
+
+    Observation, [21] float32, or [28] where `observe_forces` is set (the clip):
+
+    | columns | quantity | unit |
+    |---|---|---|
+    | 0-6 | joint positions | rad |
+    | 7-13 | joint velocities | rad/s |
+    | 14-20, clip only | actuator forces | Nm |
+    | next 3 | position of the held part's tip, x, y, z, from the arm's base | m |
+    | last 4 | orientation of the socket, unit quaternion w, x, y, z with w >= 0 | |
+
     Reward: 1 on success, else 0. An episode terminates on success and when the arm leaves its workspace, and is
-    truncated at the time limit (section 4.1 of the paper).
-    `observation_range`: the lowest and the highest plausible observation, for checking data of others.
+    truncated at the time limit of 50 s (section 4.1 of the paper).
+
     `info`, on every reset and step: `is_success`, `end_reason` (one of END_REASONS), `time` (s), `depth` of the tip
     below the mouth (m).
-    `camera`: the one whose picture is drawn, "overview" or "closeup"; it may be changed at any time.
+
+    Attributes:
+        dt: control period (s).
+        horizon: control steps after which an episode times out.
+        camera: the one whose picture is drawn, "overview" or "closeup"; it may be changed at any time.
+        observation_range: lowest and highest plausible observation, for checking recorded data.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 10}
@@ -59,11 +77,12 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         self.dt = parameters.control_period
         self.camera = camera
         self._size = (width, height)
-        self._display: Display | None = None
+        self._shown_by: Viewer | None = None
 
         self.model = self._compile(visual=False)
-        self._judge = Judge(parameters, self.model, self.is_held)
-        self._tip, self._mouth, self._tilt = self._judge.tip, self._judge.mouth, self._judge.tilt
+        self._outcomes = Outcomes(parameters, self.model, self.is_held)
+        self._tip, self._mouth = self._outcomes.tip, self._outcomes.mouth
+        self._tilt = self.model.body("tilt").mocapid[0]
         self._pan = self.model.body("pan").mocapid[0]
         self._substeps = parameters.substeps
         self._new_simulation()
@@ -88,7 +107,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     def sibling(self) -> Self:
         """Another environment of the same compiled model, which has not begun an episode; it shows no pictures."""
         other = copy.copy(self)
-        other.render_mode = other._display = other._np_random = None
+        other.render_mode = other._shown_by = other._np_random = None
         other._new_simulation()
         return other
 
@@ -99,11 +118,15 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         """Adds the held part's geometry to `part` (origin at the tip, z out of the hand) and the socket's to `spec`."""
 
     def is_held(self, readings: Readings) -> np.ndarray:
-        """Whether the socket holds the part, once it is deep enough [n]."""
+        """Whether the socket holds the part [n] bool; asked for parts that are deep enough."""
         return np.ones(len(readings.positions), bool)
 
+    def observe(self, readings: Readings) -> np.ndarray:
+        """What is truly there to observe [n, O] float32 in readings of this environment or its siblings."""
+        return observe(readings, self._tip, self._tilt, self.parameters.observe_forces)
+
     def sense(self, observation: np.ndarray) -> None:
-        """Turns what is true [O] into what the sensors tell, in place; without faults of theirs it is the same."""
+        """Turn a true observation [O] into what imperfect sensors report, in place; perfect ones change nothing."""
 
     # Gymnasium
 
@@ -140,8 +163,8 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
 
         readings = read([self.view])
         self._steps, self._end_reason = 0, ""
-        self._depth = float(self._judge.depths(readings)[0])
-        (observation,) = self._judge.observations(readings)
+        self._depth = float(self._outcomes.depths(readings)[0])
+        (observation,) = self.observe(readings)
         self.sense(observation)
         if self.render_mode == "human":
             self.render()
@@ -161,14 +184,14 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         return observation, float(reason == "success"), reason in TERMINAL, reason == "timeout", self.info()
 
     def get_state(self) -> dict[str, Any]:
-        """All that decides how this and later episodes go on, as plain data; not the parameters."""
+        """Everything that decides the rest of this episode and later ones, as plain data, without the parameters."""
         physics = np.empty(mujoco.mj_stateSize(self.model, _PHYSICS))
         mujoco.mj_getState(self.model, self.data, physics, _PHYSICS)
         state = {"physics": physics, "random": self.np_random.bit_generator.state}
         return state | {name: getattr(self, name) for name in _EPISODE}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_state` gave, here or in another environment of the task; every later step is equal."""
+        """Continue from a state of `get_state`, here or in another environment of the task, with equal later steps."""
         mujoco.mj_resetData(self.model, self.data)
         mujoco.mj_setState(self.model, self.data, state["physics"], _PHYSICS)
         mujoco.mj_kinematics(self.model, self.data)
@@ -190,16 +213,16 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
 
     def close(self) -> None:
         """Frees what pictures needed, and closes the window."""
-        if self._display is not None:
-            self._display.close()
-        self._display = None
+        if self._shown_by is not None:
+            self._shown_by.close()
+        self._shown_by = None
 
-    def _shown(self) -> Display:
-        """What shows the simulation as it is now."""
-        if self._display is None:
-            self._display = Display(self._compile(visual=True), *self._size)
-        self._display.follow(self.model, self.data)
-        return self._display
+    def _shown(self) -> Viewer:
+        """The viewer, showing the present state of the simulation."""
+        if self._shown_by is None:
+            self._shown_by = Viewer(self._compile(visual=True), *self._size)
+        self._shown_by.follow(self.model, self.data)
+        return self._shown_by
 
     # What the scripted expert and tests look at
 
@@ -222,7 +245,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     def kinematic_error(self, observations: np.ndarray) -> np.ndarray:
         """Distance [n] (m) of the tip in observations [n, O] from where the joints in them put it; the episode rests.
 
-        Zero up to rounding for what was simulated; what a model imagines need not agree with itself.
+        Zero up to rounding for simulated observations; those sampled from a model need not be consistent.
         """
         shown = observations[:, -7:-4]
         return np.linalg.norm(site_positions(self.model, self._tip, observations[:, :JOINTS]) - shown, axis=1)
@@ -259,30 +282,30 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         }
 
     def check_running(self) -> None:
-        """Raises ActionError where there is no episode to go on with."""
+        """Raise ActionError if no episode is running."""
         if self._end_reason != "":
             ended = "has not begun" if self._end_reason is None else f"has ended ({self._end_reason})"
             raise ActionError(f"the episode {ended}: call reset() before step()")
 
     def check_stable(self) -> None:
-        """Raises SimulationUnstable where the episode has ended so."""
+        """Raise SimulationUnstable if the episode ended because the simulation diverged."""
         if self._end_reason == "unstable":
             raise SimulationUnstable(
                 f"{self.task}: the simulation became unstable {self.time:.1f} s into the episode "
-                f"(MuJoCo warnings: {self.warnings() or 'none'}); reset() starts afresh",
+                f"(MuJoCo warnings: {self.warnings() or 'none'}); call reset()",
                 self.info(),
             )
 
 
 def conclude(environments: Sequence[InsertionEnv]) -> tuple[np.ndarray, list[str]]:
-    """Observes and judges siblings that were just advanced: observations [n, O] and why their episodes end now."""
-    judge = environments[0]._judge
+    """Observations [n, O] of siblings that were just advanced, and why their episodes end now ("" if they do not)."""
+    outcomes = environments[0]._outcomes
     readings = read([environment.view for environment in environments])
     for environment in environments:
         environment._steps += 1
-    reasons = judge.reasons(readings, np.array([environment._steps for environment in environments]))
-    depths = judge.depths(readings).tolist()
-    observations = judge.observations(readings)
+    reasons = outcomes.reasons(readings, np.array([environment._steps for environment in environments]))
+    depths = outcomes.depths(readings).tolist()
+    observations = environments[0].observe(readings)
     for environment, reason, depth, observation in zip(environments, reasons, depths, observations, strict=True):
         environment._end_reason, environment._depth = reason, depth
         environment.sense(observation)

@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 
 from envs.insertion.base import InsertionEnv
+from envs.insertion.observation import Readings
 from envs.insertion.parameters import InsertionParameters
-from envs.insertion.readings import Readings
 from envs.insertion.scene import TOOL, add_box, add_floor, add_opening, add_walls
 
 _PRONGS = {"left": -1, "right": 1}

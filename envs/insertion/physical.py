@@ -16,9 +16,9 @@ import mujoco
 import numpy as np
 
 from envs import TASKS
+from envs.insertion.observation import read
 from envs.insertion.parameters import JOINTS
 from envs.insertion.peg import PegInsertionEnv, PegParameters
-from envs.insertion.readings import read
 from envs.insertion.vector import InsertionVectorEnv
 
 _GRAVITY = 9.81  # m/s^2
@@ -37,7 +37,7 @@ class PhysicalParameters(PegParameters):
     tilt_range: float = 0.0
 
     # Control
-    servo_delay: float = 0.05  # for so long the last action goes on
+    servo_delay: float = 0.05  # for this long the last action stays in force
     dry_friction: float = 0.015  # commanded rad/s that do not move a joint; faster ones lose as much (like backlash)
     payload_error: float = 0.5  # kg: a load on the hand nobody compensates, uniform +- in each episode
 
@@ -87,8 +87,8 @@ _SOCKET = ("worn_clearance", "worn_friction", "touch_bias", "knock_bias")
 class PhysicalPegInsertionEnv(PegInsertionEnv):
     """PegInsertion-v0 with the effects of `PhysicalParameters`; what is judged is what is true. See InsertionEnv.
 
-    Load and wear are drawn when an episode starts, from its seed alone: roll-outs do not depend on their order, though
-    a real hole only wears on. Wear needs a model of its own for each environment.
+    Load and wear are drawn when an episode starts, from its seed alone: rollouts do not depend on their order, whereas
+    a real hole keeps wearing. Wear needs a model of its own for each environment.
     """
 
     parameters: PhysicalParameters
@@ -140,7 +140,7 @@ class PhysicalPegInsertionEnv(PegInsertionEnv):
         mujoco.mj_step(self.model, self.data, self._substeps - self._delay - self._latency)
         mujoco.mj_kinematics(self.model, self.data)
         if self._latency:
-            (self._seen,) = self._judge.observations(read([self.view]))
+            (self._seen,) = self.observe(read([self.view]))
             mujoco.mj_step(self.model, self.data, self._latency)
             mujoco.mj_kinematics(self.model, self.data)
         if self.data.ncon:

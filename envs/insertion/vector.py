@@ -1,8 +1,8 @@
-"""Many insertion environments stepped at once, on as many threads as wanted, with the results of single ones.
+"""Many insertion environments stepped at once, on one or more threads, with the results of single ones.
 
-MuJoCo frees the interpreter while it simulates, so the threads of one process share that work; observing and judging
-are a few array operations for all environments together. (`mujoco.rollout` is no faster here, and loses the solver's
-warm start from one control step to the next, so its results would differ.)
+MuJoCo frees the interpreter while it simulates, so the threads of one process share that work; observations and
+outcomes are a few array operations for all environments together. (`mujoco.rollout` is no faster here, and loses the
+solver's warm start from one control step to the next, so its results would differ.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AutoresetMode = getattr(gymnasium.vector, "AutoresetMode", None)  # Gymnasium 0.
 
 
 class InsertionVector:
-    """Environments of one task side by side, each in an episode of its own; none starts anew by itself.
+    """Environments of one task side by side, each in an episode of its own; none is reset by itself.
 
     Row i does what a single environment does with the same seeds and actions, to the last bit, whatever the other rows
     do and however many threads there are.
@@ -48,7 +48,7 @@ class InsertionVector:
     ) -> np.ndarray:
         """Start episodes in `rows`, in all if None; returns their first observations [k, O] float32.
 
-        seeds: one a row; None goes on with the row's random numbers. options: see `InsertionEnv.reset`.
+        seeds: one per row; None continues the row's random numbers. options: see `InsertionEnv.reset`.
         """
         chosen = zip(self._chosen(rows), seeds, strict=True)
         return np.array([environment.reset(seed=seed, options=options)[0] for environment, seed in chosen])
@@ -57,7 +57,7 @@ class InsertionVector:
         """Hold an action [k, 7] in each of `rows`, in all if None, for one control period.
 
         Returns:
-            observations [k, O] float32, and why the episodes end now, names of END_REASONS, "" where they go on. Unlike
+            observations [k, O] float32, and why the episodes end now, names of END_REASONS, "" if they do not. Unlike
             a single environment nothing is raised where one is "unstable", for the sake of the others.
 
         Raises:
@@ -79,7 +79,7 @@ class InsertionVector:
         return [environment.get_state() for environment in self.environments]
 
     def set_state(self, state: list[dict[str, Any]]) -> None:
-        """Go on from what `get_state` gave."""
+        """Continue from what `get_state` gave."""
         for environment, own in zip(self.environments, state, strict=True):
             environment.set_state(own)
 

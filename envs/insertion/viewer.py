@@ -11,8 +11,8 @@ import numpy as np
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
-class Display:
-    """A copy of a simulation on a model with everything that can be seen; it follows when told to."""
+class Viewer:
+    """Draws a copy of a simulation on a model that also has what can only be seen; call `follow` to update it."""
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
         """`model` differs from the simulation's in what can be seen alone."""
@@ -23,7 +23,7 @@ class Display:
         self._viewer: Any = None
 
     def follow(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        """Show the simulation as it is now; that itself is not touched."""
+        """Copy the simulation's present state, which is not changed."""
         mujoco.mj_getState(model, data, self._state, _STATE)
         mujoco.mj_setState(self._model, self._data, self._state, _STATE)
         mujoco.mj_forward(self._model, self._data)

@@ -136,7 +136,7 @@ def test_states_alone_are_filmed_by_putting_the_arm_where_they_say(monkeypatch):
     recorded = collect("physical-fixed", 1, seed=0)
     drawn = []
     monkeypatch.setattr(
-        "envs.insertion.viewer.Display.picture", lambda display: drawn.append(display._data.qpos[:7].copy())
+        "envs.insertion.viewer.Viewer.picture", lambda viewer, camera: drawn.append(viewer._data.qpos[:7].copy())
     )
     assert len(film(recorded)) == len(recorded.observations)
     assert np.abs(drawn - recorded.observations[:, :7]).max() < 0.01, "but for the noise of the first"

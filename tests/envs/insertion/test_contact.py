@@ -7,8 +7,8 @@ import pytest
 from envs.experts.scripted import Expert, ExpertSettings
 from envs.insertion.clip import ClipInsertionEnv, ClipParameters
 from envs.insertion.kinematics import TOOL_DOWN, joint_velocity, rotation_error
+from envs.insertion.observation import read
 from envs.insertion.peg import PegInsertionEnv
-from envs.insertion.readings import read
 
 
 def hold_above(env, seed):

@@ -1,4 +1,4 @@
-"""What is read from simulations after a control step, for any number of them in a few array operations."""
+"""What is measured in simulations after a control step, and what a task observes of it, for many of them at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+
+from envs.insertion.parameters import JOINTS, InsertionParameters
 
 View = tuple[np.ndarray, ...]
 """Flat arrays that share the memory of one simulation and so always show its present state."""
@@ -63,3 +65,32 @@ def read(views: Sequence[View]) -> Readings:
         mocaps.reshape(n, -1, 4),
         warnings,
     )
+
+
+def observe(readings: Readings, tip: int, tilt: int, forces: bool) -> np.ndarray:
+    """What the tasks observe [n, O] float32; `InsertionEnv` lists the columns.
+
+    Args:
+        readings: of n simulations.
+        tip: site of the held part's tip.
+        tilt: mocap body that carries the socket.
+        forces: whether the actuators' forces are observed.
+    """
+    felt = [readings.forces] if forces else []
+    arm = [readings.positions[:, :JOINTS], readings.velocities[:, :JOINTS], *felt]
+    parts = [*arm, readings.sites[:, tip], readings.mocaps[:, tilt]]
+    return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+
+
+def observation_range(parameters: InsertionParameters, model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest plausible observation, [O] each; values outside have other units or another order."""
+    p, around = parameters, np.array([[-1.0, 1.0]])
+    ranges = [
+        model.jnt_range[:JOINTS] + 0.1 * around,
+        np.repeat(20 * p.max_joint_velocity * around, JOINTS, axis=0),
+        1.1 * model.actuator_forcerange[: JOINTS * p.observe_forces],
+        np.transpose([p.workspace_low, p.workspace_high]) + 0.1 * around,
+        np.repeat(1.01 * around, 4, axis=0),
+    ]
+    low, high = np.concatenate(ranges).T
+    return low, high
