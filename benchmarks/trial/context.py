@@ -200,6 +200,7 @@ class TrialContext(FitContext):
         self._evaluating, self._earlier_peak = state["evaluation_seconds"], state["peak_memory_mib"]
         self._started = self._clock.seconds - state["training_seconds"]
         method = restore(state["training"], self._environments.running)
+        self._environments.seeded = state["seeded"]
         singles = [made for made in self._environments.running if isinstance(made, CountedEnv)]
         self._expert.set_state(state["expert"], singles)
         return method
@@ -224,6 +225,7 @@ class TrialContext(FitContext):
             "curve": [point.model_dump() for point in self.curve],
             "passed": self._passed,
             "training": capture(method, self._environments.running),
+            "seeded": self._environments.seeded,
             "expert": self._expert.get_state(),
         }
 

@@ -113,11 +113,12 @@ class CountedEnv(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
         return result
 
     def get_state(self) -> State:
-        own = {"seed": self._seed, "episode": self.episode, "running": self.running}
+        own = {"number": self.number, "seed": self._seed, "episode": self.episode, "running": self.running}
         return own | {"environment": environment_state(self.env)}
 
     def set_state(self, state: State) -> None:
-        self._seed, self.episode, self.running = state["seed"], state["episode"], state["running"]
+        self.number, self._seed = state["number"], state["seed"]
+        self.episode, self.running = state["episode"], state["running"]
         set_environment_state(self.env, state["environment"])
 
     def can_be_captured(self) -> bool:
@@ -179,17 +180,18 @@ class TrialEnvironments:
 
     Attributes:
         can_be_captured: whether a snapshot can hold all of them; also after they were closed.
+        seeded: how many single environments have been given a seed, side by side or alone.
     """
 
     def __init__(self, task: Task, seeds: SeedStreams, counter: Counter) -> None:
         self._task, self._seeds, self._counter = task, seeds, counter
         self._made: list[tuple[CountedEnv | CountedGroup, CountedEnv | GroupVecEnv | None]] = []
-        self._seeded = 0
+        self.seeded = 0
         self.can_be_captured = True
 
     def single(self) -> CountedEnv:
         """See `FitContext.make_env`."""
-        number = self._seeded
+        number = self.seeded
         environment = CountedEnv(make_environment(self._task), self._counter, number, self._seed())
         self._keep(environment, environment)
         return environment
@@ -227,8 +229,8 @@ class TrialEnvironments:
         self.can_be_captured &= running is None or made.can_be_captured()
 
     def _seed(self) -> int:
-        self._seeded += 1
-        return self._seeds.integer(f"environment {self._seeded}")
+        self.seeded += 1
+        return self._seeds.integer(f"environment {self.seeded}")
 
 
 def make_environment(task: Task) -> Env:

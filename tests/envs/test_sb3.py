@@ -98,3 +98,11 @@ def test_an_unstable_simulation_is_raised(tmp_path, monkeypatch) -> None:
     venv.group.environments[1].data.qvel[3] = np.nan
     with pytest.raises(SimulationUnstable, match="unstable"):
         venv.step(np.zeros((2, 7)))
+
+
+def test_a_restored_state_has_used_the_first_seeds_as_the_saved_one_had() -> None:
+    one, two = together("clip", [0, 1]), together("clip", [0, 1])
+    one.reset()
+    two.set_state(one.get_state())
+    np.testing.assert_array_equal(one.reset(), two.reset())
+    assert (together("clip", [0, 1]).reset() != two.reset()).any()

@@ -197,3 +197,38 @@ class Forgetful(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         return np.zeros(3, np.float32), {}
+
+
+def test_what_cannot_be_saved_is_said_after_it_was_closed(tmp_path: Path) -> None:
+    """As methods close their environments before a record is made."""
+    gymnasium.register("Forgetful-v0", entry_point=Forgetful)
+    trial = examples.trial().model_copy(update={"task": "Forgetful-v0"})
+    try:
+        shown = tiny.demonstrate(episodes=2, seed=1)
+        context = TrialContext(trial, shown, tmp_path, [].append, new_snapshots(tmp_path))
+        context.make_vector_env(2).close()
+    finally:
+        del gymnasium.registry["Forgetful-v0"]
+    context.checkpoint(Linear(np.zeros((4, 2))), 0.5, 1, dict)
+    assert context.unsaved() == "Forgetful-v0 has no get_state and set_state"
+
+
+def test_closed_environments_and_groups_are_no_part_of_a_snapshot(tmp_path: Path) -> None:
+    """What a resumed method makes need not include what was closed before."""
+    context = new_context(tmp_path, new_snapshots(tmp_path))
+    for _ in range(3):
+        closed = context.make_env()
+        closed.reset()
+        closed.close()
+    context.make_env_group(2).reset([0, 1], [0, 1])
+    single, several = context.make_env(), context.make_vector_env(2)
+    single.reset(seed=5), several.reset()
+    single.step(np.ones(2)), several.step(np.ones((2, 2)))
+    context.checkpoint(Linear(np.zeros((4, 2))), 0.5, 1, dict)
+    straight = [single.step(np.ones(2))[0], *several.step(np.ones((2, 2)))[0], context.make_env().reset()[0]]
+
+    again = new_context(tmp_path, new_snapshots(tmp_path))
+    single, several = again.make_env(), again.make_vector_env(2)
+    assert again.resume() == {}
+    resumed = [single.step(np.ones(2))[0], *several.step(np.ones((2, 2)))[0], again.make_env().reset()[0]]
+    np.testing.assert_array_equal(resumed, straight)

@@ -167,6 +167,7 @@ def test_a_resumed_trial_gets_the_same_answers(tmp_path: Path, task: str) -> Non
     (tmp_path / "kept").mkdir()
     size = {NAME: (4, 2), "ClipInsertion-v0": (29, 7)}[task]
     context = new_context(tmp_path, 100, task, new_snapshots(tmp_path / "kept"))
+    context.make_env().close()
     env = context.make_env()
     env.reset()
     walk(context, env, 7)
