@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from benchmarks.execution.signals import interrupt_once
 from benchmarks.planning import experiments, profiles
 from benchmarks.planning.estimate import Estimator
 from benchmarks.planning.listing import listing, show_plan
+from benchmarks.planning.options import CheckedOption
 from benchmarks.planning.preflight import preflight
 from benchmarks.planning.reuse import ExistingResults, compare, refuse_mixture, refuse_other_code, version_warnings
 from benchmarks.planning.trials import Request, parse_changes, plan
@@ -33,16 +35,25 @@ from benchmarks.trial.checkpoints import STATE
 from methods import registry
 from methods.interface import MethodError
 
+RUNS = Path("results") / "runs"
+"""Where runs go by default; what lies beside it in the repository are the suite's own results, the reference."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
+option = partial(click.option, cls=CheckedOption)
+
+
 def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip())) if value else ()
+    """Names of a comma-separated list; a comma in the path of a file that exists does not separate."""
+    try:
+        return () if value is None else registry.split(value)
+    except MethodError:
+        raise click.BadParameter(f"{value!r} has an empty entry") from None
 
 
 def _methods(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Names, groups of them, and files; refuses a list with nothing in it, as of an unset variable of the shell."""
+    """Names, groups of them, and files."""
     try:
         return () if value is None else registry.expand(registry.split(value))
     except MethodError as error:
@@ -60,48 +71,48 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 @click.command(help="Compare imitation-learning methods. Stopped and started again, it resumes.")
-@click.option(
+@option(
     "--methods",
     callback=_methods,
     help="Names, module:Class, file.py:Class; groups: all, offline, interactive, states.  [default: gpril,gail,bc]",
 )
-@click.option("--tasks", callback=_names, help="Names of --list, or any Gymnasium id.  [default: clip,peg]")
-@click.option("--profile", default=profiles.DEFAULT, show_default=True, help="A name of --list, or a TOML file.")
-@click.option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names of --list, or all.")
-@click.option(
+@option("--tasks", callback=_names, help="Names of --list, or any Gymnasium id.  [default: clip,peg]")
+@option("--profile", default=profiles.DEFAULT, show_default=True, help="A name of --list, or a TOML file.")
+@option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names of --list, or all.")
+@option(
     "--seeds", type=click.IntRange(min=1), help="Seeds of each trial.  [default: the experiment's or the profile's]"
 )
-@click.option("--demos", callback=_counts, help="Demonstrated episodes, as 5,10,25.  [default: the profile's]")
-@click.option("--demonstrations", type=click.Path(path_type=Path), help="A demonstration file of your own.")
-@click.option("--set", "changes", multiple=True, metavar="METHOD.SETTING=VALUE", help="Also budget.* and evaluation.*.")
-@click.option("--results", type=click.Path(path_type=Path), help="Where records go.  [default: results/PROFILE]")
-@click.option(
+@option("--demos", callback=_counts, help="Demonstrated episodes, as 5,10,25.  [default: the profile's]")
+@option("--demonstrations", type=click.Path(path_type=Path), help="A demonstration file of your own.")
+@option("--set", "changes", multiple=True, metavar="METHOD.SETTING=VALUE", help="Also budget.* and evaluation.*.")
+@option("--results", type=click.Path(path_type=Path), help="Where records go.  [default: results/runs/PROFILE]")
+@option(
     "--jobs",
     type=click.IntRange(min=0),
     help="Trials at once; 0 runs them one by one in this process, for debuggers.  [default: one per core]",
 )
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@click.option("--ray-address", envvar="RAY_ADDRESS", help="HOST:PORT or auto.  [default: a cluster of this machine]")
-@click.option("--cpus-per-trial", type=click.FloatRange(min=0, min_open=True), default=1, help="On Ray.  [default: 1]")
-@click.option("--gpus-per-trial", type=click.FloatRange(min=0), help="On Ray.  [default: 1 with --device cuda, else 0]")
-@click.option(
+@option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@option("--ray-address", envvar="RAY_ADDRESS", help="HOST:PORT or auto.  [default: a cluster of this machine]")
+@option("--cpus-per-trial", type=click.FloatRange(min=0, min_open=True), default=1, help="On Ray.  [default: 1]")
+@option("--gpus-per-trial", type=click.FloatRange(min=0), help="On Ray.  [default: 1 with --device cuda, else 0]")
+@option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), help="Time limit per trial in seconds.  [default: none]"
 )
-@click.option(
+@option(
     "--save-every",
     type=click.FloatRange(min=0),
     default=300,
     show_default=True,
     help="Seconds between two checkpoints of a trial, from which it resumes where it was killed; 0 saves none.",
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--retry-failed", is_flag=True, help="Repeat trials that failed, diverged or timed out.")
-@click.option(
+@option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@option("--retry-failed", is_flag=True, help="Repeat trials that failed, diverged or timed out.")
+@option(
     "--accept-drift",
     is_flag=True,
     help="Keep records of other code, labelled; leave out those of other settings.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+@option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @click.option(
     "--list",
     "listed",
@@ -117,7 +128,7 @@ def command(context: click.Context, **options: Any) -> int:
         return 0
     _refuse_options_without_effect(context)
     request = _request(options)
-    store = Store(options["results"] or Path("results") / request.profile.name)
+    store = Store(options["results"] or RUNS / request.profile.name)
     planning = plan(request)
     found = compare(store, planning.trials, options["retry_failed"])
     dropped = refuse_mixture(store, request.profile, found, options["accept_drift"])
@@ -152,6 +163,10 @@ def _describe(method: str) -> str:
 
 
 def _request(options: dict[str, Any]) -> Request:
+    try:
+        os.getcwd().encode()
+    except UnicodeEncodeError:
+        raise InputError("the path of the current folder is no UTF-8 text; rename it, or work in another one") from None
     if options["device"] == "cuda" and options["engine"] == "local":
         import torch
 
@@ -244,11 +259,14 @@ def _cores() -> int:
 
 
 def _report(store: Store, found: ExistingResults) -> int:
-    """Print the table; 1 where a trial did not end well."""
-    from analysis.report.__main__ import ResultsError, write_report  # here, because pandas takes a while to import
+    """Print the table, and the reference results of the profile beside it; 1 if a trial did not end well."""
+    from analysis.reference import against_reference  # here, because pandas takes a while to import
+    from analysis.report.__main__ import ResultsError, write_report
 
     try:
         show(write_report(store.root))
+        if compared := against_reference(store.root):
+            show(f"\n{compared}")
     except ResultsError as error:
         raise RunError(str(error)) from None
     except OSError as error:

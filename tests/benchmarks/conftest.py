@@ -109,6 +109,9 @@ def bench(
     report.ResultsError = ValueError  # type: ignore[attr-defined]
     report.write_report = lambda folder: f"report of {folder.name}"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "analysis.report.__main__", report)
+    reference = ModuleType("analysis.reference")
+    reference.against_reference = lambda folder: ""  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "analysis.reference", reference)
     monkeypatch.setenv("CI", "1")
     profile = tmp_path / "tests.toml"
     profile.write_text(PROFILE)

@@ -144,6 +144,21 @@ BAD_INPUT = {
     "timeout": (["--timeout=0"], "--timeout"),
     "device": (["--device=abacus"], "abacus"),
     "option": (["--sedes=3"], "--seeds"),
+    **{
+        f"empty {name}": ([f"--{name}={blank}"], f"'--{name}': it is empty")
+        for name, blank in {
+            "methods": "",
+            "tasks": " ",
+            "demos": ",",
+            "profile": "",
+            "experiment": "",
+            "results": "",
+            "demonstrations": "",
+            "set": "",
+        }.items()
+    },
+    "empty entry": (["--demos=5,,10"], "'5,,10' has an empty entry"),
+    "bytes": (["--tasks=a\udcff.py:X-v0"], "no UTF-8 text"),
     "two methods of one name": ([f"--methods={METHOD},{fakes.__file__}:LeastSquares"], "called 'linear'"),
 }
 
@@ -191,10 +206,17 @@ def test_an_unwritable_folder_is_refused(bench: Bench) -> None:
         assert outcome.code == 2 and outcome.err.count("\n") == 1 and str(place) in outcome.err
 
 
+def test_a_comma_in_the_path_of_a_file_separates_nothing(bench: Bench) -> None:
+    own = bench.folder / "a,b.py"
+    own.write_text("from tests.benchmarks.fakes import LeastSquares\nclass Mine(LeastSquares):\n    name = 'mine'\n")
+    outcome = bench.run(f"--methods={own}:Mine,bc", "--dry-run")
+    assert outcome.code == 0 and "4 trials to " in outcome.out, outcome.err
+
+
 def test_results_go_to_a_folder_named_after_the_profile(
     bench: Bench, inline: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(bench.folder)
     own = [argument for argument in bench.arguments if not argument.startswith("--results")]
     assert bench._run([*own, "--seeds=1"]).code == 0
-    assert len(list(Path("results/tests/records").iterdir())) == 1
+    assert len(list(Path("results/runs/tests/records").iterdir())) == 1

@@ -1,0 +1,29 @@
+"""Command-line options that refuse what a shell leaves where a variable is not set, and what cannot be stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class CheckedOption(click.Option):
+    """An option whose value must be text in UTF-8 that is not blank.
+
+    `--methods "$METHODS"` with the variable unset would otherwise mean the default, and `--results ""` the current
+    folder.
+    """
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Convert a value; raises click.BadParameter for a blank one and one that is no UTF-8."""
+        for text in value if isinstance(value, tuple | list) else [value]:
+            if not isinstance(text, str):
+                continue
+            if not text.strip(" ,"):
+                raise click.BadParameter("it is empty; is a variable of the shell not set?", ctx, self)
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                shown = text.encode(errors="surrogateescape")
+                raise click.BadParameter(f"{shown!r} is no UTF-8 text; rename the file", ctx, self) from None
+        return super().process_value(ctx, value)
