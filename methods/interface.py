@@ -333,6 +333,12 @@ class Method(ABC):
     summary: ClassVar[str] = ""
     small: ClassVar[Mapping[str, Any]] = {}
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        """A method derived from another one has a name of its own, and so does not take over its `display_name`."""
+        super().__init_subclass__(**more)
+        if "name" in vars(cls) and "display_name" not in vars(cls):
+            cls.display_name = ""
+
     def __init__(self, settings: Any = None) -> None:
         self.settings = self.Settings() if settings is None else settings
 
@@ -363,7 +369,7 @@ def make_settings(method: type[Method], values: Mapping[str, Any]) -> Any:
     """
     from difflib import get_close_matches
 
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
     known = [field.name for field in fields(method.Settings)]
     for key in values:
@@ -377,3 +383,8 @@ def make_settings(method: type[Method], values: Mapping[str, Any]) -> Any:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "settings"
         raise SettingsError(f"{method.name}.{place} = {first['input']!r}: {first['msg']}") from None
+    except PydanticUserError as error:
+        raise SettingsError(
+            f"the annotations of {method.name}'s Settings cannot be checked ({str(error).splitlines()[0]}); annotate "
+            "fields as numbers, strings, booleans, Literal, or tuples of them"
+        ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from envs import tasks
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.tasks import TaskError, short_name
 from methods import registry
+from methods.conformance.declaration import plain_settings
 from methods.conformance.tasks import require_task
 from methods.interface import Method, MethodError, make_settings
 from methods.task_boundary import inspect_task
@@ -197,10 +198,9 @@ class _Planner:
         short, profile, changes = short_name(task), self.profile, self.changes
         values = profile.settings_of(method.name, short, variant.preset)
         values |= {**variant.settings, **changes.get(method.name, {})}
-        if not is_dataclass(method.Settings):
-            raise InputError(f"{method.name}: its Settings must be a frozen dataclass, not {method.Settings!r}")
         try:
             settings = make_settings(method, values)
+            plain = plain_settings(method.name, settings)
         except MethodError as error:
             raise InputError(str(error)) from None
         if method.requires_actions(settings):
@@ -214,7 +214,7 @@ class _Planner:
         budget = {**variant.budget, **changes.get("budget", {})}
         return Trial(
             method=variant.method,
-            settings={name: _plain(f"{method.name}.{name}", value) for name, value in _stated(settings).items()},
+            settings={name: plain[name] for name in _stated(settings)},
             task=task,
             demonstrations=DemonstrationChoice(
                 source=str(self.request.file) if self.request.file else SHIPPED,
@@ -323,21 +323,9 @@ def _check_labels(planned: Iterable[PlannedTrial]) -> None:
                 )
 
 
-def _stated(settings: Any) -> dict[str, Any]:
-    """Settings as they are stored with a trial: fields declared neutral are left out where they have their default, so
-    that adding one to a method keeps the ids of its earlier trials."""
+def _stated(settings: Any) -> list[str]:
+    """The settings that are stored with a trial: fields declared neutral are left out where they have their default,
+    so that adding one to a method keeps the ids of its earlier trials."""
     neutral = {field.name: field.default for field in fields(settings) if field.metadata.get("neutral")}
-    return {name: value for name, value in asdict(settings).items() if name not in neutral or value != neutral[name]}
-
-
-def _plain(name: str, value: Any) -> Any:
-    """A setting in JSON's types."""
-    try:
-        return json.loads(json.dumps(value, allow_nan=False))
-    except ValueError:
-        raise InputError(f"{name} is {value!r}, which is not a finite number") from None
-    except TypeError:
-        raise InputError(
-            f"{name} is {value!r:.80} of type {type(value).__name__}; settings must be numbers, strings, booleans, "
-            "None, or lists and dictionaries of these"
-        ) from None
+    values = asdict(settings)
+    return [name for name in values if name not in neutral or values[name] != neutral[name]]

@@ -321,6 +321,11 @@ def test_settings_that_no_record_can_hold_are_named(default: Any, words: str) ->
     assert re.search(words, found["name, settings and needs are declared"])
 
 
+@dataclass(frozen=True)
+class Strange:
+    array: np.ndarray | None = None
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -341,6 +346,7 @@ def test_settings_that_no_record_can_hold_are_named(default: Any, words: str) ->
         ({"policy": Constant("", np.zeros(2))}, "it must be the class"),
         ({"small": [1]}, "must be a dictionary"),
         ({"small": {"falt": ""}}, "did you mean 'fault'"),
+        ({"Settings": Strange}, "annotations of faulty's Settings cannot be checked"),
     ],
 )
 def test_declarations_that_are_wrong_are_named(changes: dict[str, Any], words: str) -> None:

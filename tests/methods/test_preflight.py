@@ -55,7 +55,7 @@ def test_a_light_method_takes_a_moment_and_is_asked_once() -> None:
         ("batch", "statistics of the batch"),
         ("by place", "indexed by `rows`"),
         ("start forgets nothing", "start must forget"),
-        ("shared", "keep the memory of an episode in an Actor"),
+        ("shared", "keep the memory of an episode in the Actor"),
         ("changes observations", "work on a copy"),
         ("string", r"modes = \('mean',\)"),
         ("other processes", "another process"),

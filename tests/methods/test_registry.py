@@ -201,3 +201,9 @@ def test_every_setting_of_ours_is_described(name: str) -> None:
 def test_a_method_without_a_name_is_refused() -> None:
     with pytest.raises(MethodError, match="it has no name"):
         registry.register(type("Nameless", (Method,), {}))
+
+
+def test_a_method_derived_from_another_has_a_name_of_its_own_in_tables() -> None:
+    assert BehaviouralCloning.display_name == "BC"
+    assert type("Mine", (BehaviouralCloning,), {"name": "mine"}).display_name == ""
+    assert type("Mine", (BehaviouralCloning,), {"name": "mine", "display_name": "My BC"}).display_name == "My BC"

@@ -116,7 +116,7 @@ def test_settings_that_are_no_json_are_refused_by_name(monkeypatch: pytest.Monke
     settings = dataclasses.make_dataclass("Odd", [("place", Any, dataclasses.field(default_factory=lambda: value))])
     monkeypatch.setattr(BehaviouralCloning, "Settings", settings)
     monkeypatch.setattr(BehaviouralCloning, "requires_actions", classmethod(lambda cls, settings: True))
-    with pytest.raises(InputError, match=r"bc\.place is .* of type .*; settings must be"):
+    with pytest.raises(InputError, match=r"bc\.place is a .*; settings are stored as JSON"):
         plan(request(profile=QUICK.model_copy(update={"settings": {}}), methods=("bc",), tasks=("peg",), seeds=1))
 
 
