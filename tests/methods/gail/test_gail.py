@@ -24,6 +24,7 @@ from methods.conformance.context import PlainContext
 from methods.gail import algorithm
 from methods.gail.algorithm import Gail, Settings
 from methods.gail.discriminator import (
+    DeferredRewards,
     DemonstratedBatches,
     Discriminator,
     Regularisation,
@@ -202,14 +203,45 @@ def test_the_discriminator_is_updated_after_every_so_many_iterations(tmp_path: P
     assert losses == [7, 14]
 
 
-def test_settings_reach_the_policy_and_its_optimizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[SubsampledTRPO] = []
+def watch(monkeypatch: pytest.MonkeyPatch, kind: type) -> list[Any]:
+    """The objects of this class that a training makes."""
+    made: list[Any] = []
 
-    def watched(*arguments: Any, **options: Any) -> SubsampledTRPO:
-        made.append(SubsampledTRPO(*arguments, **options))
+    def watched(*arguments: Any, **options: Any) -> Any:
+        made.append(kind(*arguments, **options))
         return made[-1]
 
-    monkeypatch.setattr(algorithm, "SubsampledTRPO", watched)
+    monkeypatch.setattr(algorithm, kind.__name__, watched)
+    return made
+
+
+def test_settings_reach_discriminator_and_rewards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = (SubsampledTRPO, RegularisedGail, DeferredRewards)
+    trpos, trainers, rewards = (watch(monkeypatch, kind) for kind in kinds)
+    steps: list[int] = []
+    train_disc = RegularisedGail.train_disc
+    monkeypatch.setattr(RegularisedGail, "train_disc", lambda self: (steps.append(1), train_disc(self))[1])
+    settings = replace(SMALL, warm_start=0, gamma=0.9, terminal="chain", scale_rewards=True, compress=2.0)
+    settings = replace(settings, entropy=0.3, gradient_penalty=0.7, discriminator_learning_rate=0.004)
+    settings = replace(settings, discriminator_steps=3, discriminator_hidden=(7, 5))
+    Gail(settings).fit(demonstrate(2, seed=1), tiny_context(tmp_path, steps=256))
+    assert len(steps) == 3
+    (trpo,), (trainer,), (paid,) = trpos, trainers, rewards
+    assert trpo.rollout_buffer.chained and (paid.terminal, paid.gamma) == ("chain", 0.9)
+    assert paid.scale == pytest.approx(0.1)
+    assert trainer.regularisation == Regularisation(0.3, 0.7)
+    assert trainer._disc_opt.param_groups[0]["lr"] == 0.004
+    assert trainer._reward_net.knee == 2.0
+    layers = [layer.out_features for layer in trainer._reward_net.mlp if isinstance(layer, torch.nn.Linear)]
+    assert layers == [7, 5, 1]
+    Gail(replace(settings, terminal="always", scale_rewards=False)).fit(
+        demonstrate(2, seed=1), tiny_context(tmp_path, steps=256)
+    )
+    assert not trpos[1].rollout_buffer.chained and rewards[1].scale == 1.0
+
+
+def test_settings_reach_the_policy_and_its_optimizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = watch(monkeypatch, SubsampledTRPO)
     settings = replace(SMALL, warm_start=0, gamma=0.9, gae_lambda=0.8, kl=0.03, cg_steps=4, fisher_every=2)
     settings = replace(settings, critic_passes=3, critic_learning_rate=0.002, sigma_bounds=(0.02, 0.2))
     policy = Gail(settings).fit(demonstrate(2, seed=1), tiny_context(tmp_path, steps=256))
