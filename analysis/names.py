@@ -11,7 +11,7 @@ MODE_NAMES: Mapping[str | Mode, str] = {"sampled": "Sampled actions", "mean": "D
 COST_NAMES: Mapping[Cost, str] = {
     "episodes": "Environment episodes",
     "environment_steps": "Environment steps",
-    "gradient_steps": "Gradient steps",
+    "gradient_steps": "Gradient steps (all networks)",
     "training_seconds": "Training time (s)",
 }
 TASK_NAMES = {

@@ -98,7 +98,7 @@ def test_every_value_is_drawn_with_its_unit() -> None:
         assert all(left < x < right and low < y < high for x, y in points), f"{title}: within the axes"
     assert panels["Gradients before clipping"].get_yscale() == "log"
     labelled = [axes.get_xlabel() for axes in panels.values()]
-    assert labelled[-3:] == ["Gradient steps"] * 3
+    assert labelled[-3:] == ["Gradient steps (all networks)"] * 3
 
 
 def test_all_that_shipped_methods_report_has_a_panel(tmp_path: Path) -> None:
