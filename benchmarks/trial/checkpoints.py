@@ -77,8 +77,11 @@ class Snapshots:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             self._emit(Notice(text=f"the snapshot {place} is set aside and the trial starts over: {reason}"))
             return None
-        self._log("resumed")
         return state
+
+    def log_resumed(self) -> None:
+        """Count this process among those that resumed from what `load` gave."""
+        self._log("resumed")
 
     def _log(self, event: str) -> None:
         assert self.folder is not None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -20,7 +21,9 @@ from benchmarks.trial.environments import ELSEWHERE, CountedEnv, Counter, TrialE
 from benchmarks.trial.evaluation import Evaluator, modes_of
 from benchmarks.trial.expert import CountedExpert, has_expert
 from benchmarks.trial.protocol import Emit, Notice, Progress
+from benchmarks.trial.saved_policy import policy_class
 from envs.demonstrations import Demonstrations
+from methods import registry
 from methods.checkpointing import capture, restore
 from methods.env_group import checked_actions, close_all
 from methods.interface import (
@@ -96,6 +99,9 @@ class TrialContext(FitContext):
         self._snapshots = snapshots
         self._stop = stop or threading.Event()
         self._stopped: Stopped | None = None
+        self._snapshot: State | None = None
+        self._looked = False
+        self._policy_class = policy_class(registry.resolve(trial.method))
         self._offers_snapshots = False
         self._gradient_steps = 0
         self._passed = 0
@@ -158,17 +164,24 @@ class TrialContext(FitContext):
         self._try_out(policy)
         if perf_counter() - self._last_event > REPORT_SECONDS:
             self._tell(progress)
-        if self._due(progress):
-            choice = self._evaluation
-            self._add_point(progress, self.evaluate(policy, choice.curve_rollouts, choice.first_seed))
         self._offers_snapshots |= snapshot is not None
-        stop, unsaved = self._stop.is_set(), self.unsaved()
+        unsaved = self.unsaved()
+        can_stop = snapshot is not None or bool(unsaved)  # else a later call of this method offers a snapshot
+        pending = None
+        if self._due(progress):
+            try:
+                self._evaluate_point(policy, progress, can_stop and self._can_be_saved(policy))
+            except Stopped:
+                pending = {"progress": progress, "policy": _files_of(policy)}
+        stop = self._stop.is_set() and can_stop
         if snapshot is not None and (stop or self._snapshots.due()) and not unsaved:
             with self._clock.stopped():
-                unsaved = self._snapshots.save(self._state(snapshot()))
-        if stop and (snapshot is not None or unsaved):  # else a later call of this method offers one
-            self._stopped = Stopped(unsaved)
-            raise self._stopped
+                training = capture(snapshot(), self._environments.running)
+                unsaved = self._snapshots.save(
+                    self._state() | {"training": training, "expert": self._expert.get_state(), "pending": pending}
+                )
+        if stop:
+            self._end(unsaved)
 
     def _try_out(self, policy: Policy) -> None:
         """Let an actor answer a few demonstrated observations; raises Diverged or MethodError where it cannot."""
@@ -178,16 +191,54 @@ class TrialContext(FitContext):
         actions = actor.act(self._probe.copy(), rows, mode == "mean", np.random.default_rng(0))
         checked_actions(actions, len(rows), self.task.action_size)
 
+    def _end(self, unsaved: str) -> NoReturn:
+        self._stopped = Stopped(unsaved)
+        raise self._stopped
+
     def raise_if_stopped(self) -> None:
         """Raise `Stopped` again where `checkpoint` did and the method caught it."""
         if self._stopped is not None:
             raise self._stopped
 
+    def trained_policy(self) -> Policy | None:
+        """What an earlier process had trained when it was stopped in its final evaluation; None in all other cases.
+
+        Raises:
+            Stopped: as `finish` does, which is to come.
+        """
+        state = self._load_snapshot()
+        if state is None or "trained" not in state:
+            return None
+        self._restore(state)
+        return self._load_policy(state["trained"])
+
     def resume(self) -> State | None:
-        state = self._snapshots.load()
+        state = self._load_snapshot()
         if state is None:
             return None
+        self._snapshot = None  # it may be large
         self._offers_snapshots = True
+        self._restore(state)
+        method = restore(state["training"], self._environments.running)
+        singles = [made for made in self._environments.running if isinstance(made, CountedEnv)]
+        self._expert.set_state(state["expert"], singles)
+        if pending := state["pending"]:
+            self._tell(pending["progress"])
+            try:
+                self._evaluate_point(self._load_policy(pending["policy"]), pending["progress"], can_stop=True)
+            except Stopped:
+                self._end("")  # the snapshot is still there
+        return method
+
+    def _load_snapshot(self) -> State | None:
+        """What an earlier process has saved, which is read once."""
+        if not self._looked:
+            self._looked, self._snapshot = True, self._snapshots.load()
+        return self._snapshot
+
+    def _restore(self, state: State) -> None:
+        """Take over what an earlier process had counted and reported."""
+        self._snapshots.log_resumed()
         for name, kept in state["series"].items():
             points = [(step, value) for step, value in kept["points"]]
             self._series[name] = _Series(points, kept["count"], kept["stride"])
@@ -199,11 +250,7 @@ class TrialContext(FitContext):
         self._gradient_steps, self._passed = state["gradient_steps"], state["passed"]
         self._evaluating, self._earlier_peak = state["evaluation_seconds"], state["peak_memory_mib"]
         self._started = self._clock.seconds - state["training_seconds"]
-        method = restore(state["training"], self._environments.running)
         self._environments.seeded = state["seeded"]
-        singles = [made for made in self._environments.running if isinstance(made, CountedEnv)]
-        self._expert.set_state(state["expert"], singles)
-        return method
 
     def unsaved(self) -> str:
         """Why no snapshot can be kept; empty where one can."""
@@ -217,33 +264,58 @@ class TrialContext(FitContext):
             return f"the expert of {self.task.id} has no get_state and set_state"
         return ""
 
-    def _state(self, method: State) -> State:
-        """What `resume` needs, and the method's own state in it."""
+    def _state(self) -> State:
+        """What has been counted and reported so far."""
         usage = self.usage().model_dump()
         return usage | {
             "series": {name: vars(series) for name, series in self._series.items()},
             "curve": [point.model_dump() for point in self.curve],
             "passed": self._passed,
-            "training": capture(method, self._environments.running),
             "seeded": self._environments.seeded,
-            "expert": self._expert.get_state(),
         }
 
+    def _can_be_saved(self, policy: Policy) -> bool:
+        """Whether this very policy can be evaluated by another process."""
+        return type(policy) is self._policy_class
+
+    def _load_policy(self, files: Mapping[str, np.ndarray]) -> Policy:
+        """The policy that `_files_of` was given."""
+        with TemporaryDirectory() as folder:
+            for name, content in files.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.tobytes())
+            return self._policy_class.load(Path(folder))
+
     def finish(self, policy: Policy) -> dict[Mode, list[Rollout]]:
-        """The final evaluation, which is the last point of the curve as well."""
+        """The final evaluation, which is the last point of the curve as well.
+
+        Raises:
+            Stopped: the suite is to stop; `trained_policy` has the policy in the next process.
+        """
         self._tell(1.0)
-        final = self.evaluate(policy, self._evaluation.rollouts, self._evaluation.first_seed)
+        can_stop = not self._snapshots.off and self._can_be_saved(policy)
+        try:
+            final = self.evaluate(policy, self._evaluation.rollouts, self._evaluation.first_seed, can_stop)
+        except Stopped:
+            self._end(self._snapshots.save(self._state() | {"trained": _files_of(policy)}))
         if self._evaluation.curve_points:
             self._add_point(1.0, final)
         return final
 
-    def evaluate(self, policy: Policy, rollouts: int, first_seed: int) -> dict[Mode, list[Rollout]]:
-        """Roll out in every mode that the policy has, while the training clock stands still."""
-        before = perf_counter()
+    def evaluate(
+        self, policy: Policy, rollouts: int, first_seed: int, can_stop: bool = False
+    ) -> dict[Mode, list[Rollout]]:
+        """Roll out in every mode that the policy has, while the training clock stands still.
+
+        Raises:
+            Stopped: the suite is to stop, and this evaluation `can_stop`.
+        """
+        before, stop = perf_counter(), self._stop if can_stop else None
         try:
             with self._clock.stopped():
                 return {
-                    mode: self._evaluator.evaluate(policy, rollouts, first_seed, deterministic=mode == "mean")
+                    mode: self._evaluator.evaluate(policy, rollouts, first_seed, mode == "mean", stop)
                     for mode in modes_of(policy)
                 }
         finally:
@@ -285,6 +357,11 @@ class TrialContext(FitContext):
             return True
         return False
 
+    def _evaluate_point(self, policy: Policy, progress: float, can_stop: bool) -> None:
+        """An evaluation of the learning curve; raises Stopped as `evaluate` does."""
+        choice = self._evaluation
+        self._add_point(progress, self.evaluate(policy, choice.curve_rollouts, choice.first_seed, can_stop))
+
     def _add_point(self, progress: float, rollouts: dict[Mode, list[Rollout]]) -> None:
         usage = self.usage()
         point = CurvePoint(
@@ -298,6 +375,14 @@ class TrialContext(FitContext):
         )
         self.curve.append(point)
         self._emit(point)
+
+
+def _files_of(policy: Policy) -> dict[str, np.ndarray]:
+    """The files of a saved policy, as bytes [n] uint8."""
+    with TemporaryDirectory() as temporary:
+        policy.save(folder := Path(temporary) / "policy")
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {path.relative_to(folder).as_posix(): np.frombuffer(path.read_bytes(), np.uint8) for path in files}
 
 
 @dataclass

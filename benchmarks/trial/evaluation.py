@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+
 import numpy as np
 
 from benchmarks.records.schema import MODES, Mode, Rollout
 from benchmarks.trial.environments import make_group
 from methods.env_group import Episode, roll_out
-from methods.interface import EnvGroup, MethodError, Policy, Task
+from methods.interface import EnvGroup, MethodError, Policy, Stopped, Task
 
 WIDTH = 20
 """Episodes side by side. A constant, so that a rollout depends on neither their number nor when the others end."""
@@ -30,10 +33,18 @@ class Evaluator:
         self._task = task
         self._group: EnvGroup | None = None
 
-    def evaluate(self, policy: Policy, rollouts: int, first_seed: int, deterministic: bool) -> list[Rollout]:
+    def evaluate(
+        self,
+        policy: Policy,
+        rollouts: int,
+        first_seed: int,
+        deterministic: bool,
+        stop: threading.Event | None = None,
+    ) -> list[Rollout]:
         """Roll out a policy with environment seeds `first_seed`, `first_seed + 1`, ...
 
         Raises:
+            Stopped: `stop` was set meanwhile.
             Diverged: an action is not finite.
             MethodError: the task does not say whether an episode succeeded, or the actions have a wrong shape.
         """
@@ -41,7 +52,7 @@ class Evaluator:
         found: list[Rollout] = []
         for start in range(first_seed, first_seed + rollouts, WIDTH):
             episodes = roll_out(
-                self._group,
+                self._group if stop is None else _Stoppable(self._group, stop),
                 policy,
                 range(start, min(start + WIDTH, first_seed + rollouts)),
                 action_size=self._task.action_size,
@@ -57,6 +68,24 @@ class Evaluator:
         if self._group:
             self._group.close()
         self._group = None
+
+
+class _Stoppable(EnvGroup):
+    """A group whose steps raise `Stopped` once an event is set."""
+
+    def __init__(self, group: EnvGroup, stop: threading.Event) -> None:
+        self._group, self._stop = group, stop
+
+    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> np.ndarray:
+        return self._group.reset(seeds, rows)
+
+    def step(self, actions: np.ndarray, rows: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+        if self._stop.is_set():
+            raise Stopped
+        return self._group.step(actions, rows)
+
+    def close(self) -> None:
+        self._group.close()
 
 
 def rollout_of(episode: Episode, dt: float) -> Rollout:

@@ -77,7 +77,9 @@ def perform(request: TrialRequest, emit: Emit, stop: threading.Event | None = No
         context = TrialContext(trial, demonstrations, request.scratch / "method", emit, snapshots, stop)
         context.scratch.mkdir()
         _require_expert(method, trial, context)
-        policy = method(settings).fit(context.demonstrations, context)
+        policy = context.trained_policy()
+        if policy is None:
+            policy = method(settings).fit(context.demonstrations, context)
         context.raise_if_stopped()  # it may have caught what `checkpoint` raised
         context.require_own_process()
         final = context.finish(policy)

@@ -90,6 +90,7 @@ class LeastSquares(Method):
     """Least squares on the demonstrated pairs, and a few roll-outs with random actions that teach it nothing."""
 
     name: ClassVar[str] = "linear"
+    policy: ClassVar[type[Policy]] = Linear
     Settings: ClassVar[type] = Settings
     summary: ClassVar[str] = "least squares"
 
@@ -195,6 +196,7 @@ class Patient(Method):
     """A walk of random steps, which can be interrupted at any of them and be resumed."""
 
     name: ClassVar[str] = "patient"
+    policy: ClassVar[type[Policy]] = Linear
     Settings: ClassVar[type] = PatientSettings
     summary: ClassVar[str] = "can be interrupted"
 

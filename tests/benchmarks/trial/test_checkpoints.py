@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 
 from benchmarks.records import provenance
-from benchmarks.records.schema import BudgetChoice, DemonstrationChoice, Evaluation, Record, Trial
+from benchmarks.records.schema import BudgetChoice, DemonstrationChoice, Evaluation, Record, Rollout, Trial
 from benchmarks.trial import worker
 from benchmarks.trial.checkpoints import STATE, Snapshots
 from benchmarks.trial.context import TrialContext
+from benchmarks.trial.evaluation import Evaluator
 from benchmarks.trial.protocol import Event, TrialRequest
 from envs.demonstrations import load, load_task
 from methods import registry
+from methods.interface import Stopped
 from tests import tiny
 from tests.benchmarks import examples
 from tests.benchmarks.fakes import METHOD, TASK, Linear
@@ -134,6 +137,44 @@ def test_a_trial_that_died_ends_as_if_it_had_not(
         assert again == whole
         assert (record.provenance.starts, record.provenance.resumed) == (3, 2)
         assert [event for event in events if not hasattr(event, "usage")] == record.curve, "the runner hears all of it"
+
+
+@pytest.mark.parametrize("method", [*SETTINGS, METHOD])
+def test_a_trial_stopped_in_an_evaluation_makes_up_for_it_later(
+    tmp_path: Path, demonstration_file: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """In each of them in turn, those of the learning curve and the final ones; a stop takes effect at the next step."""
+    monkeypatch.setattr("methods.bc.CHECKPOINT_EVERY", 25)
+    evaluate, stop, evaluations, moment = Evaluator.evaluate, threading.Event(), 0, 0
+
+    def stopped(self: Evaluator, *arguments: Any) -> list[Rollout]:
+        nonlocal evaluations
+        evaluations += 1
+        if evaluations == moment:
+            stop.set()
+        return evaluate(self, *arguments)
+
+    def done(name: str) -> tuple[Record, dict[str, Any]]:
+        nonlocal evaluations
+        evaluations = 0
+        asked = order(tmp_path, demonstration_file, method, name)
+        record = worker.perform(asked, [].append, stop)
+        return record, outcome(record, asked.scratch)
+
+    monkeypatch.setattr(Evaluator, "evaluate", stopped)
+    record, whole = done("straight")
+    assert record.status == "ok" and evaluations == 2 * len(record.curve) >= 2, record.error
+    for moment in range(1, evaluations + 1):
+        with pytest.raises(Stopped) as reason:
+            done(f"{moment}")
+        stop.clear()
+        last, moment = moment, 0
+        record, again = done(f"{last}")
+        assert again == whole
+        final = last > 2 * (len(record.curve) - 1)
+        saved = method != METHOD or final
+        assert str(reason.value) == ("" if saved else "the method offers no snapshot")
+        assert (record.provenance.starts, record.provenance.resumed) == (2, int(saved))
 
 
 def new_context(folder: Path, snapshots: Snapshots) -> TrialContext:
