@@ -7,6 +7,7 @@ there is no display.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from benchmarks.film import save as save_film
 from benchmarks.records.provenance import ROOT
 from benchmarks.records.schema import MODES, Mode, Record, RecordError, load_record
 from benchmarks.trial import saved_policy
+from benchmarks.trial.environments import is_shipped
 from benchmarks.trial.evaluation import modes_of
 from benchmarks.trial.saved_policy import Description, SavedPolicy
 from envs import TASKS, tasks
@@ -171,10 +173,22 @@ def show(saved: SavedPolicy, task: str, seeds: range, mode: Mode, path: Path | N
 
 def _open_window(environment: Env) -> None:
     try:
+        if is_shipped(environment):
+            _require_glfw()
         environment.reset(seed=0)
         environment.render()
     except Exception as error:  # each window system fails in its own way
         raise PlayError(one_line(f"no window can be opened ({error}); write a film with --film FILE")) from error
+
+
+def _require_glfw() -> None:
+    """Raises RuntimeError where MuJoCo's viewer would end this process because there is no window system."""
+    import glfw
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        if not glfw.init():
+            raise RuntimeError("; ".join(str(warning.message) for warning in told) or "GLFW cannot be initialised")
 
 
 @click.command()

@@ -17,6 +17,7 @@ from PIL import Image
 from benchmarks import play as playing
 from benchmarks.play import main
 from benchmarks.trial import saved_policy
+from envs.insertion.base import make_env
 from methods.task_boundary import ActionBounds, describe_task
 from tests import tiny
 from tests.benchmarks import examples
@@ -163,3 +164,12 @@ def test_the_folder_of_one_policy_will_do(run: Callable[..., Result], results: P
     folder = next(one.folder for one in playing.found_in(results) if one.description.method == OWN)
     (found,) = playing.found_in(folder)
     assert found.folder == folder and found.record is not None
+
+
+def test_a_display_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo's viewer would end the process."""
+    for name in ("WAYLAND_DISPLAY", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", ":77")
+    with pytest.raises(playing.PlayError, match=r"no window can be opened \(.*:77.*--film FILE"):
+        playing._open_window(make_env("peg"))
