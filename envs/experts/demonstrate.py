@@ -97,10 +97,11 @@ def summary(demonstrations: Demonstrations) -> str:
     """A few lines for people: size, lengths, ranges, origin."""
     lengths = demonstrations.lengths
     origin = demonstrations.origin
-    failed = origin.get("failed_attempts", "?")
+    failed = origin.get("failed_attempts")
+    judged = f" (all successful; {failed} failed attempts left out)" if failed is not None else ""
     lines = [
         f"task          {demonstrations.task}",
-        f"episodes      {demonstrations.episodes} (all successful; {failed} failed attempts left out)",
+        f"episodes      {demonstrations.episodes}{judged}",
         f"states        {len(demonstrations.observations)}, one every {demonstrations.dt:g} s",
         f"length        median {np.median(lengths):.1f} s, from {lengths.min():.1f} to {lengths.max():.1f} s",
         f"made by       {origin.get('made_by', '?')}, seed {origin.get('seed', '?')}",
