@@ -9,7 +9,6 @@ experiment is filmed for each.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
@@ -31,6 +30,7 @@ from PIL import Image
 
 from benchmarks.errors import one_line
 from benchmarks.planning.reuse import fixed_part
+from benchmarks.records.films import FOLDER, Film, read_films, write_films
 from benchmarks.records.schema import (
     MODES,
     Mode,
@@ -54,7 +54,6 @@ from methods.env_group import Env, SingleEnvs, roll_out
 from methods.interface import Diverged, MethodError
 from methods.task_boundary import method_view
 
-FOLDER, LIST = "videos", "films.csv"
 OPTIONS: dict[str, Any] = {"camera": "film", "width": 240, "height": 180}
 """Of shipped tasks; pictures of others are scaled to this width."""
 INTERVAL = 0.2
@@ -116,27 +115,27 @@ class Shot:
         return max(1, ceil(self.rollout.seconds / LONGEST))
 
     @property
-    def row(self) -> dict[str, Any]:
-        """Its row in the list of films."""
+    def film(self) -> Film:
+        """Its entry in the list of films."""
         trial, rollout = self.record.trial, self.rollout
-        return {
-            "file": self.name,
-            "task": trial.task,
-            "label": self.label,
-            "demonstrations": trial.demonstrations.episodes,
-            "policy": self.policy,
-            "seeds": self.seeds,
-            "seed": trial.seed,
-            "share": self.record.success(self.mode),
-            "trial": trial.id,
-            "code": self.record.provenance.code_digest,
-            "actions": self.mode,
-            "rollout_seed": rollout.seed,
-            "success": rollout.success,
-            "end": rollout.end,
-            "seconds": rollout.seconds,
-            "speed": self.speed,
-        }
+        return Film(
+            file=self.name,
+            task=trial.task,
+            label=self.label,
+            demonstrations=trial.demonstrations.episodes,
+            policy=self.policy,
+            seeds=self.seeds,
+            seed=trial.seed,
+            share=self.record.success(self.mode),
+            trial=trial.id,
+            code=self.record.provenance.code_digest,
+            actions=self.mode,
+            rollout_seed=rollout.seed,
+            success=rollout.success,
+            end=rollout.end,
+            seconds=rollout.seconds,
+            speed=self.speed,
+        )
 
 
 def _mode(record: Record) -> Mode:
@@ -272,11 +271,14 @@ def make_films(directory: Path, methods: Sequence[str] = ()) -> Iterator[tuple[S
     records = (_record(directory, trial) for trial in dict.fromkeys(row.trial for row in plan.rows))
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
-    earlier = {row["file"]: row for row in _listed(folder / LIST)}
-    listed = []
+    try:
+        earlier = {film.file: film for film in read_films(directory)}
+    except RecordError:
+        earlier = {}  # a damaged list is written again
+    listed: list[Film] = []
     for shot in shots(plan, (record for record in records if record)):
         path = folder / shot.name
-        if not (path.is_file() and earlier.get(shot.name) == {name: str(value) for name, value in shot.row.items()}):
+        if not (path.is_file() and earlier.get(shot.name) == shot.film):
             try:
                 saved = saved_policy.load(directory / "policies" / shot.record.trial.id, methods)
                 frames = film(shot, saved)
@@ -285,16 +287,11 @@ def make_films(directory: Path, methods: Sequence[str] = ()) -> Iterator[tuple[S
                 yield shot, FilmError(str(error))
                 continue
             save(frames, path, INTERVAL)
-        listed.append(shot.row)
+        listed.append(shot.film)
         yield shot, path
-    (folder / LIST).unlink(missing_ok=True)
-    if listed:
-        with (folder / LIST).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(listed[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(listed)
+    write_films(directory, listed)
     for path in folder.glob("*.webp"):
-        if path.name not in {row["file"] for row in listed}:
+        if path.name not in {film.file for film in listed}:
             path.unlink()
 
 
@@ -334,13 +331,6 @@ def _record(directory: Path, trial: str) -> Record | None:
         return load_record(directory / "records" / f"{trial}.json")
     except (RecordError, OSError):
         return None
-
-
-def _listed(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @click.command()

@@ -14,10 +14,11 @@ from analysis.figures.draw import draw
 from analysis.figures.style import styles
 from analysis.load import Results, ResultsError, load
 from analysis.names import MODE_NAMES
-from analysis.report.films import films
 from analysis.report.html import render
 from analysis.tables.build import Table, all_tables
 from analysis.tables.render import csv, text
+from benchmarks.records.films import FOLDER, Film, read_films
+from benchmarks.records.schema import RecordError
 
 PLAIN_NOTE = """\
 Success in % of the final rollouts with sampled and with deterministic actions:
@@ -53,7 +54,7 @@ def _write(directory: Path) -> str:
         drawing = draw(one, look, results.profile)
         files |= {f"figures/{name}": content for name, content in drawing.files.items()}
         drawings.append((one, drawing))
-    files["report.html"] = render(results, tables, drawings, films(directory))
+    files["report.html"] = render(results, tables, drawings, _films(directory))
     for name, content in files.items():
         (directory / name).write_bytes(content)
     for name in _present(directory) - set(files):
@@ -107,6 +108,17 @@ def _load(directory: Path) -> Results:
     for notice in results.notices:
         print(notice, file=sys.stderr)
     return results
+
+
+def _films(directory: Path) -> list[tuple[Film, bytes]]:
+    """The films whose files are there, in the order of the list; a damaged list is named on standard error."""
+    try:
+        listed = read_films(directory)
+    except RecordError as error:
+        print(error, file=sys.stderr)
+        return []
+    there = [(film, directory / FOLDER / film.file) for film in listed]
+    return [(film, path.read_bytes()) for film, path in there if path.is_file()]
 
 
 def _tables(results: Results) -> list[Table]:

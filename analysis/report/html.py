@@ -18,10 +18,10 @@ from analysis.figures.data import PAPER, Series
 from analysis.figures.draw import Drawing
 from analysis.load import MODES, Results
 from analysis.names import MODE_NAMES, plural, task_name
-from analysis.report.films import Film
 from analysis.tables.build import PIPELINE_CHECK, Table
 from analysis.tables.render import WORDS
 from benchmarks.paper import COMPARED, Centre, Kind
+from benchmarks.records.films import Film
 
 READING: dict[Kind, str] = {
     "success": "single seeds, and {centre} over them",
@@ -37,14 +37,16 @@ LONG = 40
 """Rows of a table that is folded."""
 
 
-def render(results: Results, tables: list[Table], drawings: list[tuple[Series, Drawing]], films: list[Film]) -> bytes:
+def render(
+    results: Results, tables: list[Table], drawings: list[tuple[Series, Drawing]], films: list[tuple[Film, bytes]]
+) -> bytes:
     """The page, with everything it shows inside it.
 
     Args:
         results: the records' content.
         tables: in the order of the page; "trials" is left out, since the page shows only those that failed.
         drawings: each figure's series and how it was drawn, those of an experiment together.
-        films: of single rollouts.
+        films: of single rollouts, with the content of their files.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -67,7 +69,7 @@ def render(results: Results, tables: list[Table], drawings: list[tuple[Series, D
             notices=results.notices,
             figures=figures,
             claims=claims,
-            films=[_film(film) for film in films],
+            films=[_film(film, content, results) for film, content in films],
             tables=[table for table in tables if table.name not in ("claims", "trials")],
             words=WORDS,
             long=LONG,
@@ -138,14 +140,16 @@ def _figure(series: Series, drawing: Drawing) -> dict[str, Any]:
     }
 
 
-def _film(film: Film) -> dict[str, Any]:
+def _film(film: Film, content: bytes, results: Results) -> dict[str, Any]:
+    planned = results.trials.loc[results.trials["trial"] == film.trial, "label"].astype(str).tolist()
+    label = film.label if "(" in film.label else next(iter(planned), film.label)
     ended = "succeeds" if film.success else f"ends ({film.end})"
     faster = f", shown {film.speed} times as fast" if film.speed > 1 else ""
     caption = (
         f"{film.policy} of {plural(film.seeds, 'seed')} ({100 * film.share:.0f} %), "
         f"{plural(film.demonstrations, 'demonstration')}, seed {film.seed}: {ended} after {film.seconds:g} s{faster}"
     )
-    return {"task": task_name(film.task), "label": film.label, "caption": caption, "image": _encoded(film.content)}
+    return {"task": task_name(film.task), "label": label, "caption": caption, "image": _encoded(content)}
 
 
 def _provenance(results: Results) -> dict[str, list[str]]:

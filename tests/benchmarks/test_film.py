@@ -17,9 +17,9 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 from PIL import Image
 
-from analysis.report.films import films
 from benchmarks import film as filming
 from benchmarks.film import Shot, main, shots
+from benchmarks.records.films import read_films
 from benchmarks.records.schema import Plan, Record, Rollout, load_plan
 from benchmarks.trial import saved_policy
 from benchmarks.trial.evaluation import WIDTH, Evaluator
@@ -171,7 +171,7 @@ def test_films_go_as_recorded_and_are_listed(
     assert first == str(directory / "videos/peg-bc-10-demos-best.webp") and second.startswith(
         "peg-gail-10-demos-best.webp: not"
     )
-    (listed,) = films(directory)
+    (listed,) = read_films(directory)
     rollout = Shot("bc", "best", 1, record).rollout
     with Image.open(first) as film:  # from its start to its end, in 0.8 s or a little less
         assert film.size == (240, 180) and 3 <= getattr(film, "n_frames", 0) <= 6
@@ -187,15 +187,15 @@ def test_films_go_as_recorded_and_are_listed(
     folder.add("bc", other)
     folder.write(tmp_path)
     CliRunner().invoke(main, [str(directory)])
-    assert Path(first).stat().st_mtime_ns != before  # the trial was done anew, so it is filmed anew
+    assert Path(first).stat().st_mtime_ns != before  # the trial was repeated, so it is filmed again
     for path in (directory / "records").iterdir():
         path.unlink()
     CliRunner().invoke(main, [str(directory)])
-    assert films(directory) == [] and not Path(first).exists()
+    assert read_films(directory) == [] and not Path(first).exists()
 
 
 @draws
-def test_a_roll_out_that_goes_otherwise_is_no_film(recorded: tuple[Record, GaussianPolicy], tmp_path: Path) -> None:
+def test_a_rollout_that_ends_otherwise_is_not_filmed(recorded: tuple[Record, GaussianPolicy], tmp_path: Path) -> None:
     record, policy = recorded
     changed = [rollout.model_copy(update={"seconds": rollout.seconds + 1}) for rollout in record.final["sampled"]]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(filming.FilmError, match="the record says"):

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.load import ResultsError
 from analysis.report.__main__ import write_report
-from analysis.report.films import films
 from analysis.report.html import headlines
+from benchmarks.records.films import Film
 from tests.analysis.synthetic import Folder, comparison, make_record
 
+HEAD = ",".join(Film.model_fields) + "\n"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 WATCH = """<script>
@@ -120,13 +120,13 @@ def test_a_trial_of_two_experiments_counts_once_and_experiments_are_in_order(tmp
 
 def test_claims_and_films_are_on_the_page_where_there_are_any(tmp_path: Path) -> None:
     folder = comparison(tasks=("ClipInsertion-v0",), seeds=2, points=0)
-    folder.add("gpril, states alone", make_record("gpril", "ClipInsertion-v0"), "fig1d")
+    folder.add("GPRIL, states only", make_record("gpril", "ClipInsertion-v0"), "fig1d", variant="gpril/states")
     directory = folder.write(tmp_path)
     (directory / "videos").mkdir()
     (directory / "videos/films.csv").write_text(
-        "file,task,label,demonstrations,policy,seeds,seed,share,trial,success,end,seconds,speed\n"
-        "there.webp,ClipInsertion-v0,gpril,10,best,5,3,0.9,0123456789012345,False,timeout,50.0,5\n"
-        "gone.webp,ClipInsertion-v0,gpril,10,median,5,1,0.8,0000000000000000,True,success,4.5,1\n"
+        f"{HEAD}"
+        "there.webp,ClipInsertion-v0,gpril,10,best,5,3,0.9,0123456789012345,c,sampled,20,False,timeout,50.0,5\n"
+        "gone.webp,ClipInsertion-v0,gpril,10,median,5,1,0.8,0000000000000000,c,sampled,20,True,success,4.5,1\n"
     )
     Image.new("RGB", (8, 6)).save(directory / "videos/there.webp")
     write_report(directory)
@@ -139,12 +139,14 @@ def test_claims_and_films_are_on_the_page_where_there_are_any(tmp_path: Path) ->
     )
 
 
-def test_a_damaged_list_of_films_is_named(tmp_path: Path) -> None:
-    (tmp_path / "videos").mkdir()
-    for content in ("file,task\n", ""):
-        (tmp_path / "videos/films.csv").write_text(content)
-        with pytest.raises(ResultsError, match="is no list of films"):
-            films(tmp_path)
+def test_a_damaged_list_of_films_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = comparison(tasks=("ClipInsertion-v0",), seeds=1, points=0).write(tmp_path)
+    (directory / "videos").mkdir()
+    for content in ("file,task\n", "", f"{HEAD}there.webp,a,b,-1,best,5,3,0.9,0,0,sampled,1,False,end,50.0,5\n"):
+        (directory / "videos/films.csv").write_text(content)
+        write_report(directory)
+        assert "is not a list of films" in capsys.readouterr().err
+        assert "#films" not in (directory / "report.html").read_text()
 
 
 def test_the_page_opens_with_what_was_compared_and_who_won(reported: Path) -> None:

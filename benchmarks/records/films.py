@@ -1,0 +1,83 @@
+"""The list of a results folder's films, `videos/films.csv`: what each file shows."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmarks.records.schema import Mode, RecordError
+
+FOLDER, LIST = "videos", "films.csv"
+
+
+class Film(BaseModel):
+    """One rollout of a trial's policy.
+
+    Attributes:
+        file: its name in the folder.
+        task, label, demonstrations, seed, trial: whose it is.
+        policy: "best" or "median" among the `seeds` trials of that label, by the `share` of their successful rollouts.
+        code: digest of the code that made the record.
+        actions, rollout_seed: which rollout of the record it is.
+        success, end, seconds: how the rollout ended.
+        speed: playback speed-up factor.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    task: str
+    label: str
+    demonstrations: Annotated[int, Field(ge=1)]
+    policy: str
+    seeds: Annotated[int, Field(ge=1)]
+    seed: Annotated[int, Field(ge=0)]
+    share: Annotated[float, Field(ge=0, le=1)]
+    trial: str
+    code: str
+    actions: Mode
+    rollout_seed: Annotated[int, Field(ge=0)]
+    success: bool
+    end: str
+    seconds: Annotated[float, Field(ge=0)]
+    speed: Annotated[int, Field(ge=1)]
+
+
+def read_films(directory: Path) -> list[Film]:
+    """The films that a results folder lists, in order; none where it has no list.
+
+    Raises:
+        RecordError: the list is damaged.
+        OSError: it cannot be read.
+    """
+    path = directory / FOLDER / LIST
+    try:
+        with path.open(newline="") as file:
+            rows = csv.DictReader(file)
+            if rows.fieldnames != list(Film.model_fields):
+                raise ValueError("its columns are others")
+            return [Film.model_validate(row) for row in rows]
+    except FileNotFoundError:
+        return []
+    except (ValidationError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RecordError(
+            f"{path} is not a list of films ({reason}); `python -m benchmarks.film {directory}` writes it again"
+        ) from None
+
+
+def write_films(directory: Path, films: Iterable[Film]) -> None:
+    """Write the list of a results folder; without films, remove it. Raises OSError where that is impossible."""
+    path = directory / FOLDER / LIST
+    rows = [film.model_dump() for film in films]
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(Film.model_fields), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
