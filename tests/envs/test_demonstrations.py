@@ -84,6 +84,8 @@ def test_states_alone_have_no_pairs():
         ({"start": 3}, "start is 3.*0 to 2"),
         ({"start": -1}, "start is -1"),
         ({"every": 0}, "every is 0"),
+        ({"every": 5, "offset": 5}, "offset is 5: with every = 5, 0 to 4 is allowed"),
+        ({"offset": 1}, "offset is 1: with every = 1, 0 to 0"),
     ],
 )
 def test_impossible_subsets_are_refused(arguments, message):

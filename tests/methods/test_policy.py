@@ -11,7 +11,9 @@ import pytest
 
 from envs.demonstrations import Statistics
 from methods.interface import MethodError
-from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
+from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape, new_network
+from tests.methods.worlds import tiny_context
+from tests.tiny import demonstrate
 
 OBSERVATIONS = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 SHAPE = PolicyShape(3, 2, (-1.0, -2.0), (1.0, 2.0), hidden=(8, 4))
@@ -30,6 +32,16 @@ def change(folder: Path, **fields: Any) -> None:
     for name, value in fields.items():
         (document if name in document else document["shape"])[name] = value
     path.write_text(json.dumps(document))
+
+
+def test_a_new_network_normalises_by_all_recorded_states(tmp_path: Path) -> None:
+    """Also where only final states are shown (section 4.1)."""
+    recorded = demonstrate(3, 0)
+    network = new_network(recorded.subset(final_only=True), tiny_context(tmp_path), (0.02, 0.3))
+    states = recorded.observations.astype(np.float64)
+    np.testing.assert_allclose(network.shift, states.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(network.scale, states.std(0), rtol=1e-6)
+    assert network.shape.sigma_bounds == (0.02, 0.3)
 
 
 def test_a_policy_acts_as_it_did_before_it_was_saved(tmp_path: Path) -> None:

@@ -59,6 +59,18 @@ def test_statistics_are_those_of_the_chosen_episodes_whatever_is_shown_of_them(d
         assert np.array_equal(shown.statistics.std, whole.statistics.std)
 
 
+def test_the_statistics_of_the_shown_states_are_another_reading() -> None:
+    final = select(SET, choose(4, final_only=True, statistics="shown"))
+    np.testing.assert_allclose(final.statistics.mean, final.observations.mean(0), atol=1e-6)
+    assert not np.allclose(final.statistics.mean, select(SET, choose(4, final_only=True)).statistics.mean, atol=1e-3)
+
+
+def test_shown_states_may_start_later() -> None:
+    shown = select(SET, choose(4, every=5, offset=2, states_alone=True))
+    assert {int(step) % 5 for step in shown.time_step[~shown.terminal]} == {2} and shown.terminal.sum() == 4
+    assert choose(4).model_dump()["offset"] == 0 and select(SET, choose(4, every=5)).time_step.min() == 0
+
+
 def test_a_pool_that_is_too_small_is_refused() -> None:
     with pytest.raises(DemonstrationError):
         select(SET, choose(4, start=10))
