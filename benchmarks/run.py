@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from benchmarks.errors import InputError, RunError, RunStopped, cannot_write, one_line
-from benchmarks.execution.console import say, show
+from benchmarks.execution.console import say, show, show_command
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.progress import new_view
@@ -296,7 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
         message, code = str(error), 1
     except (RunStopped, KeyboardInterrupt, click.Abort) as stop:
         say(f"stopped: {stop}" if isinstance(stop, RunStopped) else "stopped; what is finished is kept")
-        show(f"To resume: python -m benchmarks.run {shlex.join(given)}", sys.stderr)
+        show_command("To resume:", ["python", "-m", "benchmarks.run", *given])
         return INTERRUPTED
     say(f"error: {one_line(message)}")
     return code

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO, cast
 
@@ -78,3 +79,15 @@ def show(text: str, stream: TextIO | None = None) -> None:
         unbreakable = _Unbreakable(stream)
         unbreakable.write(f"{text}\n")
         unbreakable.flush()
+
+
+def show_command(introduction: str, words: Sequence[str]) -> None:
+    """Print a command to be copied, on standard error; on a terminal it is continued where a line is full."""
+    console = new_console()
+    lines = [introduction]
+    for word in map(shlex.quote, words):
+        if console.is_terminal and len(lines[-1]) + len(word) + 3 > console.width:
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    show("\n".join(lines), sys.stderr)

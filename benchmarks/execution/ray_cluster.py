@@ -243,7 +243,7 @@ def _cannot_import(reason: str) -> RunError:
 
 def _cause(error: RayError) -> str:
     """How Ray lost a trial, in words."""
-    if isinstance(error, OutOfMemoryError) or "memory" in str(error):
+    if isinstance(error, OutOfMemoryError) or "low on memory" in str(error):
         return "the node ran out of memory and ended it"
     if isinstance(error, RayActorError):
         return "the process or its node died"
