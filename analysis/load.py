@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from benchmarks.records.proofs import count_different
+from benchmarks.records.proofs import kind_of, one_code_gives_all
 from benchmarks.records.schema import (
     CurvePoint,
     Mode,
@@ -87,7 +87,8 @@ class Results:
             seed.
         expert: one row per set of demonstrations that a record learned from: task, digest, success, and the quartiles
             of the seconds to insertion (see `benchmarks.records.schema.Demonstrator`); no rows where the plan has none.
-        provenance: one row per record: trial, method, task, code_digest, commit, started, threads, machine, versions.
+        provenance: one row per record: trial, method, task, kind (see `proofs.kind_of`), code_digest, commit, started,
+            threads, machine, versions.
         notices: lines for the reader about files and records that were left out or look wrong.
     """
 
@@ -186,6 +187,7 @@ class _Columns:
                 "trial": key,
                 "method": trial.method,
                 "task": trial.task,
+                "kind": kind_of(trial),
                 **made_by.model_dump(),
                 "machine": ", ".join(f"{name}: {value}" for name, value in sorted(made_by.machine.items())),
                 "versions": ", ".join(f"{name} {value}" for name, value in sorted(made_by.versions.items())),
@@ -303,11 +305,11 @@ def _scores(trials: pd.DataFrame, curve: pd.DataFrame, rollouts: pd.DataFrame) -
 def _warnings(scores: pd.DataFrame, provenance: pd.DataFrame) -> list[str]:
     """Lines about rows that should perhaps not be compared."""
     notices = []
-    for (method, task), digests in provenance.groupby(["method", "task"])["code_digest"]:
-        if (versions := count_different(digests.unique())) > 1:
-            notices.append(f"{method} on {task}: made by {versions} different versions of the code")
-        elif digests.nunique() > 1:
-            notices.append(f"{method} on {task}: made by {digests.nunique()} versions of the code, proven equal")
+    for (method, task), made in provenance.groupby(["method", "task"]):
+        if (versions := made["code_digest"].nunique()) > 1:
+            proven = one_code_gives_all(zip(made["kind"], made["code_digest"], strict=True))
+            words = f"{versions} versions of the code, proven equal" if proven else f"{versions} different versions"
+            notices.append(f"{method} on {task}: made by {words}{'' if proven else ' of the code'}")
     trials = scores.drop_duplicates(["experiment", "label", "trial"])
     for (experiment, task, demonstrations), cell in trials.groupby(GROUP[:3], observed=True)["conditions"]:
         if cell.nunique() > 1:

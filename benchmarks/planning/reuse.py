@@ -51,7 +51,7 @@ class TrialStatus:
     def has_other_code(self) -> bool:
         """Whether its record is kept though other code made it, which is not proven to give the same results."""
         made_by = self.kept and self.kept.provenance.code_digest
-        return bool(self.code and made_by and not proofs.same_results(made_by, self.code))
+        return bool(self.code and made_by and not proofs.same_results(made_by, self.code, proofs.kind_of(self.trial)))
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,26 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmarks.records import atomic
-from benchmarks.records.schema import Digest, TrialId
+from benchmarks.records.schema import Digest, Trial, TrialId
 
 FILE = Path(__file__).parent / "proofs.json"
+
+
+class Pair(BaseModel):
+    """Two code digests and the kinds of trials (see `kind_of`) for which they give the same results."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    old: Digest
+    new: Digest
+    kinds: list[str]
 
 
 class Proof(BaseModel):
     """Trials that had equal results under two commits.
 
     Attributes:
-        pairs: the code digests of these trials under the old and the new commit, each pair once.
+        pairs: the code digests of these trials under the old and the new commit.
         old_commit, new_commit: Git commits; the new one ends in "+" if the checkout had changes.
         processor: of the machine that did both.
         versions: of Python and the libraries it had.
@@ -28,7 +38,7 @@ class Proof(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pairs: list[tuple[Digest, Digest]]
+    pairs: list[Pair]
     old_commit: str
     new_commit: str
     processor: str
@@ -64,23 +74,34 @@ def add(proof: Proof, path: Path | None = None) -> None:
     atomic.write(path or FILE, proofs.model_dump_json(indent=1).encode() + b"\n")
 
 
+def kind_of(trial: Trial) -> str:
+    """What a trial learns from and how, in words: code may change the results of one kind and not of another."""
+    choice, settings = trial.demonstrations, trial.settings
+    words = ["every n-th state"] * (choice.every > 1) + ["final states"] * choice.final_only
+    words += ["states only"] * choice.states_alone + ["exploring"] * bool(settings.get("exploration"))
+    control = settings.get("control", "none")
+    words += [f"{control} control"] * (control != "none")
+    return ", ".join(words) or "all states and actions"
+
+
 @cache
-def _representatives() -> dict[str, str]:
-    """A digest for each digest in a proof, the same one for all that are proven equal, directly or through others."""
-    found: dict[str, str] = {}
-    for old, new in (pair for proof in load() for pair in proof.pairs):
-        kept, replaced = found.setdefault(old, old), found.setdefault(new, new)
-        found |= {digest: kept for digest, representative in found.items() if representative == replaced}
+def _representatives() -> dict[tuple[str, str], str]:
+    """A digest for each kind and digest in a proof, the same one for all that are proven equal, also through others."""
+    found: dict[tuple[str, str], str] = {}
+    links = ((kind, pair.old, pair.new) for proof in load() for pair in proof.pairs for kind in pair.kinds)
+    for kind, old, new in links:
+        kept, replaced = found.setdefault((kind, old), old), found.setdefault((kind, new), new)
+        found |= {key: kept for key, digest in found.items() if key[0] == kind and digest == replaced}
     return found
 
 
-def same_results(one: str, other: str) -> bool:
-    """Whether two code digests are equal or proven to give the same results."""
+def same_results(one: str, other: str, kind: str) -> bool:
+    """Whether two code digests are equal, or proven to give the same results for a kind of trials."""
     found = _representatives()
-    return found.get(one, one) == found.get(other, other)
+    return found.get((kind, one), one) == found.get((kind, other), other)
 
 
-def count_different(digests: Iterable[str]) -> int:
-    """How many of these code digests may give different results."""
-    found = _representatives()
-    return len({found.get(digest, digest) for digest in digests})
+def one_code_gives_all(made_by: Iterable[tuple[str, str]]) -> bool:
+    """Whether one of these code digests gives the results of all records, of pairs (kind, digest)."""
+    records = set(made_by)
+    return any(all(same_results(digest, code, kind) for kind, digest in records) for _, code in records)

@@ -41,8 +41,6 @@ SAMPLE = (
 )
 """Arguments of the runner besides a comparison of each method: states only, every tenth state, final states, with and
 without exploration, controls, and the physical tasks."""
-USUAL = {"exploration": 0.0, "control": "none"}
-"""Settings that the table shows where they have another value."""
 TIMES = frozenset({"training_seconds", "evaluation_seconds", "peak_memory_mib"})
 PERIOD = 0.2
 """Seconds between two checkpoints of the trial that is killed."""
@@ -213,16 +211,11 @@ def compare(commit: str, wanted: int, jobs: int) -> list[Comparison]:
 
 def show(comparisons: list[Comparison]) -> None:
     """Print a table of what was compared."""
-    table = Table("method", "task", "demonstrations", "settings", "result")
+    table = Table("method", "task", "learns from", "result")
     for one in comparisons:
-        trial = one.old.trial
-        choice = trial.demonstrations
-        shown = [f"every {choice.every}"] * (choice.every > 1) + ["final"] * choice.final_only
-        shown += ["states only"] * choice.states_alone + ["killed and resumed"] * one.interrupted
-        values = {key: trial.settings.get(key, usual) for key, usual in USUAL.items()}
-        settings = [f"{key}={value}" for key, value in values.items() if value != USUAL[key]]
+        kind = proofs.kind_of(one.old.trial) + " (killed and resumed)" * one.interrupted
         result = f"differs: {', '.join(one.differences[:3])}" if one.differences else "equal"
-        table.add_row(trial.method, trial.task, ", ".join(shown) or "all", ", ".join(settings), result)
+        table.add_row(one.old.trial.method, one.old.trial.task, kind, result)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 140
@@ -230,15 +223,21 @@ def show(comparisons: list[Comparison]) -> None:
 
 
 def proof_of(comparisons: list[Comparison], old_commit: str) -> proofs.Proof:
-    """What equal comparisons prove: the kinds of trials (method and task) all of whose comparisons are equal."""
-    pairs: dict[tuple[str, str], bool] = {}
+    """What equal comparisons prove: for each method and task, the kinds of trials all of which are equal."""
+    kinds: dict[tuple[str, str], dict[str, bool]] = {}
     for one in comparisons:
         pair = (one.old.provenance.code_digest, one.new.provenance.code_digest)
-        pairs[pair] = pairs.get(pair, True) and not one.differences
-    proven = [pair for pair, equal in pairs.items() if equal]
+        kind = proofs.kind_of(one.old.trial)
+        equal = kinds.setdefault(pair, {})
+        equal[kind] = equal.get(kind, True) and not one.differences
+    pairs = [
+        proofs.Pair(old=old, new=new, kinds=sorted(kind for kind, equal in found.items() if equal))
+        for (old, new), found in sorted(kinds.items())
+        if old != new and any(found.values())
+    ]
     first = comparisons[0].new.provenance
     return proofs.Proof(
-        pairs=sorted(pair for pair in proven if pair[0] != pair[1]),
+        pairs=pairs,
         old_commit=old_commit,
         new_commit=provenance.commit(),
         processor=first.machine["processor"],

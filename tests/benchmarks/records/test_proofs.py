@@ -13,11 +13,12 @@ from tests.benchmarks import examples
 from tests.benchmarks.conftest import Bench
 
 A, B, C, D = (letter * 64 for letter in "abcd")
+ALL = "all states and actions"
 
 
 def proof(*pairs: tuple[str, str]) -> Proof:
     return Proof(
-        pairs=list(pairs),
+        pairs=[proofs.Pair(old=old, new=new, kinds=[ALL]) for old, new in pairs],
         old_commit="1" * 40,
         new_commit="2" * 40,
         processor="abacus",
@@ -37,20 +38,25 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_proofs_are_kept_and_combined(file: Path) -> None:
-    assert not proofs.same_results(A, B)
+    assert not proofs.same_results(A, B, ALL)
     for each in (proof((A, B)), proof((C, D)), proof((B, C))):
         proofs.add(each)
     proofs._representatives.cache_clear()
-    assert proofs.same_results(A, D) and proofs.same_results(D, B)
-    assert not proofs.same_results(A, "e" * 64)
-    assert proofs.count_different([A, B, C, D, "e" * 64]) == 2
+    assert proofs.same_results(A, D, ALL) and proofs.same_results(D, B, ALL)
+    assert not proofs.same_results(A, "e" * 64, ALL)
+    assert not proofs.same_results(A, B, "final states"), "proven for another kind of trials only"
+    final = "final states"
+    assert proofs.one_code_gives_all((ALL, digest) for digest in (A, B, C, D))
+    assert not proofs.one_code_gives_all([(ALL, A), (ALL, "e" * 64)])
+    assert not proofs.one_code_gives_all([(final, A), (final, B)])
+    assert proofs.one_code_gives_all([(final, B), (ALL, A)]), "B gives both"
 
 
 def test_a_proof_is_added_to_those_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "proofs.json"
     proofs.add(proof((A, B)), path)
     proofs.add(proof((B, C)), path)
-    assert [each.pairs for each in proofs.load(path)] == [[(A, B)], [(B, C)]]
+    assert [(each.pairs[0].old, each.pairs[0].new) for each in proofs.load(path)] == [(A, B), (B, C)]
     path.write_text("{}")
     with pytest.raises(ValueError, match="restore it"):
         proofs.load(path)
@@ -98,7 +104,7 @@ def test_one_difference_leaves_a_kind_of_trial_unproven() -> None:
         return replay.Comparison(made_by(old), made_by(new), False, differences)
 
     found = replay.proof_of([comparison(A, B), comparison(A, B, "final"), comparison(C, D)], "1" * 40)
-    assert found.pairs == [(C, D)]
+    assert found.pairs == [proofs.Pair(old=C, new=D, kinds=[ALL])]
 
 
 @pytest.mark.reliability
