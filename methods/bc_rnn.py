@@ -31,7 +31,7 @@ from methods.registry import register
 from methods.supervised import Optimisation, Scaling, Sizes, Steps, initialised, train
 
 SEARCH: dict[str, dict[str, Any]] = {
-    "learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
+    "learning_rate": {"low": 3e-5, "high": 3e-3, "log": True},
     "weight_decay": {"low": 1e-3, "high": 10.0, "log": True},
     "horizon": {"choices": [5, 10, 20]},
     "hidden": {"choices": [100, 200, 400]},
@@ -57,7 +57,7 @@ class Settings:
         components, smallest_sigma, noise: of the mixture, see `methods.bc_gmm.Settings`.
     """
 
-    learning_rate: Annotated[float, Gt(0.0)] = 1e-3
+    learning_rate: Annotated[float, Gt(0.0)] = 2e-4
     weight_decay: Annotated[float, Ge(0.0)] = 0.1
     batch_size: Annotated[int, Ge(1)] = 64
     horizon: Annotated[int, Ge(1), Le(1000)] = 10

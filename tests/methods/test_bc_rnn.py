@@ -13,7 +13,7 @@ from methods.supervised import Scaling
 from tests.methods.worlds import success, tiny_context
 from tests.tiny import demonstrate
 
-SMALL = {"hidden": 32, "layers": 1, "batch_size": 32, "learning_rate": 3e-3}
+SMALL = {"hidden": 32, "layers": 1, "batch_size": 32, "learning_rate": 1e-2, "components": 2}
 
 
 def test_an_actor_gives_what_the_network_gives_on_whole_windows() -> None:
@@ -58,9 +58,7 @@ def test_it_remembers_what_it_saw(tmp_path: Path) -> None:
         origin={},
     )
     # Windows begin anywhere, so only memory from the first step on can know the side at the last ones.
-    policy = BcRnn(Settings(**SMALL | {"learning_rate": 1e-2}, components=2)).fit(
-        data, tiny_context(tmp_path, updates=400)
-    )
+    policy = BcRnn(Settings(**SMALL)).fit(data, tiny_context(tmp_path, updates=400))
     actor = policy.actor(2)
     actor.start([0, 1])
     for step in range(5):
