@@ -52,7 +52,7 @@ def _plain(place: str, value: Any) -> Any:
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except ValueError:
-        raise SettingsError(f"{place} = {value!r} is not finite; give a finite number, or None") from None
+        raise SettingsError(f"{place} is {value!r}, which is not a finite number; give one, or None") from None
     except TypeError:
         inner, wrong = _first_foreign(place, value)
         raise SettingsError(f"{inner} is a {type(wrong).__name__}; {_mend(wrong)}") from None

@@ -308,7 +308,7 @@ class Odd:
         (np.float32(0.1), "faulty.value is a float32; .*plain number 0.1"),
         ((1, {"a": np.int64(3)}), r"faulty.value\[1\]\['a'\] is a int64; .*plain number 3"),
         (np.zeros(2), "faulty.value is a ndarray; .*tuple of numbers"),
-        (float("nan"), "faulty.value = nan is not finite"),
+        (float("nan"), "faulty.value is nan, which is not a finite number"),
         (object(), "faulty.value is a object"),
     ],
 )
