@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from PIL import Image
 
 from analysis.figures.data import SPREAD, Series
 from analysis.figures.style import (
@@ -22,6 +24,7 @@ from analysis.figures.style import (
     PERCENT,
     SUCCESS,
     Style,
+    compressed,
     cut_out,
     encode,
     label_handles,
@@ -71,10 +74,11 @@ def draw(series: Series, look: dict[str, Style], profile: str) -> Drawing:
         figure = PLOTS[series.figure.kind](series, present(series.data, look))
         if profile == "smoke":
             figure.suptitle(PIPELINE_CHECK, color="firebrick", fontsize="large", fontweight="bold")
-        files = {f"{series.name}.png": encode(figure, "png")}
+        picture = Image.open(BytesIO(encode(figure, "png"))).convert("RGB")
         figure.set_layout_engine("none")  # it has been laid out, which takes as long as drawing
-        files[f"{series.name}.pdf"] = encode(figure, "pdf")
-        return Drawing(files, *cut_out(figure))
+        cut = cut_out(figure, picture)
+        files = {f"{series.name}.png": compressed(picture), f"{series.name}.pdf": encode(figure, "pdf")}
+        return Drawing(files, *cut)
 
 
 @dataclass(frozen=True)

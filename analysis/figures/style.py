@@ -204,16 +204,15 @@ def encode(figure: Figure, extension: Literal["png", "pdf", "svg"]) -> bytes:
     return buffer.getvalue()
 
 
-def cut_out(figure: Figure) -> tuple[list[bytes], list[tuple[bytes, str]]]:
+def cut_out(figure: Figure, whole: Image.Image) -> tuple[list[bytes], list[tuple[bytes, str]]]:
     """A figure's panels as pictures of their own, and the entries of its legend, each a picture and its text.
 
-    The figure has been laid out, as by `encode`.
+    Args:
+        figure: that has been laid out, as by `encode`.
+        whole: its picture.
     """
-    canvas = FigureCanvasAgg(figure)
     figure.set_dpi(DPI)
-    canvas.draw()
-    whole = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    renderer = canvas.get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()
     shown = (axes for axes in figure.axes if axes.axison)
     pictures = [_cut(whole, axes.get_tightbbox(renderer), 6) for axes in shown]
     entries = []
