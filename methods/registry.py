@@ -32,6 +32,7 @@ BUILT_IN: Mapping[str, str] = {
     "bc-rnn": "methods.bc_rnn:BcRnn",
     "act": "methods.act:ActionChunking",
     "diffusion": "methods.diffusion:Diffusion",
+    "dagger": "methods.dagger:Dagger",
 }
 
 _registered: dict[str, type[Method]] = {}

@@ -1,0 +1,61 @@
+"""DAgger on the conformance check's point task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from methods.conformance.context import PlainContext
+from methods.conformance.point_task import PointTask, demonstrate
+from methods.dagger import Dagger, Settings
+from methods.interface import Budget, MethodError, Policy
+
+
+def train(folder: Path, queries: int, settings: Settings, seed: int = 0) -> tuple[Policy, PlainContext]:
+    folder.mkdir()
+    context = PlainContext(Budget(queries, 600, queries), seed, folder)
+    return Dagger(settings).fit(demonstrate(3, seed=seed), context), context
+
+
+def success(policy: Policy, episodes: int = 100) -> float:
+    rng, actor, solved = np.random.default_rng(0), policy.actor(1), 0
+    for episode in range(episodes):
+        world = PointTask()
+        state, _ = world.reset(seed=episode)
+        actor.start([0])
+        ended = False
+        while not ended:
+            state, _, reached, late, _ = world.step(actor.act(state[None], [0], True, rng)[0])
+            ended = reached or late
+        solved += reached
+    return solved / episodes
+
+
+def test_labels_of_visited_states_help_where_few_demonstrations_do_not(tmp_path: Path) -> None:
+    cloned, _ = train(tmp_path / "cloned", 300, Settings(rounds=1))
+    labelled, _ = train(tmp_path / "labelled", 300, Settings(rounds=4))
+    assert success(cloned) < 0.3 and success(labelled) > 0.5
+
+
+@pytest.mark.parametrize("rounds", [2, 5])
+def test_the_whole_budget_of_queries_is_spent_one_per_step(tmp_path: Path, rounds: int) -> None:
+    _, context = train(tmp_path / "run", 203, Settings(rounds=rounds))
+    assert context.expert_queries == context.environment_steps == 203
+    assert context.checkpoints[-1] == (1.0, 600)
+    assert context.reports[-1][1]["labelled_states"] == 203
+
+
+def test_one_round_asks_nobody(tmp_path: Path) -> None:
+    _, context = train(tmp_path / "run", 100, Settings(rounds=1))
+    assert (context.expert_queries, context.environment_steps) == (0, 0)
+
+
+def test_states_alone_and_a_missing_expert_are_refused(tmp_path: Path) -> None:
+    shown = demonstrate(1, seed=0)
+    with pytest.raises(MethodError, match="actions"):
+        Dagger().fit(replace(shown, actions=None), PlainContext(Budget(10, 10, 10), 0, tmp_path))
+    with pytest.raises(MethodError, match=r"budget\.expert_queries"):
+        Dagger().fit(shown, PlainContext(Budget(10, 10, 0), 0, tmp_path))
