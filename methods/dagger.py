@@ -4,9 +4,10 @@ Ross, Gordon & Bagnell (2011), "A Reduction of Imitation Learning and Structured
 Learning", algorithm 3.1, with the parameter-free mixture of its experiments: the demonstrations are the first round
 (beta = 1), and from then on the policy acts alone (beta = 0). Every state on its way is labelled by the demonstrator.
 
-Differences: the network continues training in each round instead of starting over, with one learning rate schedule over
-all rounds, so that all methods have the same number of policy updates. The last round's policy is returned, not the best
-one on validation data. Cost: that of BC, plus the environment steps and the demonstrator's answers, which are counted.
+Differences: the network continues training in each round instead of starting over, with one learning rate schedule
+over all rounds, so that all methods have the same number of policy updates. The last round's policy is returned, not
+the best one on validation data. Cost: that of BC, plus the environment steps and the demonstrator's answers, which are
+counted.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Dagger(Method):
         pairs = Pairs.of(demonstrations, context.device)
         if context.expert is None:
             raise MethodError(
-                "dagger queries the demonstrator while it trains, but this task has none, or the budget has no queries; "
+                "dagger queries the demonstrator, but this task has none, or the budget has no queries; "
                 "set budget.expert_queries above 0 on a task with a demonstrator"
             )
         return _Training(self.settings, demonstrations, pairs, context, context.expert).run()
