@@ -20,7 +20,7 @@ from PIL import Image
 from benchmarks import film as filming
 from benchmarks.film import Shot, main, shots
 from benchmarks.records.films import read_films
-from benchmarks.records.schema import Plan, Record, Rollout, load_plan
+from benchmarks.records.schema import Mode, Plan, Record, Rollout, load_plan
 from benchmarks.trial import saved_policy
 from benchmarks.trial.evaluation import WIDTH, Evaluator
 from envs.demonstrations import load_task
@@ -28,6 +28,8 @@ from methods.policy import GaussianNetwork, GaussianPolicy, PolicyShape
 from methods.task_boundary import ActionBounds, describe_task
 from tests import tiny
 from tests.analysis.synthetic import Folder, make_record
+from tests.benchmarks.fakes import Linear
+from tests.benchmarks.trial.test_saved_policy import OWN
 
 PEG = "PegInsertion-v0"
 
@@ -203,6 +205,41 @@ def test_a_rollout_that_ends_otherwise_is_not_filmed(recorded: tuple[Record, Gau
         keep(policy, tmp_path, record)
         saved = saved_policy.load(tmp_path / "policies" / record.trial.id)
         filming.film(Shot("bc", "best", 1, record.model_copy(update={"final": {"sampled": changed}})), saved)
+
+
+class Drawn(tiny.TinySlot):
+    """The tiny task with pictures."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__()
+
+    def render(self) -> np.ndarray:
+        return np.zeros((30, 40, 3), np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["sampled", "mean"])
+def test_a_film_acts_in_the_mode_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    spec = EnvSpec(tiny.ID, entry_point=Drawn, order_enforce=False)
+    monkeypatch.setitem(gymnasium.registry, tiny.ID, spec)
+    shown = tiny.demonstrate(4, 0)
+    observations, actions = shown.pairs()
+    policy = Linear(np.linalg.lstsq(np.column_stack([observations, np.ones(len(actions))]), actions, rcond=None)[0])
+    task = describe_task(tiny.ID, shown)
+    rollouts = Evaluator(task).evaluate(policy, 1, 7, deterministic=mode == "mean")
+    trial = make_record("bc", PEG).trial.model_copy(update={"task": tiny.ID, "method": OWN})
+    saved_policy.save(policy, tmp_path, trial, task, ActionBounds((-1.0,) * 2, (1.0,) * 2))
+    saved = saved_policy.load(tmp_path, [OWN])
+    other: Mode = "mean" if mode == "sampled" else "sampled"
+    for told in (mode, other):
+        record = make_record("bc", PEG).model_copy(update={"trial": trial, "final": {told: rollouts}})
+        shot = Shot("bc", "best", 1, record)
+        if told == mode:
+            assert filming.film(shot, saved)
+        else:
+            with pytest.raises(filming.FilmError, match="the record says"):
+                filming.film(shot, saved)
 
 
 def test_a_machine_that_cannot_draw_exits_2_and_loses_nothing(

@@ -31,6 +31,7 @@ def test_a_roll_out_depends_on_its_policy_and_seed_alone(deterministic: bool) ->
     assert [rollout.seed for rollout in many] == list(range(100, 107 + WIDTH))
     assert evaluator.evaluate(clone(), 5, 100, deterministic) == many[:5]
     assert Evaluator(TASK_SHAPE).evaluate(clone(), WIDTH + 7, 100, deterministic) == many
+    assert evaluator.evaluate(clone(), 7, 100 + WIDTH, deterministic) == many[WIDTH:]
     assert {rollout.end for rollout in many} == {"success", "timeout"}
 
 
