@@ -36,7 +36,7 @@ from analysis.statistics import (
     mean_interval,
     rate_interval,
 )
-from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table
+from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, written
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
@@ -64,13 +64,13 @@ REGIONS: Mapping[Region, tuple[float, float]] = {
 ABOUT_A_LOSS = ("little loss", "drop", "unchanged")
 
 UNITS: Mapping[Measure, tuple[str, float, str]] = {
-    "difference": ("points", 100.0, "{:+.0f}"),
-    "gap": ("points", 100.0, "{:+.0f}"),
-    "spread": ("points", 100.0, "{:+.0f}"),
-    "growth": ("points", 100.0, "{:+.0f}"),
-    "seconds": ("s", 1.0, "{:+.1f}"),
-    "interactions": ("times", 1.0, "{:,.3g}"),
-    "learned": ("%", 100.0, "{:.0f}"),
+    "difference": ("points", 100.0, "+.0f"),
+    "gap": ("points", 100.0, "+.0f"),
+    "spread": ("points", 100.0, "+.0f"),
+    "growth": ("points", 100.0, "+.0f"),
+    "seconds": ("s", 1.0, "+.1f"),
+    "interactions": ("times", 1.0, ",.3g"),
+    "learned": ("%", 100.0, ".0f"),
 }
 """Measure -> its unit for people, how many of it one is, and how it is written."""
 
@@ -352,7 +352,7 @@ def _named(cells: Mapping[tuple[Any, ...], float]) -> tuple[tuple[str, float], .
 def _cells_in_words(claim: Claim, measured: Measured | None) -> str:
     """`5: +43, 10: +52`."""
     _, worth, form = UNITS[claim.measure]
-    return ", ".join(f"{cell}: {form.format(worth * number)}" for cell, number in measured.cells) if measured else ""
+    return ", ".join(f"{cell}: {written(worth * number, form)}" for cell, number in measured.cells) if measured else ""
 
 
 def _curve(budgets: Sequence[Sequence[tuple[float, float]]]) -> Curve:
@@ -374,8 +374,7 @@ def _written(claim: Claim, measured: Measured | None) -> str:
     if not measured or isnan(measured.estimate.value):
         return NOTHING
     unit, worth, form = UNITS[claim.measure]
-    texts = [form.format(worth * number) for number in measured.estimate]
-    value, low, high = (text.replace("-", "+") if text.strip("-+0.") == "" else text for text in texts)  # no "-0"
+    value, low, high = (written(worth * number, form) for number in measured.estimate)
     return f"{value} {unit}" + ("" if isnan(measured.estimate.low) else f" [{low}, {high}]")
 
 

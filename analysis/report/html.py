@@ -18,7 +18,7 @@ from analysis.figures.data import PAPER, Series
 from analysis.figures.draw import Drawing
 from analysis.load import MODES, Results
 from analysis.names import MODE_NAMES, plural, task_name
-from analysis.tables.build import PIPELINE_CHECK, Table
+from analysis.tables.build import PIPELINE_CHECK, Table, written
 from analysis.tables.render import WORDS
 from benchmarks.paper import COMPARED, Centre, Kind
 from benchmarks.records.films import Film
@@ -108,16 +108,14 @@ def headlines(winners: pd.DataFrame) -> list[str]:
     for _, row in winners.drop_duplicates(["experiment", "task"]).iterrows():
         number, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
         best, second = (f"{100 * row[f'{name}_success']:.0f} %" for name in ("best", "next"))
+        points = f"{written(number, '+.0f')} points [{written(low, '+.0f')}, {written(high, '+.0f')}]"
         where = f"{task_name(row['task'])} ({_heading(row['experiment']).partition(':')[0].lower()})"
         how = "" if row["mode"] == MODES[0] else f" with {MODE_NAMES[row['mode']].lower()}"
         if pd.isna(low) or low <= 0:
-            interval = "one seed decides nothing" if pd.isna(low) else f"{number:+.0f} points [{low:+.0f}, {high:+.0f}]"
+            interval = "one seed decides nothing" if pd.isna(low) else points
             said = f"no clear winner{how}: {row['best']} {best}, {row['next']} {second} ({interval})"
         else:
-            said = (
-                f"{row['best']} succeeds most often{how}: {best}, against {second} of {row['next']} "
-                f"({number:+.0f} points [{low:+.0f}, {high:+.0f}])"
-            )
+            said = f"{row['best']} succeeds most often{how}: {best}, against {second} of {row['next']} ({points})"
         sentences.append(f"{where}: {said}.")
     return sentences
 

@@ -246,6 +246,12 @@ def _number(value: Any) -> str:
     return NOTHING if value is None or pd.isna(value) else f"{value:,.0f}"
 
 
+def written(number: float, form: str) -> str:
+    """A number as text; what rounds to zero has no minus."""
+    text = format(number, form)
+    return format(0.0, form) if text.strip("+-0.") == "" else text
+
+
 def _span(row: Row, name: str, form: str, scale: float = 1.0, several: bool = True) -> str:
     """`median [q1, q3]` or `value [low, high]`, whichever the row has; without bounds where they say nothing."""
     value, *bounds = (f"{name}_median", f"{name}_q1", f"{name}_q3")
@@ -254,7 +260,7 @@ def _span(row: Row, name: str, form: str, scale: float = 1.0, several: bool = Tr
     numbers = [scale * row.get(column, nan) for column in (value, *bounds)]
     if isnan(numbers[0]):
         return NOTHING
-    central, low, high = (format(number, form) for number in numbers)
+    central, low, high = (written(number, form) for number in numbers)
     return f"{central} [{low}, {high}]" if several and not isnan(numbers[1]) else central
 
 
