@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from benchmarks.errors import InputError
 from benchmarks.records import atomic
 from benchmarks.records.schema import Digest, Trial, TrialId
 
@@ -57,7 +58,7 @@ def load(path: Path | None = None) -> list[Proof]:
     """The proofs in a file, FILE by default; none if it is not there.
 
     Raises:
-        ValueError: it is damaged.
+        InputError: it is damaged.
     """
     path = path or FILE
     try:
@@ -65,7 +66,7 @@ def load(path: Path | None = None) -> list[Proof]:
     except FileNotFoundError:
         return []
     except ValidationError as error:
-        raise ValueError(f"{path} is damaged: {error.errors()[0]['msg']}; restore it from the repository") from None
+        raise InputError(f"{path} is damaged: {error.errors()[0]['msg']}; restore it from the repository") from None
 
 
 def add(proof: Proof, path: Path | None = None) -> None:

@@ -26,6 +26,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.errors import InputError
 from benchmarks.records import proofs, provenance
 from benchmarks.records.schema import Record, Trial, load_record
 from benchmarks.trial.checkpoints import STATE
@@ -253,8 +254,9 @@ def proof_of(comparisons: list[Comparison], old_commit: str) -> proofs.Proof:
 @click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="How many at once.")
 def main(old_commit: str, trials: int, jobs: int) -> None:
     try:
+        proofs.load()  # a damaged file is better found before than after the trials
         comparisons = compare(old_commit, trials, jobs)
-    except ReplayError as error:
+    except (ReplayError, InputError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     show(comparisons)
