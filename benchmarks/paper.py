@@ -38,6 +38,7 @@ class Variant:
         final_only: learn from the final state of each demonstration only.
         states_alone: learn without the demonstrated actions.
         statistics: normalise observations with the statistics of all recorded states or only of those shown.
+        inference_steps: own steps from which actions are inferred before the method trains; 0 infers none.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Variant:
     final_only: bool = False
     states_alone: bool = False
     statistics: Literal["recorded", "shown"] = "recorded"
+    inference_steps: int = 0
 
 
 @dataclass(frozen=True)

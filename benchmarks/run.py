@@ -83,6 +83,13 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 )
 @option("--demos", callback=_counts, help="Demonstrated episodes, as 5,10,25.  [default: the profile's]")
 @option("--demonstrations", type=click.Path(path_type=Path), help="A demonstration file of your own.")
+@option(
+    "--actions",
+    type=click.Choice(["demonstrated", "inferred", "none"]),
+    default="demonstrated",
+    show_default=True,
+    help="What methods see of the demonstrated actions: inferred ones come from counted steps of their own.",
+)
 @option("--set", "changes", multiple=True, metavar="METHOD.SETTING=VALUE", help="Also budget.* and evaluation.*.")
 @option("--results", type=click.Path(path_type=Path), help="Where records go.  [default: results/runs/PROFILE]")
 @option(
@@ -181,6 +188,7 @@ def _request(options: dict[str, Any]) -> Request:
         file=options["demonstrations"],
         changes=parse_changes(options["changes"]),
         device=options["device"],
+        actions=options["actions"],
     )
 
 

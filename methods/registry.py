@@ -33,6 +33,7 @@ BUILT_IN: Mapping[str, str] = {
     "act": "methods.act:ActionChunking",
     "diffusion": "methods.diffusion:Diffusion",
     "dagger": "methods.dagger:Dagger",
+    "bco": "methods.bco:Bco",
 }
 
 _registered: dict[str, type[Method]] = {}

@@ -7,18 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import envs
 from benchmarks.errors import InputError, unknown
 from benchmarks.paper import Experiment, Variant
-from benchmarks.planning.experiments import EXPERIMENTS
+from benchmarks.planning.experiments import DEFAULT, EXPERIMENTS
 from benchmarks.planning.profiles import Profile
 from benchmarks.records.schema import DemonstrationChoice, Demonstrator, PlanRow, Trial
 from envs import tasks
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.tasks import TaskError, short_name
 from methods import registry
+from methods.action_inference import STEPS
 from methods.conformance.declaration import plain_settings
 from methods.conformance.tasks import require_task
 from methods.interface import Method, MethodError, make_settings
@@ -29,6 +30,8 @@ METHODS = ("gpril", "gail", "bc")
 SHIPPED = "shipped"
 TABLES = ("budget", "evaluation")
 """What `--set` can change besides the settings of a method."""
+Actions = Literal["demonstrated", "inferred", "none"]
+"""What methods see of the demonstrated actions."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Request:
         file: a demonstration file; None means the shipped ones.
         changes: values of --set by table ("gpril", "budget", ...) and key.
         device: torch device of the trials.
+        actions: what methods see of the demonstrated actions where the experiment has no variants of its own: the
+            demonstrated ones, ones inferred from own steps, or none.
     """
 
     profile: Profile
@@ -56,6 +61,7 @@ class Request:
     file: Path | None = None
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device: str = "cpu"
+    actions: Actions = "demonstrated"
 
 
 @dataclass(frozen=True)
@@ -203,7 +209,7 @@ class _Planner:
             plain = plain_settings(method.name, settings)
         except MethodError as error:
             raise InputError(str(error)) from None
-        if method.requires_actions(settings):
+        if method.requires_actions(settings) and not variant.inference_steps:
             if variant.states_alone or variant.final_only:
                 raise InputError(f"{variant.label}: {method.name} with these settings needs the demonstrated actions")
             if self._read(task).actions is None:
@@ -227,6 +233,7 @@ class _Planner:
                 final_only=variant.final_only,
                 states_alone=variant.states_alone,
                 statistics=variant.statistics,
+                inference_steps=variant.inference_steps,
             ),
             seed=profile.suite.first_seed,
             budget=profile.budget_of(method.name, short, budget, variant.preset),
@@ -237,12 +244,27 @@ class _Planner:
     def _variants(self, experiment: Experiment) -> list[Variant]:
         methods = {name: self._method(name) for name in self.request.methods or METHODS}
         if not experiment.variants:
-            return [Variant(method.name, method.display_name or method.name, name) for name, method in methods.items()]
+            return [self._plain_variant(name, method) for name, method in methods.items()]
+        if self.request.actions != "demonstrated":
+            raise InputError(
+                f"--actions {self.request.actions}: experiment {experiment.name!r} says itself what its variants see; "
+                f"use --experiment {DEFAULT}"
+            )
         variants = [v for v in experiment.variants if not self.request.methods or v.method in self.request.methods]
         if not variants:
             compared = ", ".join(dict.fromkeys(variant.method for variant in experiment.variants))
             raise InputError(f"experiment {experiment.name!r} compares {compared}; --methods leaves none of them")
         return variants
+
+    def _plain_variant(self, name: str, method: type[Method]) -> Variant:
+        key, label = method.name, method.display_name or method.name
+        if self.request.actions == "inferred":
+            words, steps = "inferred actions", STEPS
+        elif self.request.actions == "none":
+            words, steps = "states only", 0
+        else:
+            return Variant(key, label, name)
+        return Variant(f"{key}/{words.split()[0]}", f"{label}, {words}", name, states_alone=True, inference_steps=steps)
 
     def _tasks(self, experiment: Experiment) -> list[str]:
         own = [resolve_task(name) for name in experiment.tasks]

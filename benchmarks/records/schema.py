@@ -74,6 +74,7 @@ class DemonstrationChoice(_Model):
         stop: the first episode that may not be drawn; None for the end of the set.
         statistics: what observations are normalised with: all states of these episodes as they were recorded, or only
             those that are shown.
+        inference_steps: own steps from which actions are inferred before the method trains; 0 infers none.
     """
 
     source: str
@@ -87,6 +88,7 @@ class DemonstrationChoice(_Model):
     stop: Count | None = None
     offset: Count = 0
     statistics: Literal["recorded", "shown"] = "recorded"
+    inference_steps: Count = 0
 
 
 class BudgetChoice(_Model):

@@ -36,6 +36,7 @@ from benchmarks.trial.selection import select
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.insertion.errors import SimulationUnstable
 from methods import registry
+from methods.action_inference import infer_actions
 from methods.interface import Diverged, Method, MethodError, SeedStreams, Stopped, make_settings
 
 TRACEBACK_LINES = 8
@@ -79,7 +80,7 @@ def perform(request: TrialRequest, emit: Emit, stop: threading.Event | None = No
         _require_expert(method, trial, context)
         policy = context.trained_policy()
         if policy is None:
-            policy = method(settings).fit(context.demonstrations, context)
+            policy = method(settings).fit(_shown(trial, context), context)
         context.raise_if_stopped()  # it may have caught what `checkpoint` raised
         context.require_own_process()
         final = context.finish(policy)
@@ -113,6 +114,13 @@ def perform(request: TrialRequest, emit: Emit, stop: threading.Event | None = No
         return Record.model_validate(outcome | details)
     except ValidationError as problem:
         return Record.model_validate(outcome | {"status": "failed", "error": f"it cannot be recorded: {problem}"})
+
+
+def _shown(trial: Trial, context: TrialContext) -> Demonstrations:
+    """The demonstrations that the method learns from; inferring actions takes the first of its environment steps."""
+    if steps := trial.demonstrations.inference_steps:
+        return infer_actions(context.demonstrations, context, steps)
+    return context.demonstrations
 
 
 def _require_expert(method: type[Method], trial: Trial, context: TrialContext) -> None:

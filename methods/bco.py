@@ -1,0 +1,45 @@
+"""BCO: behavioural cloning from observation, that is BC after actions were inferred from own interaction.
+
+Torabi, Warnell & Stone (2018), algorithm 1 with alpha = 0: the inverse model is learnt once, before cloning. The model
+is the ridge regression of `methods.action_inference` instead of a network. Demonstrated actions are never used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
+from envs.demonstrations import Demonstrations
+from methods import bc
+from methods.action_inference import STEPS, infer_actions
+from methods.interface import FitContext
+from methods.policy import GaussianPolicy
+from methods.registry import register
+
+
+@dataclass(frozen=True)
+class Settings(bc.Settings):
+    """Settings of BCO: those of BC, and
+
+    Attributes:
+        inference_steps: own steps from which the inverse model is learnt; they count as environment steps.
+    """
+
+    inference_steps: Annotated[int, Ge(100)] = STEPS
+
+
+@register
+class Bco(bc.BehaviouralCloning):
+    """BC on inferred actions."""
+
+    name: ClassVar[str] = "bco"
+    display_name = "BCO"
+    Settings: ClassVar[type] = Settings
+    needs_actions: ClassVar[bool] = False
+    needs_environment: ClassVar[bool] = True
+    summary: ClassVar[str] = "behavioural cloning from observation: BC on actions inferred from own interaction"
+
+    def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
+        return super().fit(infer_actions(demonstrations, context, self.settings.inference_steps), context)
