@@ -40,8 +40,8 @@ SEARCH: dict[str, dict[str, Any]] = {
     "learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
     "weight_decay": {"low": 1e-6, "high": 1.0, "log": True},
     "history": {"choices": [1, 2, 4]},
-    "chunk": {"choices": [4, 8, 16]},
-    "execute": {"choices": [1, 2, 4]},
+    "chunk": {"choices": [8, 16]},
+    "execute": {"choices": [2, 4, 8]},
     "prediction": {"choices": ["noise", "actions"]},
     "hidden": {"choices": [128, 256, 512]},
 }
@@ -83,7 +83,7 @@ class Settings:
     batch_size: Annotated[int, Ge(1)] = 256
     history: Window = 2
     chunk: Window = 8
-    execute: Window = 4
+    execute: Window = 8
     noise_levels: Noises = 100
     sampling_steps: Annotated[int, Ge(1)] = 10
     prediction: Prediction = "noise"

@@ -15,10 +15,18 @@ from methods.supervised import Scaling
 from tests.methods.worlds import success, tiny_context
 from tests.tiny import demonstrate
 
-SMALL = {"hidden": 32, "feedforward": 64, "encoder_layers": 1, "decoder_layers": 1, "batch_size": 32, "chunk": 4}
+SMALL = {
+    "hidden": 32,
+    "feedforward": 64,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "batch_size": 32,
+    "chunk": 4,
+    "ensembling": 0.01,
+}
 
 
-@pytest.mark.parametrize("m", [0.01, 0.5, 0.0])
+@pytest.mark.parametrize("m", [0.01, 0.5, -0.5])
 def test_ensembling_is_the_weighted_mean_over_the_chunks_that_say_something(m: float) -> None:
     """Algorithm 2: at step t the chunks of t - k + 1 ... t, the oldest with weight exp(0)."""
     k, steps = 3, 7
