@@ -217,7 +217,7 @@ class _Planner:
                     f"{short}: its demonstrations hold no actions, and {method.name} with these settings needs them; "
                     "leave it out with --methods, or change its settings with --set (see the experiment fig2f)"
                 )
-        budget = {**variant.budget, **changes.get("budget", {})}
+        budget = profile.budget_of(method.name, short, {**variant.budget, **changes.get("budget", {})}, variant.preset)
         return Trial(
             method=variant.method,
             settings={name: plain[name] for name in _stated(settings)},
@@ -233,10 +233,11 @@ class _Planner:
                 final_only=variant.final_only,
                 states_alone=variant.states_alone,
                 statistics=variant.statistics,
-                inference_steps=variant.inference_steps,
+                # Half of a small budget is left to the method.
+                inference_steps=min(variant.inference_steps, budget.environment_steps // 2),
             ),
             seed=profile.suite.first_seed,
-            budget=profile.budget_of(method.name, short, budget, variant.preset),
+            budget=budget,
             evaluation=profile.evaluation_with(changes.get("evaluation", {})),
             device=self.request.device,
         )
