@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from pathlib import Path
 from time import time
 from typing import Any
@@ -38,7 +39,7 @@ class EventFile:
                 self._write_progress(message)
             elif isinstance(message, CurvePoint) and self._file is not None:  # before it, a resumed trial repeats some
                 success = {"sampled": message.sampled, "deterministic": message.mean}
-                known = {f"success/{mode} (%)": 100.0 * x for mode, x in success.items() if x is not None}
+                known = [(f"success/{mode} (%)", 100.0 * x) for mode, x in success.items() if x is not None]
                 self._write(message.gradient_steps, known)
                 self._file.flush()
         except (ImportError, OSError):
@@ -56,10 +57,13 @@ class EventFile:
         usage = message.usage
         if self._file is None:
             self._open(usage.gradient_steps)
-        self._write(usage.gradient_steps, {f"usage/{name}": getattr(usage, name) for name in USAGE})
+        self._write(usage.gradient_steps, [(f"usage/{name}", getattr(usage, name)) for name in USAGE])
+        by_step: dict[int, list[tuple[str, float]]] = defaultdict(list)
         for name, points in message.scalars.items():
             for step, value in points:
-                self._write(step, {name: value})
+                by_step[step].append((name, value))
+        for step, scalars in by_step.items():
+            self._write(step, scalars)
         self._file.flush()
 
     def _open(self, step: int) -> None:
@@ -75,10 +79,10 @@ class EventFile:
         if again:  # what an earlier attempt wrote beyond this step is hidden
             self._write_event(step=step, session_log=SessionLog(status=SessionLog.START))
 
-    def _write(self, step: int, scalars: dict[str, float]) -> None:
+    def _write(self, step: int, scalars: list[tuple[str, float]]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars]
         self._write_event(step=step, summary=Summary(value=values))
 
     def _write_event(self, **fields: Any) -> None:
