@@ -74,7 +74,7 @@ def say(message: str) -> None:
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
-    """Print text as it is, on standard output where no other stream is given."""
+    """Print text unchanged, on standard output where no other stream is given."""
     if (stream := stream or sys.stdout) is not None:  # it may have been closed before this process began
         unbreakable = _Unbreakable(stream)
         unbreakable.write(f"{text}\n")

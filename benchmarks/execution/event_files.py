@@ -18,7 +18,7 @@ LONGEST_NAME = 100
 
 
 class EventFile:
-    """The event file of one attempt at a trial. It stays unwritten where TensorBoard is not installed.
+    """The event file of one attempt at a trial. Nothing is written where TensorBoard is not installed.
 
     Steps are gradient steps. Tags are the names of what the method reports, "success/sampled (%)",
     "success/deterministic (%)" and "usage/...".
@@ -31,7 +31,7 @@ class EventFile:
         self._off = False
 
     def hear(self, message: Message) -> None:
-        """Write what a message of the worker says. No trial fails for want of a chart, be it that the disk is full."""
+        """Write what a worker's message holds. No trial fails because its events cannot be written."""
         if self._off:
             return
         try:

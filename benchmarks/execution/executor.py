@@ -33,7 +33,7 @@ class Executor(Protocol):
             listener: is called with `Started`, then with each message of the worker.
 
         Raises:
-            WorkerDied: it ended without a last word, that is, a record, `Interrupted` or `Abort`.
+            WorkerDied: it ended without a final message: a record, `Interrupted` or `Abort`.
         """
 
     def stop(self) -> None:

@@ -25,7 +25,7 @@ LONGEST_LINE = 2**28
 POLL_SECONDS = 0.2
 """How often to look whether a silent worker is still alive."""
 EXIT_SECONDS = 5.0
-"""How long a worker may take to end by itself after its last word, for what libraries do at exit."""
+"""How long a worker may take to exit after its final message, for what libraries do at exit."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -159,7 +159,7 @@ class Worker:
 
 
 def _open_log(path: Path | None, trial: Trial) -> BinaryIO:
-    """Open a trial's log to append to it, after a line that says which trial this is."""
+    """Open a trial's log to append to it, after a header line naming the trial."""
     if path is None:
         return open(os.devnull, "ab")
     now = datetime.now(UTC).isoformat(timespec="seconds")

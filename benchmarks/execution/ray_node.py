@@ -99,7 +99,7 @@ class Node:
             await self._ended.wait()
 
     async def _messages(self, request: TrialRequest) -> AsyncIterator[Message | None]:
-        """What the worker says; None now and then, and at the end."""
+        """The worker's messages; None every LOOK_SECONDS without one, and at the end."""
         queue: asyncio.Queue[Message | None] = asyncio.Queue()
         self._trial = asyncio.create_task(self._executor.execute(request, queue.put_nowait))
         self._trial.add_done_callback(lambda _: queue.put_nowait(None))

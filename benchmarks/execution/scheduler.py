@@ -1,4 +1,4 @@
-"""Runs trials to their records: claims each in the store, retries what died, and tells a view what happens.
+"""Runs trials to their records: claims each in the store, retries what died, and reports to a view.
 
 Where trials run is an executor's matter: in processes of this machine (`local`) or of a cluster's nodes
 (`ray_cluster`), or in this very process (`in_process`).
@@ -40,7 +40,7 @@ ONE_PRESS_SECONDS = 0.2
 
 
 class View(Protocol):
-    """Who is told what happens."""
+    """Shows a run to the user."""
 
     def name(self, trial: Trial) -> str:
         """What to call a trial."""
@@ -82,7 +82,7 @@ class Scheduler:
 
         Args:
             store: where records go.
-            view: is told what happens.
+            view: shows the run to the user.
             executor: where trials run.
             timeout: seconds after which a trial is ended and recorded as timed out; None is never.
             save_every: seconds between two snapshots of a trial; 0 takes none.
@@ -221,7 +221,7 @@ class Scheduler:
             while True:
                 scratch = self._store.scratch(trial.id)
                 record, died = await self._attempt(trial, scratch)
-                if record is None:
+                if record is None or (died and self._stop_asked is not None):
                     return
                 if not died or not retries_left:
                     break

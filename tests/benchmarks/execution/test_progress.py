@@ -1,4 +1,4 @@
-"""What the user is told while trials run."""
+"""What the user sees while trials run."""
 
 from __future__ import annotations
 
