@@ -391,9 +391,9 @@ def _note(scores: pd.DataFrame, asked: int) -> str:
         f"{REGIONS['orders of magnitude'][0]:.0f} times. To learn is to succeed in more than "
         f"{100 * REGIONS['most'][0]:.0f} % of rollouts, mean over seeds. Compared: the values behind the number for "
         "sampled actions. Tuned: not the paper's claim, but the same asked of a baseline with the best settings found "
-        f"on other demonstrations. Each verdict stands alone: of {asked} claims that were all undecidable, one in "
-        f"twenty would still be decided; the remarks name those that are not if each interval is widened to "
-        f"{100 - 100 * (1 - CONFIDENCE) / max(asked, 1):.1f} % (Bonferroni)." + _short_of_steps(scores)
+        "on other demonstrations. Each verdict stands alone, and one interval in twenty misses: the remarks name the "
+        f"verdicts that widening each interval to {100 - 100 * (1 - CONFIDENCE) / max(asked, 1):.1f} % for all {asked} "
+        "claims with records leaves undecided (Bonferroni)." + _short_of_steps(scores)
     )
 
 

@@ -33,6 +33,13 @@ READING: dict[Kind, str] = {
 }
 """How each kind of figure is read."""
 CENTRES: dict[Centre, str] = {"median": "medians and quartiles", "mean": "means and 95 % intervals"}
+VERDICTS = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "undecided": ("is undecided", "are undecided"),
+    "no records yet": ("has no records yet", "have no records yet"),
+}
+"""Verdict -> its verb for one claim and for several."""
 LONG = 40
 """Rows of a table that is folded."""
 
@@ -72,6 +79,7 @@ def render(
             films=[_film(film, content, results) for film, content in films],
             tables=[table for table in tables if table.name not in ("claims", "trials")],
             words=WORDS,
+            words_of_verdicts=VERDICTS,
             long=LONG,
             failed=[{**row, "task": task_name(row["task"])} for row in failed.to_dict(orient="records")],
             provenance=_provenance(results),
