@@ -103,6 +103,7 @@ class TrialContext(FitContext):
         self._looked = False
         self._policy_class = policy_class(registry.resolve(trial.method))
         self._offers_snapshots = False
+        self._unsaved: str | None = None
         self._gradient_steps = 0
         self._passed = 0
         self._clock = Stopwatch()
@@ -210,6 +211,7 @@ class TrialContext(FitContext):
         if state is None or "trained" not in state:
             return None
         self._restore(state)
+        self._unsaved = state["unsaved"]
         return self._load_policy(state["trained"])
 
     def resume(self) -> State | None:
@@ -254,6 +256,8 @@ class TrialContext(FitContext):
 
     def unsaved(self) -> str:
         """Why no snapshot can be kept; empty where one can."""
+        if self._unsaved is not None:
+            return self._unsaved
         if self._snapshots.off:
             return self._snapshots.off
         if not self._offers_snapshots:
@@ -298,7 +302,7 @@ class TrialContext(FitContext):
         try:
             final = self.evaluate(policy, self._evaluation.rollouts, self._evaluation.first_seed, can_stop)
         except Stopped:
-            self._end(self._snapshots.save(self._state() | {"trained": _files_of(policy)}))
+            self._end(self._snapshots.save(self._state() | {"trained": _files_of(policy), "unsaved": self.unsaved()}))
         if self._evaluation.curve_points:
             self._add_point(1.0, final)
         return final

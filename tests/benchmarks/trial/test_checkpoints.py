@@ -162,8 +162,8 @@ def test_a_trial_stopped_in_an_evaluation_makes_up_for_it_later(
         return record, outcome(record, asked.scratch)
 
     monkeypatch.setattr(Evaluator, "evaluate", stopped)
-    record, whole = done("straight")
-    assert record.status == "ok" and evaluations == 2 * len(record.curve) >= 2, record.error
+    straight, whole = done("straight")
+    assert straight.status == "ok" and evaluations == 2 * len(straight.curve) >= 2, straight.error
     for moment in range(1, evaluations + 1):
         with pytest.raises(Stopped) as reason:
             done(f"{moment}")
@@ -171,10 +171,11 @@ def test_a_trial_stopped_in_an_evaluation_makes_up_for_it_later(
         last, moment = moment, 0
         record, again = done(f"{last}")
         assert again == whole
-        final = last > 2 * (len(record.curve) - 1)
+        final = last > 2 * (len(straight.curve) - 1)
         saved = method != METHOD or final
         assert str(reason.value) == ("" if saved else "the method offers no snapshot")
         assert (record.provenance.starts, record.provenance.resumed) == (2, int(saved))
+        assert record.provenance.unsaved == straight.provenance.unsaved
 
 
 def new_context(folder: Path, snapshots: Snapshots) -> TrialContext:
