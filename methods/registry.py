@@ -34,6 +34,9 @@ BUILT_IN: Mapping[str, str] = {
     "diffusion": "methods.diffusion:Diffusion",
     "dagger": "methods.dagger:Dagger",
     "bco": "methods.bco:Bco",
+    "dac": "methods.off_policy.dac:Dac",
+    "sqil": "methods.off_policy.sqil:Sqil",
+    "iq-learn": "methods.off_policy.iq_learn:IqLearn",
 }
 
 _registered: dict[str, type[Method]] = {}

@@ -1,0 +1,73 @@
+"""SQIL: reinforcement learning with reward 1 for demonstrated steps and 0 for the policy's own.
+
+Reddy, Dragan & Levine (2020), "SQIL: Imitation Learning via Reinforcement Learning with Sparse Rewards". Half of each
+batch is demonstrated. The paper's learner is soft (SAC, or soft Q-learning); this one, of `learner.py`, has an actor
+with constant noise and so with constant entropy, which is not traded off against reward.
+
+Also different from the paper: an end of an episode leads into an absorbing state, which pays the demonstrations' 1 or
+the policy's 0 forever. Otherwise demonstrations that end on success would pay less for ending than for waiting. Own
+successes pay 0, however, as all own steps do. Cost: one update of two small critics every 2.5 environment steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Gt, Le, Lt
+from torch import Tensor
+
+from envs.demonstrations import Demonstrations
+from methods.interface import FitContext, Method
+from methods.off_policy import learner
+from methods.off_policy.learner import Learner, OffPolicySettings
+from methods.off_policy.replay import Batch
+from methods.policy import GaussianPolicy
+from methods.registry import register
+
+SEARCH: dict[str, dict[str, Any]] = learner.SEARCH | {
+    "n_steps": {"choices": [1, 3, 5]},
+    "warm_start": {"choices": [0, 2000]},
+}
+"""What tuning may try."""
+
+
+@dataclass(frozen=True)
+class Settings(OffPolicySettings):
+    """Settings of SQIL, all of them the learner's: see `OffPolicySettings`. The paper has no warm start or cloning."""
+
+    demonstrated: Annotated[float, Ge(0.0), Lt(1.0)] = 0.5
+    n_steps: Annotated[int, Ge(1), Le(100)] = 1
+    actor_delay: Annotated[int, Ge(0)] = 0
+    exploration: Annotated[float, Gt(0.0), Le(1.0)] = 0.1
+
+
+@register
+class Sqil(Method):
+    """SQIL; see the module for the algorithm."""
+
+    name: ClassVar[str] = "sqil"
+    display_name = "SQIL"
+    Settings: ClassVar[type] = Settings
+    summary: ClassVar[str] = (
+        "off-policy learning with reward 1 for demonstrated and 0 for own steps (Reddy et al., 2020)"
+    )
+    small: ClassVar[Mapping[str, Any]] = {"processes": 4, "first_steps": 500, "updates_per_step": 0.1}
+
+    def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
+        return _Training(self.settings, demonstrations, context, use_actions=True).run()
+
+
+class _Training(Learner):
+    """The learner with SQIL's rewards."""
+
+    @property
+    def value_limit(self) -> float:
+        return 1.0
+
+    def rewards(self, batch: Batch) -> Tensor:
+        return batch.demonstrated.float()[:, None].expand_as(batch.counted)
+
+    def end_values(self, batch: Batch) -> Tensor:
+        return batch.demonstrated.float()

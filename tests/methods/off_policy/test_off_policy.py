@@ -1,0 +1,246 @@
+"""The off-policy learner and the methods on it: targets by hand, IQ-Learn on an enumerable problem, learning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+
+from envs.demonstrations import Demonstrations
+from methods.conformance.context import PlainContext
+from methods.conformance.point_task import TASK
+from methods.interface import Budget, Method, MethodError, make_settings
+from methods.off_policy import dac, iq_learn, sqil
+from methods.off_policy.iq_learn import bounded_targets, implicit_loss
+from methods.off_policy.networks import TwinCritics
+from methods.off_policy.replay import Replay
+from methods.registry import resolve
+
+GOAL = 0.5
+FAST: dict[str, Any] = {
+    "processes": 4,
+    "episode_steps": 0,
+    "first_steps": 400,
+    "updates_per_step": 0.4,
+    "batch_size": 64,
+    "gamma": 0.9,
+    "critic_hidden": (32, 32),
+    "critic_learning_rate": 2e-3,
+    "target_rate": 0.02,
+    "actor_delay": 100,
+    "actor_learning_rate": 1e-3,
+    "exploration": 0.3,
+    "action_scale": 1.0,
+}
+"""Settings with which a training on the line takes seconds."""
+
+
+class Line(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A point on a line must come within .05 of a goal; observation and action are numbers, 30 steps are allowed."""
+
+    observation_space = Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.place, self.steps = self.np_random.uniform(-1.0, 1.0), 0
+        return np.array([self.place], np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.place += 0.1 * float(np.clip(action, -1.0, 1.0)[0])
+        self.steps += 1
+        reached = abs(self.place - GOAL) < 0.05
+        late = not reached and self.steps >= 30
+        return np.array([self.place], np.float32), 0.0, reached, late, {"is_success": reached}
+
+
+LINE = replace(
+    TASK,
+    id="line",
+    observation_size=1,
+    action_size=1,
+    action_low=np.full(1, -1.0, np.float32),
+    action_high=np.full(1, 1.0, np.float32),
+    horizon=30,
+)
+
+
+def demonstrate(episodes: int = 5) -> Demonstrations:
+    shown = []
+    for seed in range(episodes):
+        line = Line()
+        state, _ = line.reset(seed=1000 + seed)
+        states, actions, reached = [state], [], False
+        while not reached:
+            actions.append(np.clip((GOAL - state) / 0.1, -1.0, 1.0))
+            state, _, reached, _, _ = line.step(actions[-1])
+            states.append(state)
+        shown.append((np.array(states), np.array(actions)))
+    return Demonstrations.from_trajectories(shown, "line", 0.1)
+
+
+def success_after(folder: Path, method: type[Method], steps: int, shown: Demonstrations, **values: Any) -> float:
+    """Success rate of the deterministic actions on 50 episodes, after a training of so many environment steps."""
+    torch.set_num_threads(1)
+    context = PlainContext(Budget(steps, 200), 0, folder, LINE, Line)
+    policy = method(make_settings(method, FAST | values)).fit(shown, context)
+    assert context.environment_steps == steps
+    rng, solved = np.random.default_rng(0), 0
+    for seed in range(50):
+        line = Line()
+        state, _ = line.reset(seed=seed)
+        ended = False
+        while not ended:
+            state, _, reached, late, _ = line.step(policy.act(state[None], True, rng)[0])
+            ended = reached or late
+        solved += reached
+    return solved / 50
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("dac", {"warm_start": 0, "cloning": 0.0, "discriminator_first": 100}),
+        ("sqil", {}),
+        ("iq-learn", {}),
+        ("iq-learn", {"targets": "bounded"}),
+    ],
+)
+def test_it_learns_from_nothing_on_a_line(tmp_path: Path, name: str, values: dict[str, Any]) -> None:
+    method = resolve(name)
+    assert success_after(tmp_path, method, 3_000, demonstrate(), **values) > 0.5
+    # The same without the time to learn, so that the task is no foregone conclusion.
+    assert success_after(tmp_path, method, 100, demonstrate(), **values) < 0.2
+
+
+def test_dac_needs_no_actions_without_warm_start_and_cloning(tmp_path: Path) -> None:
+    alone = replace(demonstrate(), actions=None)
+    values = {"use_actions": False, "warm_start": 0, "cloning": 0.0, "discriminator_first": 100}
+    assert not dac.Dac.requires_actions(make_settings(dac.Dac, values))
+    success_after(tmp_path, dac.Dac, 800, alone, **values)
+    for name, value in (("use_actions", True), ("warm_start", 10), ("cloning", 0.1)):
+        with pytest.raises(MethodError, match="action"):
+            success_after(tmp_path, dac.Dac, 800, alone, **(values | {name: value}))
+
+
+def test_a_batch_holds_the_rest_of_an_episode_and_its_end() -> None:
+    replay = Replay(10, 1, 1, "cpu")
+    replay.add(np.arange(4.0)[:, None], np.zeros((3, 1)), ended=True)
+    replay.add(np.arange(10.0, 12.0)[:, None], np.zeros((1, 1)), ended=False)
+    batch = replay.sample(np.random.default_rng(0), 64, 0, steps=2)
+    assert not batch.demonstrated.any()
+    for row, first in enumerate(batch.states[:, 0, 0].tolist()):
+        length, reached, ended = {0: (2, 2, 0), 1: (2, 3, 1), 2: (1, 3, 1), 10: (1, 11, 0)}[int(first)]
+        assert (batch.length[row], batch.reached[row, 0], batch.ended[row]) == (length, reached, ended)
+        assert batch.counted[row].tolist() == [1.0, float(length == 2)]
+
+
+def test_demonstrations_with_gaps_are_refused(tmp_path: Path) -> None:
+    thinned = demonstrate().subset(every=3)
+    context = PlainContext(Budget(100, 10), 0, tmp_path, LINE, Line)
+    with pytest.raises(MethodError, match="every=1"):
+        sqil.Sqil().fit(thinned, context)
+
+
+def test_sqil_targets_are_those_of_rewards_one_and_zero(tmp_path: Path) -> None:
+    context = PlainContext(Budget(100, 10), 0, tmp_path, LINE, Line)
+    settings = make_settings(sqil.Sqil, FAST | {"n_steps": 3})
+    training = sqil._Training(settings, demonstrate(), context, use_actions=True)
+    training.replay.add(np.array([[0.0], [0.1], [0.2]]), np.zeros((2, 1)), ended=True)
+    batch = training.replay.sample(np.random.default_rng(0), 32, 32, settings.n_steps)
+    assert torch.equal(training.rewards(batch)[:, 0], batch.demonstrated.float())
+    assert torch.equal(training.end_values(batch), batch.demonstrated.float())
+    # Where all critics say q, an ended step's target is its label, and another's lies a share gamma^m towards q.
+    q = 0.3
+    with torch.no_grad():
+        for critics in (training.critics, training.targets):
+            critics.weights[-1].zero_()
+            critics.biases[-1].fill_(q)
+    kept = settings.gamma**batch.length
+    label = batch.demonstrated.float()
+    target = torch.where(batch.ended, label, (1.0 - kept) * label + kept * q)
+    expected = 2.0 * (q - target).square().mean()
+    assert float(training.critic_loss(batch).detach()) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_iq_learn_recovers_the_reward_of_an_enumerable_problem() -> None:
+    """With tables, the loss is least where r = 4 alpha (E - P) / (E + P), for E and P the discounted visits of expert
+    and policy: the value terms are E's and P's average of (1 - gamma) V(s0), which is P's expected reward."""
+    gamma, alpha, states, actions = 0.8, 0.5, 3, 2
+    rng = np.random.default_rng(0)
+    leads = np.eye(states)[[[1, 2], [2, 0], [0, 1]]]  # [s, a, s'], deterministic
+    start = rng.dirichlet(np.ones(states))
+    expert, policy = rng.dirichlet(np.ones(actions) * 3, size=(2, states))
+
+    def visits(acting: np.ndarray) -> np.ndarray:
+        moves = np.einsum("sa,sat->st", acting, leads)
+        return (1 - gamma) * np.linalg.solve(np.eye(states) - gamma * moves.T, start)[:, None] * acting
+
+    shown, own = visits(expert), visits(policy)
+    # As the loss takes unweighted samples, every (s, a, s') of each kind is repeated in proportion to its probability.
+    count = 40_000
+    s, a, t, labels = [], [], [], []
+    for weights, label in ((shown, True), (own, False)):
+        repeats = np.round(count * weights[:, :, None] * leads).astype(int)
+        rows = np.repeat(np.stack(np.unravel_index(np.arange(repeats.size), repeats.shape), 1), repeats.ravel(), axis=0)
+        s, a, t = [*s, rows[:, 0]], [*a, rows[:, 1]], [*t, rows[:, 2]]
+        labels.append(np.full(len(rows), label))
+    state, action, reached, demonstrated = (torch.from_numpy(np.concatenate(part)) for part in (s, a, t, labels))
+    table = torch.zeros(states, actions, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([table], max_iter=200, tolerance_grad=1e-10, tolerance_change=1e-14)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        values = (table * torch.from_numpy(policy)).sum(1)
+        found = implicit_loss(table[state, action], values[state], values[reached], demonstrated, gamma, alpha)
+        found.backward()
+        return found
+
+    optimizer.step(loss)
+    with torch.no_grad():
+        values = (table * torch.from_numpy(policy)).sum(1)
+        rewards = table - gamma * torch.from_numpy(leads) @ values
+    wanted = 4.0 * alpha * (shown - own) / (shown + own)
+    assert np.abs(wanted).max() > 0.1 and np.abs(rewards.numpy() - wanted).max() < 0.005
+
+
+def test_bounded_targets_by_hand() -> None:
+    found = bounded_targets(torch.tensor([0.5, 0.5, -1.0, 9.0]), torch.tensor([True, False, False, False]), 0.9, 1.0)
+    assert torch.allclose(found, torch.tensor([1.0, 0.35, -1.0, 1.0]))
+
+
+def test_twin_critics_are_two_independent_networks() -> None:
+    torch.manual_seed(0)
+    critics, inputs = TwinCritics(3, (8, 8)), torch.randn(5, 3)
+    found = critics(inputs)
+    for twin in range(2):
+        values = inputs
+        for i in range(2):
+            linear = values @ critics.weights[i][twin] + critics.biases[i][twin]
+            values = torch.relu(torch.nn.functional.layer_norm(linear, (8,)))
+        last = values @ critics.weights[2][twin] + critics.biases[2][twin]
+        assert torch.allclose(found[twin], last[:, 0], atol=1e-5)
+
+
+def test_rewards_of_dac_come_from_the_present_discriminator(tmp_path: Path) -> None:
+    context = PlainContext(Budget(100, 10), 0, tmp_path, LINE, Line)
+    training = dac._Training(make_settings(dac.Dac, FAST), demonstrate(), context, use_actions=True)
+    batch = training.replay.sample(np.random.default_rng(0), 0, 16, 5)
+    with torch.no_grad():
+        for value, paid in ((0.7, 0.7), (50.0, 3.0), (-50.0, -3.0)):
+            training.discriminator[-1].weight.zero_()
+            training.discriminator[-1].bias.fill_(value)
+            for found in (training.rewards(batch), training.end_values(batch)):
+                assert torch.allclose(found, torch.full_like(found, paid))
+
+
+def test_iq_learn_needs_both_kinds_of_steps(tmp_path: Path) -> None:
+    context = PlainContext(Budget(100, 10), 0, tmp_path, LINE, Line)
+    with pytest.raises(MethodError, match="demonstrated"):
+        iq_learn.IqLearn(make_settings(iq_learn.IqLearn, {"demonstrated": 0.001})).fit(demonstrate(), context)
