@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,16 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from benchmarks.errors import InputError, RunError, RunStopped, cannot_write, one_line
-from benchmarks.execution.console import say, show, show_command
+from benchmarks.command_line import cores, count_list, end_well, name_list, option
+from benchmarks.errors import InputError, RunError, cannot_write, one_line
+from benchmarks.execution.console import say, show
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.progress import new_view
 from benchmarks.execution.scheduler import Scheduler
-from benchmarks.execution.signals import interrupt_once
 from benchmarks.planning import experiments, profiles
 from benchmarks.planning.estimate import Estimator
 from benchmarks.planning.listing import listing, show_plan
-from benchmarks.planning.options import CheckedOption
 from benchmarks.planning.preflight import preflight
 from benchmarks.planning.reuse import ExistingResults, compare, refuse_mixture, refuse_other_code, version_warnings
 from benchmarks.planning.trials import Request, parse_changes, plan
@@ -36,19 +34,6 @@ from methods.interface import MethodError
 
 RUNS = Path("results") / "runs"
 """Where runs go by default; what lies beside it in the repository are the suite's own results, the reference."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
-
-option = partial(click.option, cls=CheckedOption)
-
-
-def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Names of a comma-separated list; a comma in the path of a file that exists does not separate."""
-    try:
-        return () if value is None else registry.split(value)
-    except MethodError:
-        raise click.BadParameter(f"{value!r} has an empty entry") from None
 
 
 def _methods(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -59,29 +44,19 @@ def _methods(context: click.Context, parameter: click.Parameter, value: str | No
         raise InputError(f"--methods: {error}") from None
 
 
-def _counts(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(name) for name in _names(context, parameter, value))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a list of whole numbers like 5,10,25") from None
-    if any(number < 1 for number in numbers):
-        raise click.BadParameter(f"{value!r} holds a number below 1")
-    return numbers
-
-
 @click.command(help="Compare imitation-learning methods. Stopped and started again, it resumes.")
 @option(
     "--methods",
     callback=_methods,
     help="Names, module:Class, file.py:Class; groups: all, offline, interactive, states.  [default: gpril,gail,bc]",
 )
-@option("--tasks", callback=_names, help="Names of --list, or any Gymnasium id.  [default: clip,peg]")
+@option("--tasks", callback=name_list, help="Names of --list, or any Gymnasium id.  [default: clip,peg]")
 @option("--profile", default=profiles.DEFAULT, show_default=True, help="A name of --list, or a TOML file.")
 @option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names of --list, or all.")
 @option(
     "--seeds", type=click.IntRange(min=1), help="Seeds of each trial.  [default: the experiment's or the profile's]"
 )
-@option("--demos", callback=_counts, help="Demonstrated episodes, as 5,10,25.  [default: the profile's]")
+@option("--demos", callback=count_list, help="Demonstrated episodes, as 5,10,25.  [default: the profile's]")
 @option("--demonstrations", type=click.Path(path_type=Path), help="A demonstration file of your own.")
 @option(
     "--actions",
@@ -257,12 +232,7 @@ def _note_versions(records: Iterable[Summary]) -> None:
 
 def _jobs(options: Mapping[str, Any]) -> int:
     """How many trials run at once on this machine."""
-    return _cores() if options["jobs"] is None else max(options["jobs"], 1)
-
-
-def _cores() -> int:
-    """Cores this process may use; all of them where the system does not say."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores() if options["jobs"] is None else max(options["jobs"], 1)
 
 
 def _report(store: Store, found: ExistingResults) -> int:
@@ -289,24 +259,7 @@ def _report(store: Store, found: ExistingResults) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0, 1 where something went wrong, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if arguments is None:
-        interrupt_once()
-    try:
-        code = command.main(given, prog_name="python -m benchmarks.run", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.ClickException as error:
-        message, code = error.format_message(), 2
-    except InputError as error:
-        message, code = str(error), 2
-    except RunError as error:
-        message, code = str(error), 1
-    except (RunStopped, KeyboardInterrupt, click.Abort) as stop:
-        say(f"stopped: {stop}" if isinstance(stop, RunStopped) else "stopped; what is finished is kept")
-        show_command("To resume:", ["python", "-m", "benchmarks.run", *given])
-        return INTERRUPTED
-    say(f"error: {one_line(message)}")
-    return code
+    return end_well(command, "benchmarks.run", arguments)
 
 
 if __name__ == "__main__":

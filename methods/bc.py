@@ -23,6 +23,13 @@ from methods.policy import GaussianNetwork, GaussianPolicy, new_network
 from methods.registry import register
 from methods.sb3_policy import SharedPolicy, quiet_logger, spaces
 
+SEARCH = {
+    "learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
+    "decay": {"choices": [False, True]},
+    "batch_size": {"choices": [64, 256]},
+    "l2": {"low": 1e-5, "high": 1e-1, "log": True},
+}
+"""What tuning may try: from the paper's learning rate and about its L2, 1e-4, to where cloning was seen to suffer."""
 CHECKPOINT_EVERY = 100
 """Updates between two checkpoints."""
 L2_WITHOUT_CHOICE = 1e-4

@@ -18,6 +18,9 @@ from methods.interface import FitContext
 from methods.policy import GaussianPolicy
 from methods.registry import register
 
+SEARCH = bc.SEARCH
+"""What tuning may try; the own steps are part of the budget, so they stay."""
+
 
 @dataclass(frozen=True)
 class Settings(bc.Settings):

@@ -310,6 +310,9 @@ class FitContext(ABC):
 class Method(ABC):
     """A learning method. Subclass it, decorate it with `methods.registry.register`, and it can be compared.
 
+    A mapping `SEARCH` in its module tells what `benchmarks.tune` may try, setting by setting: {"choices": [8, 16]} or
+    {"low": 1e-4, "high": 1e-2, "log": True}.
+
     Class attributes:
         name: on the command line and in records.
         display_name: in tables and figures, as papers write it; empty means `name`.

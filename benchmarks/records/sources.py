@@ -2,7 +2,7 @@
 
 A trial depends on `benchmarks/trial/`, on the modules of its method and its task, and on every module these import that
 is neither part of Python nor an installed package; those are recorded by their versions instead. Python files are
-compared by their syntax trees, so that comments, docstrings and layout do not matter.
+compared by their syntax trees, so that comments, docstrings and layout do not matter; nor does what tuning may try.
 """
 
 from __future__ import annotations
@@ -246,6 +246,8 @@ def _tokens(node: Any) -> Iterator[str]:
         for name, value in ast.iter_fields(node):
             if isinstance(value, list):
                 value = [item for item in value if not _is_docstring(item)]
+                if isinstance(node, ast.Module):
+                    value = [item for item in value if not _is_search_space(item)]
             if value is not None and value != [] and name != "kind":
                 yield f" {name}="
                 yield from _tokens(value)
@@ -258,6 +260,12 @@ def _tokens(node: Any) -> Iterator[str]:
         yield "]"
     else:
         yield repr(node)
+
+
+def _is_search_space(node: Any) -> bool:
+    """Whether this declares what tuning may try, which no trial reads (see `benchmarks.planning.search`)."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return isinstance(node, ast.Assign | ast.AnnAssign) and [getattr(t, "id", "") for t in targets] == ["SEARCH"]
 
 
 def _is_docstring(node: Any) -> bool:

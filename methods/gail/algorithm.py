@@ -30,6 +30,19 @@ from methods.policy import SIGMA_BOUNDS, GaussianPolicy, SigmaBounds, new_networ
 from methods.registry import register
 from methods.sb3_policy import SharedPolicy, quiet_logger
 
+SEARCH = {
+    "gamma": {"choices": [0.9, 0.97, 0.99, 0.995]},
+    "kl": {"low": 3e-3, "high": 3e-2, "log": True},
+    "actor_steps": {"choices": [1, 3, 5]},
+    "discriminator_steps": {"low": 1, "high": 20, "log": True},
+    "discriminator_learning_rate": {"low": 3e-5, "high": 3e-3, "log": True},
+    "gradient_penalty": {"choices": [0.0, 0.1, 1.0, 10.0]},
+    "entropy": {"choices": [0.0, 1e-3, 1e-2, 0.1, 1.0]},
+    "critic_learning_rate": {"low": 3e-4, "high": 5e-3, "log": True},
+    "scale_rewards": {"choices": [False, True]},
+}
+"""What tuning may try: the paper's values with room about them, and kinds of regularisation that Orsini et al., 2021,
+"What Matters for Adversarial Imitation Learning?", compare."""
 LIBRARY_SCALARS = {"kl": "kl_divergence_loss", "critic_loss": "value_loss"}
 """Reported name -> name of the diagnostic in sb3-contrib's logger."""
 

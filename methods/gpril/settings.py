@@ -10,6 +10,17 @@ from annotated_types import Ge, Gt, Le, Lt
 from methods.gpril.likelihood import Reduction
 from methods.policy import SIGMA_BOUNDS, SigmaBounds
 
+SEARCH = {
+    "gamma": {"choices": [0.5, 0.7, 0.8, 0.9, 0.95]},
+    "model_learning_rate": {"low": 1e-5, "high": 3e-3, "log": True},
+    "model_l2": {"low": 1e-5, "high": 1e-2, "log": True},
+    "sigma_floor": {"choices": [0.01, 0.03, 0.1]},
+    "policy_learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
+    "policy_l2": {"low": 1e-6, "high": 1e-1, "log": True},
+    "beta_d": {"low": 0.1, "high": 3.0, "log": True},
+}
+"""What tuning may try. The paper's tasks have gamma 0.7 and 0.9, models' learning rates of 1e-5 to 3e-5, their L2 of
+1e-3 and 1e-2, floors of 0.01 and 0.1 and a policy's rate of 1e-4; shorter budgets need higher rates."""
 NEUTRAL = {"neutral": True}
 """Metadata of a setting added later: at its default it is no part of a trial's identity."""
 

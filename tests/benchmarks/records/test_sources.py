@@ -78,6 +78,8 @@ SAME = {
     "docstring of a module": ("What it is.", "What it was."),
     "docstring of a class": ("'''A thing.'''", "'''Another.'''"),
     "docstring of a function, left out": ("        '''Grow.'''\n", ""),
+    "what tuning may try": ("RATE = 0.5", "SEARCH = {'size': {'choices': [1, 2]}}\nRATE = 0.5"),
+    "what tuning may try, with a type": ("RATE = 0.5", "SEARCH: dict = {}\nRATE = 0.5"),
     "docstring of an attribute": ("Its size.", "How large."),
     "comment": ("# why", "# because"),
     "layout": ("self.size + by", "(self.size\n            + by)"),
