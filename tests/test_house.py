@@ -1,4 +1,4 @@
-"""Rules of the house: who may import whom, what the README shows, and that nothing we read can execute code."""
+"""Rules of the house: who may import whom, and that nothing we read can execute code."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
-from analysis.report import docs_tables as pages
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("analysis", "benchmarks", "envs", "methods")
@@ -140,26 +138,3 @@ def test_the_commands_of_envs_need_nothing_else(tmp_path: Path, command: str) ->
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('imported')\n")
     done = started_beside(tmp_path, "-m", command, "--help")
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("page", pages.PAGES)
-def test_pages_show_the_committed_tables(page: str) -> None:
-    text = (ROOT / page).read_text()
-    there = [table for table in pages.PAGES[page] if (ROOT / table).exists()]
-    assert pages.shown(text) == there, f"{page} has no place for a table; analysis/pages.py says how one is marked"
-    assert pages.updated(text, ROOT) == text, "python -m analysis.report.docs_tables copies the tables into the pages"
-
-
-@pytest.mark.parametrize("resumable", [False, True])
-def test_the_method_in_the_readme_keeps_the_contract(tmp_path: Path, resumable: bool) -> None:
-    readme = (ROOT / "README.md").read_text()
-    shown = re.search(r"```python\n# mine\.py\n(.*?)```", readme, re.S)
-    loop = re.search(r"```python\n(        done = 0\n.*?)```", readme, re.S)
-    assert shown and loop, "the README shows how to add a method, and how it goes on where it was interrupted"
-    assert len(shown[1].splitlines()) < 40
-    before, _, rest = shown[1].partition("        for update")
-    after = rest.partition("context.checkpoint(policy, update / updates, update)\n")[2]
-    (tmp_path / "mine.py").write_text(before + loop[1] + after if resumable else shown[1])
-    check = [sys.executable, "-m", "methods.check", f"{tmp_path / 'mine.py'}:Mine"]
-    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
