@@ -59,7 +59,8 @@ def options(module: str, arguments: list[str]) -> set[str]:
     spec = find_spec(module)
     assert spec
     name = f"{module}.__main__" if spec.submodule_search_locations else module
-    found: click.Command = import_module(name).main
+    declared = [value for value in vars(import_module(name)).values() if isinstance(value, click.Command)]
+    found = next((command for command in declared if isinstance(command, click.Group)), declared[0])
     if isinstance(found, click.Group):
         found = found.commands[arguments[0]]
     return {option for parameter in found.params for option in parameter.opts} | {"--help"}
