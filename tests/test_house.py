@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "analysis": {"analysis", "benchmarks.records", "benchmarks.paper"},
 }
 UNSAFE = re.compile(
-    r"\bimport (pickle|jsonpickle|joblib|dill|marshal|shelve)\b|allow_pickle=True|torch\.load\(|\beval\("
+    r"\bimport (pickle|jsonpickle|joblib|dill|marshal|shelve)\b|allow_pickle=True|torch\.load\(|(?<!\.)\beval\("
 )
 
 

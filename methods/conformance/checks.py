@@ -259,7 +259,7 @@ class ConformanceChecks:
         require(
             self._differ(watched) > 0.0,
             "a training depends on whether its policy acts at checkpoints; act must leave everything as it was "
-            "(network.train() and eval(), global generators, memory)",
+            "(training and evaluation mode of a network, global generators, memory)",
         )
         raise ContractViolation(
             f"actions of two trainings with the same seed differ by {self._differ(again):.2g}; draw all randomness "
