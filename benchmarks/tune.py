@@ -178,9 +178,7 @@ class Tuner:
         for done in study.get_trials(deepcopy=False, states=(states.COMPLETE,))[:trials]:
             outcomes.append(self.evaluate(self._values(done.params), f"settings {len(outcomes) + 1} of {trials}"))
         for interrupted in study.get_trials(states=(states.RUNNING,)):
-            study.tell(interrupted.number, state=states.FAIL)
-            if interrupted.params:
-                study.enqueue_trial(interrupted.params)
+            study.tell(interrupted.number, state=states.FAIL)  # the same settings will be proposed again
         while len(outcomes) < trials:
             study.sampler = optuna.samplers.TPESampler(seed=len(outcomes))
             trial = study.ask(distributions)

@@ -170,7 +170,7 @@ def test_ctrl_c_is_clean_and_the_same_command_resumes(arguments: list[str], tmp_
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     slow = subprocess.Popen(
-        [*command, "--set=shifted.pause=0.2"],
+        [*command, "--set=shifted.pause=0.05"],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": interruptible},
     )
     wait_for(lambda: (tmp_path / "starts.log").exists() and starts(tmp_path) >= 3, slow)
@@ -179,9 +179,10 @@ def test_ctrl_c_is_clean_and_the_same_command_resumes(arguments: list[str], tmp_
     assert slow.returncode == 130 and "To resume: python -m benchmarks.tune" in err and "Traceback" not in err, err
     finished = set((tmp_path / "results" / "records").iterdir())
     assert len(finished) >= 2
-    done = subprocess.run([*command, "--set=shifted.pause=0.2"], capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run([*command, "--set=shifted.pause=0.05"], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0 and "The best of 2" in done.stdout, done.stderr
-    assert finished < set((tmp_path / "results" / "records").iterdir())
+    records = set((tmp_path / "results" / "records").iterdir())
+    assert finished < records and len(records) == 3 * 2, "the settings that were interrupted are proposed again"
     assert len(proposed(tmp_path / "results")) == 2
 
 
