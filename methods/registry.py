@@ -36,6 +36,7 @@ BUILT_IN: Mapping[str, str] = {
     "bco": "methods.bco:Bco",
     "dac": "methods.off_policy.dac:Dac",
     "sqil": "methods.off_policy.sqil:Sqil",
+    "gaifo": "methods.gail.algorithm:Gaifo",
     "iq-learn": "methods.off_policy.iq_learn:IqLearn",
 }
 

@@ -43,6 +43,7 @@ SEARCH = {
 }
 """What tuning may try: the paper's values with room about them, and kinds of regularisation that Orsini et al., 2021,
 "What Matters for Adversarial Imitation Learning?", compare."""
+
 LIBRARY_SCALARS = {"kl": "kl_divergence_loss", "critic_loss": "value_loss"}
 """Reported name -> name of the diagnostic in sb3-contrib's logger."""
 
@@ -71,6 +72,8 @@ class Settings:
             does not say from which state: "always" and "chain" are the two readings.
         use_actions: the discriminator sees pairs of state and action; false shows it states alone and needs no
             demonstrated actions.
+        transitions: the discriminator sees pairs of state and next state instead, which is GAIfO; needs use_actions
+            false. A departure, off by default.
 
     In the cited implementation (openai/baselines), where the paper is silent:
         gae_lambda: decay of generalised advantage estimation.
@@ -105,6 +108,7 @@ class Settings:
     sigma_bounds: SigmaBounds = field(default=SIGMA_BOUNDS, metadata={"neutral": True})
     terminal: Terminal = "always"
     use_actions: bool = True
+    transitions: bool = field(default=False, metadata={"neutral": True})
 
     gae_lambda: Annotated[float, Ge(0.0), Le(1.0)] = 0.97
     discriminator_batch: Annotated[int, Ge(1)] = 4096
@@ -143,12 +147,36 @@ class Gail(Method):
 
     def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
         s, steps = self.settings, context.budget.environment_steps
+        if s.transitions and s.use_actions:
+            raise MethodError(
+                f"{self.name}.transitions and {self.name}.use_actions exclude each other; set one to false"
+            )
         if steps < s.processes * s.batch_size:
             raise MethodError(
                 f"a budget of {steps} environment steps is less than one iteration of {s.processes} x {s.batch_size}; "
-                "raise it, or lower gail.processes or gail.batch_size"
+                f"raise it, or lower {self.name}.processes or {self.name}.batch_size"
             )
         return _Training(s, demonstrations, context).run()
+
+
+@dataclass(frozen=True)
+class GaifoSettings(Settings):
+    """Settings of GAIfO: those of GAIL with another input of the discriminator."""
+
+    use_actions: bool = False
+    transitions: bool = True
+
+
+@register
+class Gaifo(Gail):
+    """GAIfO (Torabi, Warnell & Stone, 2019, "Generative Adversarial Imitation from Observation"): GAIL whose
+    discriminator sees state and next state, and no action. Optimiser and regularisation are those of our GAIL."""
+
+    name: ClassVar[str] = "gaifo"
+    display_name = "GAIfO"
+    Settings: ClassVar[type] = GaifoSettings
+    needs_actions: ClassVar[bool] = False
+    summary: ClassVar[str] = "GAIL from states alone, judging state and next state (Torabi et al., 2019)"
 
 
 class _Training:
@@ -164,6 +192,7 @@ class _Training:
             settings.use_actions,
             settings.discriminator_batch,
             context.seeds.generator("demonstrated batches"),
+            settings.transitions,
         )
         self.network = new_network(demonstrations, context, settings.sigma_bounds)
         self.policy = GaussianPolicy(self.network)
@@ -276,6 +305,7 @@ class _Training:
                 s.discriminator_hidden,
                 s.use_actions,
                 s.compress,
+                s.transitions,
             ),
             regularisation=Regularisation(s.entropy, s.gradient_penalty),
             disc_opt_kwargs={"lr": s.discriminator_learning_rate},

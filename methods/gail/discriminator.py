@@ -46,9 +46,10 @@ RewardFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.n
 class Discriminator(RewardNet):
     """Logits of a state and its action, or of the state that a step leads to; high for demonstrations.
 
-    Without actions its input is the *next* state: only there do terminal states occur among the policy's own samples,
-    and without them demonstrations of final states could be told apart trivially. Observations are normalised as for
-    the policy, and compressed beyond `knee` standard deviations (0: never).
+    With `transitions` it sees a state and the next one, and no action (Torabi et al., 2019). Else, without actions, its
+    input is the *next* state: only there do terminal states occur among the policy's own samples, and without them
+    demonstrations of final states could be told apart trivially. Observations are normalised as for the policy, and
+    compressed beyond `knee` standard deviations (0: never).
     """
 
     shift: Tensor
@@ -62,17 +63,22 @@ class Discriminator(RewardNet):
         hidden: tuple[int, ...],
         use_actions: bool,
         knee: float = 0.0,
+        transitions: bool = False,
     ) -> None:
         super().__init__(observation_space, action_space)
         self.use_actions = use_actions
+        self.transitions = transitions
         self.knee = knee
         self.register_buffer("shift", network.shift.clone())
         self.register_buffer("scale", network.scale.clone())
-        inputs = network.shape.observation_size + (network.shape.action_size if use_actions else 0)
+        inputs = network.shape.observation_size * (1 + transitions) + (network.shape.action_size if use_actions else 0)
         self.mlp = build_mlp(inputs, hidden, activation=nn.Tanh, squeeze_output=True)
 
     def features(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
-        """The input of the network, [n, O + A] or [n, O], with normalised observations."""
+        """The input of the network, [n, O + A], [n, O] or [n, 2 O], with normalised observations."""
+        if self.transitions:
+            pair = [compress((part - self.shift) / self.scale, self.knee) for part in (state, next_state)]
+            return torch.cat(pair, 1)
         observation = state if self.use_actions else next_state
         normalised = compress((observation - self.shift) / self.scale, self.knee)
         return torch.cat([normalised, action], 1) if self.use_actions else normalised
@@ -175,12 +181,19 @@ class DemonstratedBatches:
     """Endless random batches of demonstrated transitions, drawn with replacement, in the form `imitation` expects."""
 
     def __init__(
-        self, demonstrations: Demonstrations, action_size: int, use_actions: bool, size: int, rng: np.random.Generator
+        self,
+        demonstrations: Demonstrations,
+        action_size: int,
+        use_actions: bool,
+        size: int,
+        rng: np.random.Generator,
+        transitions: bool = False,
     ) -> None:
-        """Batches of pairs of state and action, or of the states that a step led to.
+        """Batches of pairs of state and action, of the states that a step led to, or of states before and after a step.
 
         Raises:
-            MethodError: actions are to be used, but the demonstrations have no pairs.
+            MethodError: actions are to be used, but the demonstrations have no pairs; or transitions are, but steps
+                are left out.
         """
         if use_actions:
             if demonstrations.actions is None or demonstrations.terminal.all():
@@ -188,17 +201,36 @@ class DemonstratedBatches:
                     "these demonstrations hold states alone; set gail.use_actions=false and gail.warm_start=0"
                 )
             states, actions = demonstrations.pairs()
-        else:
-            states = demonstrations.observations[demonstrations.time_step > 0]
+            reached = states
+        elif transitions:
+            states, reached = _transitions(demonstrations)
             actions = np.zeros((len(states), action_size), np.float32)
-        # The library expects whole transitions; the discriminator reads (obs, acts) or next_obs.
-        self.columns = {"obs": states, "acts": actions, "next_obs": states, "dones": np.zeros(len(states), bool)}
+        else:
+            states = reached = demonstrations.observations[demonstrations.time_step > 0]
+            actions = np.zeros((len(states), action_size), np.float32)
+        # The library expects whole transitions; the discriminator reads (obs, acts), next_obs or (obs, next_obs).
+        self.columns = {"obs": states, "acts": actions, "next_obs": reached, "dones": np.zeros(len(states), bool)}
         self.size, self.rng = size, rng
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         while True:
             rows = self.rng.integers(len(self.columns["obs"]), size=self.size)
             yield {name: column[rows] for name, column in self.columns.items()}
+
+
+def _transitions(demonstrations: Demonstrations) -> tuple[np.ndarray, np.ndarray]:
+    """States [N, O] before and [N, O] after each demonstrated step.
+
+    Raises:
+        MethodError: steps are left out, or there are none.
+    """
+    within = np.diff(demonstrations.episode) == 0
+    if not within.any() or (np.diff(demonstrations.time_step)[within] != 1).any():
+        raise MethodError(
+            "transitions need every state of an episode, and these demonstrations leave some out; use demonstrations "
+            "with every=1, or set transitions=false"
+        )
+    return demonstrations.observations[:-1][within], demonstrations.observations[1:][within]
 
 
 class DeferredRewards(VecEnvWrapper):

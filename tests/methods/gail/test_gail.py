@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from envs.insertion.vector import InsertionVector
 from envs.sb3 import GroupVecEnv
 from methods.conformance.context import PlainContext
 from methods.gail import algorithm
-from methods.gail.algorithm import Gail, Settings
+from methods.gail.algorithm import Gaifo, GaifoSettings, Gail, Settings
 from methods.gail.discriminator import (
     DeferredRewards,
     DemonstratedBatches,
@@ -156,6 +157,35 @@ def test_without_actions_the_discriminator_sees_the_next_state_only() -> None:
     assert (logits(trainer, {**batch, "next_obs": batch["next_obs"] + 1}) != found).all()
 
 
+def test_gaifo_judges_states_before_and_after_a_step(tmp_path: Path) -> None:
+    demonstrations = demonstrate(3, seed=1)
+    alone = demonstrations.subset(states_alone=True)
+    batch = next(iter(DemonstratedBatches(alone, 2, False, 2000, np.random.default_rng(0), transitions=True)))
+    steps = {(*before, *after) for states, _ in alone.trajectories() for before, after in pairwise(states.tolist())}
+    assert {(*row,) for row in np.concatenate([batch["obs"], batch["next_obs"]], 1).tolist()} == steps
+    context = tiny_context(tmp_path, steps=1)
+    network, environment = new_network(alone, context), context.make_env()
+    judge = Discriminator(
+        environment.observation_space, environment.action_space, network, (8,), False, transitions=True
+    )
+    rows = samples(0, 0.0)
+    found, wrong = judge.predict(*rows.values()), rows | {"acts": rows["acts"] + 9}
+    np.testing.assert_array_equal(judge.predict(*wrong.values()), found)
+    for name in ("obs", "next_obs"):
+        assert (judge.predict(*(rows | {name: rows[name] + 1}).values()) != found).all()
+
+
+def test_gaifo_refuses_actions_and_gaps(tmp_path: Path) -> None:
+    demonstrations = demonstrate(3, seed=1)
+    small = {"processes": 4, "batch_size": 64, "critic_batch": 128}
+    for values, shown, message in (
+        ({"use_actions": True}, demonstrations, "exclude each other"),
+        ({}, demonstrations.subset(every=4), "every=1"),
+    ):
+        with pytest.raises(MethodError, match=message):
+            Gaifo(GaifoSettings(**small, **values)).fit(shown, tiny_context(tmp_path, steps=600))
+
+
 @pytest.mark.parametrize(
     ("subset", "rows"), [({}, "led to"), ({"every": 4}, "led to"), ({"final_only": True}, "final")]
 )
@@ -179,7 +209,7 @@ def test_states_alone_are_learnt_from_or_refused_according_to_the_settings(
     assert context.environment_steps == 512
     for needing in (replace(settings, use_actions=True), replace(settings, warm_start=5)):
         assert Gail.requires_actions(needing)
-        with pytest.raises(MethodError, match="states alone"):
+        with pytest.raises(MethodError, match="states"):
             Gail(needing).fit(demonstrations, tiny_context(tmp_path, steps=600))
 
 
