@@ -14,7 +14,7 @@ from annotated_types import Ge
 from envs.demonstrations import Demonstrations
 from methods import bc
 from methods.action_inference import STEPS, infer_actions
-from methods.interface import FitContext
+from methods.interface import FitContext, Method
 from methods.policy import GaussianPolicy
 from methods.registry import register
 
@@ -34,7 +34,7 @@ class Settings(bc.Settings):
 
 
 @register
-class Bco(bc.BehaviouralCloning):
+class Bco(Method):
     """BC on inferred actions."""
 
     name: ClassVar[str] = "bco"
@@ -45,4 +45,5 @@ class Bco(bc.BehaviouralCloning):
     summary: ClassVar[str] = "behavioural cloning from observation: BC on actions inferred from own interaction"
 
     def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
-        return super().fit(infer_actions(demonstrations, context, self.settings.inference_steps), context)
+        labelled = infer_actions(demonstrations, context, self.settings.inference_steps)
+        return bc.BehaviouralCloning(self.settings).fit(labelled, context)

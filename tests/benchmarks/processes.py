@@ -16,14 +16,20 @@ PATIENCE = 600.0
 """Seconds after which a test gives up. No test waits for so long, however busy the machine is."""
 
 
-def start(bench: Bench, *more: str, largest_file: int = resource.RLIM_INFINITY) -> subprocess.Popen[str]:
-    """The runner as from a terminal: a shell that starts the tests in the background has them ignore Ctrl-C.
+def start(
+    bench: Bench, *more: str, largest_file: int = resource.RLIM_INFINITY, hangup: signal.Handlers = signal.SIG_DFL
+) -> subprocess.Popen[str]:
+    """The runner as from a terminal: a shell in the background or nohup has the tests ignore some signals.
 
-    `largest_file` in bytes: the system lets it and its workers write no more into any file.
+    Args:
+        bench, more: the comparison and further arguments.
+        largest_file: in bytes: the system lets it and its workers write no more into any file.
+        hangup: what SIGHUP does to it at first; SIG_IGN as under nohup.
     """
 
     def prepare() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, hangup)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
 
     command = [sys.executable, "-m", "tests.benchmarks.without_report", *bench.arguments, *more]

@@ -190,7 +190,7 @@ def test_groups_and_outlines_import_no_torch() -> None:
 @pytest.mark.parametrize("name", registry.BUILT_IN)
 def test_every_setting_of_ours_is_described(name: str) -> None:
     lines = registry.describe(name).splitlines()
-    assert lines[0].startswith(f"{name}: ") and "needs actions" in lines[1]
+    assert lines[0].startswith(f"{name}: ") and "; needs " in lines[1]
     shown = [i for i, line in enumerate(lines) if line.startswith("  ") and not line.startswith("   ")]
     settings = registry.resolve(name)().settings
     assert [lines[i].split(" = ")[0].strip() for i in shown] == list(vars(settings))

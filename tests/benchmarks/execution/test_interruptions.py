@@ -160,13 +160,9 @@ def test_two_signals_while_workers_start_end_the_run_cleanly(
     assert not workers_of(bench.folder) and not list((bench.results / "scratch").iterdir())
 
 
-def test_a_run_under_nohup_survives_its_terminal(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_under_nohup_survives_its_terminal(bench: Bench) -> None:
     gate = bench.folder / "gate"
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        runner = start(bench, f"--methods={PATIENT}", "--seeds=1", f"--set=patient.gate={gate}")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    runner = start(bench, f"--methods={PATIENT}", "--seeds=1", f"--set=patient.gate={gate}", hangup=signal.SIG_IGN)
     wait_for(Path(f"{gate}.reached").exists, runner)
     runner.send_signal(signal.SIGHUP)
     gate.touch()
