@@ -60,8 +60,8 @@ class Task:
         action_high: ... and 1, whatever the environment's units.
         horizon: longest episode, in control steps.
         dt: seconds between two control steps.
-        kinematic_error: of observations [n, O], how far [n] (m) what they say about one thing is from what they say
-            about another, as joints and tip of an arm; None for a task without such a test. For diagnostics alone.
+        kinematic_error: forward-kinematics inconsistency [n] (m) of observations [n, O]: the distance between the
+            observed tip and the tip implied by the observed joints; None if the task defines none. A diagnostic.
     """
 
     id: str
@@ -91,7 +91,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class SeedStreams:
-    """Independent random streams of one trial, each found by its name, so that adding one does not move the others."""
+    """Independent random streams of one trial, identified by name, so that adding one does not change the others."""
 
     seed: int
 
@@ -195,9 +195,9 @@ class Expert(Protocol):
 
 
 class EnvGroup(Protocol):
-    """Environments side by side, each in an episode of its own; none starts anew by itself.
+    """Environments side by side, each in its own episode; none resets by itself.
 
-    With it a policy acts in many episodes at once and all episodes are whole, which a `VecEnv` cannot promise.
+    A policy can act in many episodes at once, and all of them are complete, which a `VecEnv` cannot promise.
     """
 
     def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> np.ndarray:
@@ -208,7 +208,7 @@ class EnvGroup(Protocol):
 
         Returns:
             observations [k, O] float32, and how each episode ended with this step: "success", "workspace", "timeout",
-            another word of the task's own, or "" where it goes on.
+            the task's own word for another end, or "" while it is running.
 
         Raises:
             BudgetExceeded: these are more steps than are left.
@@ -291,7 +291,7 @@ class FitContext(ABC):
             gradient_steps: optimiser steps taken so far, summed over all networks of the method.
             snapshot: gives all that changes while the method trains (weights, optimisers, replay buffers, generators,
                 counters), so that `resume` can hand it to a later process; called only where one is kept. A trial
-                whose method gives none begins anew where it was interrupted.
+                whose method gives none starts over after an interruption.
 
         Raises:
             Stopped: the suite wants the method to end here (after Ctrl-C, say); do not catch it.

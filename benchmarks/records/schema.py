@@ -103,10 +103,10 @@ class Evaluation(_Model):
     """How a trial is evaluated.
 
     Attributes:
-        rollouts: final roll-outs, for sampled and for mean actions each.
-        first_seed: roll-out i resets its environment with seed `first_seed + i`, the same for every method.
+        rollouts: final rollouts, for each of sampled and deterministic actions.
+        first_seed: rollout i resets its environment with seed `first_seed + i`, the same for every method.
         curve_points: evaluations spread evenly over the training.
-        curve_rollouts: roll-outs of each of these, for sampled and for mean actions each.
+        curve_rollouts: rollouts of each of these, for each of sampled and deterministic actions.
     """
 
     rollouts: Annotated[int, Field(ge=1)]
@@ -216,7 +216,7 @@ class Provenance(_Model):
         started: UTC, ISO 8601.
         starts: processes that worked on the trial; more than one where it was interrupted.
         resumed: how many of them went on from a snapshot instead of the trial's beginning.
-        unsaved: why no snapshot could be kept, so that an interruption means to begin anew; empty where one could.
+        unsaved: why no snapshot could be saved, so that an interrupted trial starts over; empty where one could.
         together: trials that trained as one in its process, in the seconds of training that each of them states.
     """
 
@@ -239,7 +239,7 @@ class Diagnostics(_Model):
 
 
 class Summary(_Model):
-    """What a run needs to know of a record: it is small, however many roll-outs there were."""
+    """What a run needs to know of a record: small, however many rollouts there were."""
 
     trial: Trial
     status: Status

@@ -175,7 +175,7 @@ class Store:
         except OSError as error:
             raise cannot_read(self.root / "plan.json", error) from None
         except RecordError as error:
-            raise InputError(f"{error}; delete it: every run makes it anew for what it is asked") from None
+            raise InputError(f"{error}; delete it: every run writes it again") from None
 
     def merge_plan(self, plan: Plan, dropped: frozenset[PlanRow] = frozenset()) -> Plan:
         """Add rows and demonstrators to the folder's plan and return the whole.

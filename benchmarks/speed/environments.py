@@ -31,7 +31,7 @@ PEER_RATE = 80.0
 
 
 def measure(rounds: int = 9) -> Iterator[Comparison]:
-    """Each task under demonstrated actions, starting anew where episodes end: one environment, many, on two threads.
+    """Each task under demonstrated actions, reset where episodes end: one environment, many, on two threads.
 
     By the processor time of one core; threads by the wall clock, against one thread too. EnvPool has as many
     environments and threads as ours, and rests; without it, the peer is real time itself.

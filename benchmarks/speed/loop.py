@@ -39,7 +39,7 @@ OVERLAPPED = replace(
     policy_learning_rate=1e-9,
     overlap=True,
 )
-"""The quick profile's iteration; the policy rests, so that overlap changes no roll-out."""
+"""The quick profile's iteration; the policy rests, so that overlap changes no rollout."""
 
 OVERLAPPED_BUDGET = Budget(environment_steps=20_000, policy_updates=4 * OVERLAPPED.policy_updates)
 

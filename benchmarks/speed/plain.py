@@ -32,7 +32,7 @@ class PlainTrainer:
 
 
 class PlainTraining(Training):
-    """Draws each batch by itself, where its step needs it, as the paper's pseudo-code does. Roll-outs and the steps of
+    """Draws each batch by itself, where its step needs it, as the paper's pseudo-code does. Rollouts and the steps of
     the policy are ours."""
 
     def __init__(self, settings: Settings, demonstrations: Demonstrations, context: FitContext) -> None:
