@@ -252,6 +252,10 @@ def _load(place: str) -> type[Method]:
         if not attribute and classes:
             choices = " or ".join(f"{where}:{name}" for name in classes)
             raise MethodError(f"{where} names no class; write {choices}")
+        if not attribute:
+            raise MethodError(
+                f"{where} names no class; its methods: none; write {where}:ClassName of a class derived from Method"
+            )
         raise MethodError(f"{place}: {where!r} has no {attribute!r}; its methods: {', '.join(classes) or 'none'}")
     return _require_method(found, place)
 

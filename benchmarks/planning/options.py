@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
 
 
 class CheckedOption(click.Option):
-    """An option whose value must be text in UTF-8 that is not blank.
+    """An option whose value must be text in UTF-8 that is not blank, or a finite number.
 
     `--methods "$METHODS"` with the variable unset would otherwise mean the default, and `--results ""` the current
     folder.
     """
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
-        """Convert a value; raises click.BadParameter for a blank one and one that is no UTF-8."""
+        """Convert a value; raises click.BadParameter for a blank one, one that is no UTF-8, NaN and infinity."""
         for text in value if isinstance(value, tuple | list) else [value]:
             if not isinstance(text, str):
                 continue
@@ -26,4 +27,7 @@ class CheckedOption(click.Option):
             except UnicodeEncodeError:
                 shown = text.encode(errors="surrogateescape")
                 raise click.BadParameter(f"{shown!r} is no UTF-8 text; rename the file", ctx, self) from None
-        return super().process_value(ctx, value)
+        found = super().process_value(ctx, value)
+        if isinstance(found, float) and not math.isfinite(found):
+            raise click.BadParameter(f"{found} is not a finite number", ctx, self)
+        return found

@@ -157,6 +157,8 @@ BAD_INPUT = {
             "set": "",
         }.items()
     },
+    "endless timeout": (["--timeout=inf"], "'--timeout': inf is not a finite number"),
+    "no time at all": (["--save-every=nan"], "'--save-every': nan is not a finite number"),
     "empty entry": (["--demos=5,,10"], "'5,,10' has an empty entry"),
     "bytes": (["--tasks=a\udcff.py:X-v0"], "no UTF-8 text"),
     "two methods of one name": ([f"--methods={METHOD},{fakes.__file__}:LeastSquares"], "called 'linear'"),
