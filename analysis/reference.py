@@ -65,7 +65,10 @@ def against_reference(directory: Path, folder: Path = FOLDER) -> str:
         return ""
     shown = pd.DataFrame(
         {
-            "Task": compared["task"].astype(str).map(task_name),
+            "Task": compared["task"]
+            .astype(str)
+            .map(task_name)
+            .str.removesuffix(" insertion"),  # so that no word is cut
             "Demos": compared["demonstrations"].astype(str),
             "Method": compared["label"].astype(str),
             "Actions": [MODE_NAMES[mode].partition(" ")[0] for mode in compared["mode"]],
