@@ -105,7 +105,13 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return arrange
 
 
-@pytest.mark.parametrize(("method", "task"), [*((method, TASK) for method in SETTINGS), ("gail", "ClipInsertion-v0")])
+@pytest.mark.parametrize(
+    ("method", "task"),
+    [
+        *((method, TASK) for method in SETTINGS),
+        pytest.param("gail", "ClipInsertion-v0", marks=pytest.mark.science),
+    ],
+)
 def test_a_trial_that_died_ends_as_if_it_had_not(
     tmp_path: Path,
     demonstration_file: Path,

@@ -28,6 +28,14 @@ def run(task, episodes, seed=0, **settings):
 
 
 @every
+def test_it_succeeds_in_nearly_all_of_20_episodes(task):
+    successes, _, actions = run(task, 20)
+    assert successes.mean() >= 0.9
+    assert actions.dtype == np.float32 and np.abs(actions).max() <= 1
+
+
+@pytest.mark.science
+@every
 def test_it_succeeds_in_nearly_all_of_100_episodes(task):
     successes, lengths, actions = run(task, 100)
     assert successes.mean() >= (0.95 if task.endswith("hard") else 0.97)

@@ -50,6 +50,7 @@ def learnt(settings: Settings, scratch: Path, updates: int = 1200, seed: int = 0
     return success(policy)
 
 
+@pytest.mark.science
 def test_gpril_gains_over_cloning_and_the_placebo_destroys_the_gain(tmp_path: Path) -> None:
     """Shuffled targets leave everything in place but what the models know about the future."""
     cloned = learnt(replace(SMALL, beta_d=0.0), tmp_path)
