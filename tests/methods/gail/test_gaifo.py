@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from methods.gail.algorithm import Gaifo
 from tests.methods.off_policy.test_off_policy import demonstrate, success_after
 
@@ -28,6 +30,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+@pytest.mark.science
 def test_gaifo_learns_from_states_alone(tmp_path: Path) -> None:
     alone = replace(demonstrate(), actions=None)
     assert success_after(tmp_path, Gaifo, 24_576, alone, SETTINGS) > 0.5
