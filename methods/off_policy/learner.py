@@ -1,8 +1,8 @@
 """An off-policy actor-critic for imitation: TD3 (Fujimoto et al., 2018) on the suite's policy network.
 
 In every cycle each of the environments is stepped once with the deterministic action plus Gaussian noise; whole
-episodes enter the replay buffer; then critics and policy are updated on batches that mix own and demonstrated steps. Methods differ in
-where rewards come from (`rewards`, `end_values`) or in the loss of the critics (`critic_loss`).
+episodes enter the replay buffer; then critics and policy are updated on batches that mix own and demonstrated steps.
+Methods differ in where rewards come from (`rewards`, `end_values`) or in the loss of the critics (`critic_loss`).
 
 All values are multiplied by 1 - gamma, so that they are averages of rewards, whatever the discount. The end of an
 episode, other than by a time limit, leads into an absorbing state, whose value `end_values` gives: success and failure
