@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -15,7 +15,6 @@ from annotated_types import Ge, Gt, Le, Lt
 from stable_baselines3.common.vec_env import VecEnv
 
 from envs.demonstrations import Demonstrations
-from methods.bc import CHECKPOINT_EVERY, Pairs, clone
 from methods.gail.discriminator import (
     DeferredRewards,
     DemonstratedBatches,
@@ -29,6 +28,7 @@ from methods.interface import Diverged, FitContext, Method, MethodError, State
 from methods.policy import SIGMA_BOUNDS, GaussianPolicy, SigmaBounds, new_network
 from methods.registry import register
 from methods.sb3_policy import SharedPolicy, quiet_logger
+from methods.warm_start import warm_start
 
 SEARCH = {
     "gamma": {"choices": [0.9, 0.97, 0.99, 0.995]},
@@ -46,9 +46,6 @@ SEARCH = {
 
 LIBRARY_SCALARS = {"kl": "kl_divergence_loss", "critic_loss": "value_loss"}
 """Reported name -> name of the diagnostic in sb3-contrib's logger."""
-
-WARM_START_BATCH = 256
-"""Demonstrated pairs per update of the warm start, as in BC."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +206,9 @@ class _Training:
             if "trainer" in state:
                 self._resume(state, trainer)
             else:
-                self._warm_start(state["warm_start"])
+                self.gradient_steps = warm_start(self.policy, self.demonstrations, self.context, s, state["warm_start"])
+                if s.warm_start_sigma:
+                    self.network.set_sigma(s.warm_start_sigma)
             iteration = s.processes * s.batch_size
             iterations = self.context.budget.environment_steps // iteration
             critic_steps = s.critic_passes * math.ceil(iteration / s.critic_batch)
@@ -244,32 +243,6 @@ class _Training:
         trainer.set_state(state["trainer"])
         self.batches.rng.bit_generator.state = state["batches"]
         self.iterations, self.gradient_steps = state["iterations"], state["gradient_steps"]
-
-    def _warm_start(self, resumed: State | None) -> None:
-        """Behavioural cloning, from the `resumed` state if there is one, then a sigma to explore with."""
-        s = self.settings
-
-        def after_update(update: int, snapshot: Callable[[], State]) -> None:
-            self.gradient_steps = update
-            if update % CHECKPOINT_EVERY == 0:
-                self.context.checkpoint(self.policy, 0.0, update, lambda: {"warm_start": snapshot()})
-
-        if s.warm_start:
-            clone(
-                self.network,
-                Pairs.of(self.demonstrations, self.context.device),
-                min(s.warm_start, self.context.budget.policy_updates),
-                learning_rate=s.warm_start_learning_rate,
-                l2=s.warm_start_l2,
-                batch_size=WARM_START_BATCH,
-                rng=self.context.seeds.generator("demonstrated pairs"),
-                scratch=self.context.scratch,
-                decay=s.warm_start_decay,
-                after_update=after_update,
-                resumed=resumed,
-            )
-        if s.warm_start_sigma:
-            self.network.set_sigma(s.warm_start_sigma)
 
     def _generator(self, venv: VecEnv) -> SubsampledTRPO:
         s = self.settings

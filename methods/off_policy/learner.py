@@ -16,7 +16,6 @@ policy instead of a slow copy in the targets; the policy's loss is divided by th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -27,14 +26,12 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from envs.demonstrations import Demonstrations
-from methods.bc import CHECKPOINT_EVERY, Pairs, clone
 from methods.interface import Diverged, EnvGroup, FitContext, MethodError, State
 from methods.off_policy.networks import Features, TwinCritics, seeded
 from methods.off_policy.replay import Batch, Replay
 from methods.policy import GaussianPolicy, new_network
+from methods.warm_start import warm_start
 
-WARM_START_BATCH = 256
-"""Demonstrated pairs per update of the warm start, as in BC."""
 CLONED_PAIRS = 64
 """Demonstrated pairs in each evaluation of the cloning term."""
 CLONING_UNIT = 0.1
@@ -212,37 +209,13 @@ class Learner:
             if "replay" in state:
                 self._restore(state)
             else:
-                self._warm_start(state["warm_start"])
+                self._warm_updates = warm_start(self.policy, self.demonstrations, self.context, s, state["warm_start"])
+                self.network.set_sigma(s.sigma)
                 self._running = [([], []) for _ in range(s.processes)]
             self._collect_and_update(group)
         finally:
             group.close()
         return self.policy
-
-    def _warm_start(self, resumed: State | None) -> None:
-        """Behavioural cloning, from the `resumed` state if there is one; then sigma is constant."""
-        s = self.settings
-
-        def after_update(update: int, snapshot: Callable[[], State]) -> None:
-            self._warm_updates = update
-            if update % CHECKPOINT_EVERY == 0:
-                self.context.checkpoint(self.policy, 0.0, update, lambda: {"warm_start": snapshot()})
-
-        if s.warm_start:
-            clone(
-                self.network,
-                Pairs.of(self.demonstrations, self.context.device),
-                min(s.warm_start, self.context.budget.policy_updates),
-                learning_rate=s.warm_start_learning_rate,
-                l2=s.warm_start_l2,
-                batch_size=WARM_START_BATCH,
-                rng=self.context.seeds.generator("demonstrated pairs"),
-                scratch=self.context.scratch,
-                decay=s.warm_start_decay,
-                after_update=after_update,
-                resumed=resumed,
-            )
-        self.network.set_sigma(s.sigma)
 
     def _collect_and_update(self, group: EnvGroup) -> None:
         s, budget = self.settings, self.context.budget.environment_steps
