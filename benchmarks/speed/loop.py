@@ -1,4 +1,4 @@
-"""A slice of GPRIL's loop with our flows and with plain nflows: model updates, samples, policy updates, roll-outs."""
+"""A slice of GPRIL's loop with our flows and with plain nflows: model updates, samples, policy updates, rollouts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OVERLAPPED_BUDGET = Budget(environment_steps=20_000, policy_updates=4 * OVERLAPP
 
 
 def measure() -> Iterator[Comparison]:
-    """Both tasks, at the paper's sizes (500-500) and at the quick profile's (128-128); and overlapping roll-outs."""
+    """Both tasks, at the paper's sizes (500-500) and at the quick profile's (128-128); and overlapping rollouts."""
     for name, task in PAPER_TASKS.items():
         for units in (500, 128):
             settings = replace(SLICE, model_hidden=(units, units))
@@ -56,8 +56,8 @@ def measure() -> Iterator[Comparison]:
             ):
                 yield compare(f"GPRIL's loop, {name}, {units}-{units}", peer, ours, theirs, rounds=3)
         yield compare(
-            f"overlapping roll-outs, {name}",
-            "training and roll-outs in turn",
+            f"overlapping rollouts, {name}",
+            "training and rollouts in turn",
             partial(_train, OVERLAPPED, task),
             partial(_train, replace(OVERLAPPED, overlap=False), task),
             rounds=3,
