@@ -71,6 +71,7 @@ UNITS: Mapping[Measure, tuple[str, float, str]] = {
     "seconds": ("s", 1.0, "+.1f"),
     "interactions": ("times", 1.0, ",.3g"),
     "learned": ("%", 100.0, ".0f"),
+    "retries": ("points", 100.0, "+.0f"),
 }
 """Measure -> its unit for people, how many of it one is, and how it is written."""
 
@@ -174,7 +175,7 @@ def judge(claim: Claim, measured: Mapping[str, Measured | None], trials: int, pl
         return "undecided", f"{planned - trials} trials have no record yet"
     there = {mode: one for mode, one in measured.items() if one}
     if not there:
-        return "undecided", "not all variants have records"
+        return "undecided", "not recorded" if claim.measure == "retries" else "not all variants have records"
     verdicts = {mode: verdict(claim.region, one) for mode, one in there.items()}
     different = dict.fromkeys(verdicts.values())
     if len(different) > 1:
@@ -262,6 +263,29 @@ def _seconds(keys: Sequence[str], scores: pd.DataFrame, results: Results, confid
     return Measured(difference(ours, theirs, related), words, min(map(len, samples)))
 
 
+def _retries(keys: Sequence[str], scores: pd.DataFrame, results: Results, confidence: float) -> Measured | None:
+    """A seed's score is the fraction that came back of its rollouts, in all cells, that missed; None if unrecorded."""
+    trials = scores[["trial", "mode", "variant", "label", "seed", "drawn"]]
+    rollouts = results.rollouts.drop(columns="seed").merge(trials, on=["trial", "mode"])
+    rollouts = rollouts.assign(missed=rollouts["misses"] > 0, back=rollouts["retries"] > 0)
+    if set(rollouts["variant"]) != set(keys) or rollouts["misses"].isna().any():
+        return None
+    sides, words = [], []
+    for key in keys:
+        own = rollouts[rollouts["variant"] == key]
+        missed = own[own["missed"]]
+        if missed.empty:
+            return Measured(Estimate(nan, nan, nan), f"{own['label'].iloc[0]} never missed", 0)
+        seeds = missed.groupby(["variant", "label", "seed"], observed=True)
+        scored = seeds.agg(success=("back", "mean"), rollouts=("back", "size"), drawn=("drawn", "all")).reset_index()
+        side = Pooled.of(scored, by=["variant"], confidence=confidence)
+        share, back, succeeded = own["missed"].mean(), side.estimate.value, missed["success"].mean()
+        of_these = f"came back in {100 * back:.0f} % of these, succeeded in {100 * succeeded:.0f} %"
+        sides.append(side)
+        words.append(f"{side.label} missed in {100 * share:.0f} %, {of_these}")
+    return Measured(sides[0].minus(sides[1]), "; ".join(words), _seeds(sides))
+
+
 def _learned(keys: Sequence[str], scores: pd.DataFrame, results: Results, confidence: float) -> Measured | None:
     """Success after `EPISODES`: the final one, or that of the last evaluation before where training continued."""
     if scores.empty:
@@ -317,6 +341,7 @@ MEASURES: Mapping[Measure, Compare] = {
     "seconds": _seconds,
     "learned": _learned,
     "interactions": _interactions,
+    "retries": _retries,
 }
 
 
@@ -389,8 +414,10 @@ def _note(scores: pd.DataFrame, asked: int) -> str:
         "both reach; fewer than the fewest tried might do as well, of GPRIL, so there may be no upper end, and of "
         "GAIL, so the lower one may be 0. Orders of magnitude are at least "
         f"{REGIONS['orders of magnitude'][0]:.0f} times. To learn is to succeed in more than "
-        f"{100 * REGIONS['most'][0]:.0f} % of rollouts, mean over seeds. Compared: the values behind the number for "
-        "sampled actions. Tuned: not the paper's claim, but the same asked of a baseline with the best settings found "
+        f"{100 * REGIONS['most'][0]:.0f} % of rollouts, mean over seeds. Retries: difference in the % that came back "
+        "to the socket's mouth, of the rollouts that had been there and moved away, whatever the number of "
+        "demonstrations. Compared: the values behind the number for sampled actions. Tuned: not the paper's claim, but "
+        "the same asked of a baseline with the best settings found "
         "on other demonstrations. Each verdict stands alone, and one interval in twenty misses: the remarks name the "
         f"verdicts that widening each interval to {100 - 100 * (1 - CONFIDENCE) / max(asked, 1):.1f} % for all {asked} "
         "claims with records leaves undecided (Bonferroni)." + _short_of_steps(scores)

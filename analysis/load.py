@@ -45,6 +45,8 @@ ROLLOUT_TYPES = {
     "success": "bool",
     "seconds": "float64",
     "end": "str",
+    "misses": "float64",
+    "retries": "float64",
 }
 EXPERT_TYPES = {
     "task": "str",
@@ -82,7 +84,8 @@ class Results:
         curve: one row per (trial, point) of a learning curve: progress in [0, 1], environment_steps, episodes,
             gradient_steps, training_seconds, the success in each mode (NaN in one that the policy does not have), and
             `rollouts`, how many the success is measured on.
-        rollouts: one row per final rollout of a trial with status "ok": trial, mode, seed, success, seconds, end.
+        rollouts: one row per final rollout of a trial with status "ok": trial, mode, seed, success, seconds, end, and
+            misses and retries (see `Rollout`), NaN where they were not recorded.
         missing: planned trials without a usable record: experiment, label, variant, base, trial, task, demonstrations,
             seed.
         expert: one row per set of demonstrations that a record learned from: task, digest, success, and the quartiles

@@ -16,7 +16,7 @@ from envs import TASKS
 Kind = Literal["success", "seconds", "curves", "seeds", "interactions", "profile"]
 Cost = Literal["episodes", "environment_steps", "gradient_steps", "training_seconds"]
 Centre = Literal["median", "mean"]
-Measure = Literal["difference", "gap", "spread", "growth", "seconds", "interactions", "learned"]
+Measure = Literal["difference", "gap", "spread", "growth", "seconds", "interactions", "learned", "retries"]
 Region = Literal["more", "little loss", "drop", "unchanged", "less", "orders of magnitude", "most"]
 
 
@@ -87,7 +87,9 @@ class Claim:
             "growth": success with most demonstrations minus that with fewest;
             "seconds": simulated seconds to success of the first variant minus those of the second;
             "interactions": episodes of the second method over those of the first at equal success;
-            "learned": success within the episodes that the paper's robot was given.
+            "learned": success within the episodes that the paper's robot was given;
+            "retries": fraction that came back to the mouth, of the rollouts that missed it, of the first variant minus
+            that of the second.
         region: where that number lies if the claim holds; `analysis.claims` has the bounds.
         variants: keys of those compared, in the order of the measure.
         task: Gymnasium id of the only task asked; "" means all of the experiment.
@@ -209,6 +211,7 @@ FIGURES = (
             Claim("GAIL succeeds more often than BC on the clip", "difference", "more", ("gail", "bc")),
             Claim("The same, both tuned", "difference", "more", ("gail/tuned", "bc/tuned")),
             Claim("GPRIL's success on the clip grows with demonstrations", "growth", "more", ("gpril",)),
+            Claim("GPRIL retries more often after a miss than GAIL", "retries", "more", ("gpril", "gail")),
         ),
     ),
     Experiment(

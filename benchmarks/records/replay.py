@@ -23,6 +23,7 @@ from time import sleep
 from typing import Any
 
 import click
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
@@ -42,7 +43,8 @@ SAMPLE = (
 )
 """Arguments of the runner besides a comparison of each method: states only, every tenth state, final states, with and
 without exploration, controls, and the physical tasks."""
-TIMES = frozenset({"training_seconds", "evaluation_seconds", "peak_memory_mib"})
+NOT_COMPARED = frozenset({"trial", "provenance", "training_seconds", "evaluation_seconds", "peak_memory_mib"})
+"""Fields of records that may differ: times, memory, and what made the record."""
 PERIOD = 0.2
 """Seconds between two checkpoints of the trial that is killed."""
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -165,19 +167,19 @@ def _worker(request: TrialRequest) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def differences(old: Record, new: Record) -> tuple[str, ...]:
-    """Dotted names of what differs between two records of one trial, but for times, memory and provenance."""
-    return tuple(_differences(_outcome(old), _outcome(new), ""))
+    """Dotted names of what differs between two records of one trial, but for times, memory and provenance.
 
-
-def _outcome(record: Record) -> dict[str, Any]:
-    values = record.model_dump(mode="json")
-    del values["provenance"], values["trial"]
-    return values
+    Fields that the old record does not state, because its code did not know them, are not compared.
+    """
+    return tuple(_differences(old, new, ""))
 
 
 def _differences(old: Any, new: Any, place: str) -> Iterator[str]:
+    if isinstance(old, BaseModel) and isinstance(new, BaseModel):
+        stated = [name for name in type(old).model_fields if name in old.model_fields_set - NOT_COMPARED]
+        old, new = ({name: getattr(model, name) for name in stated} for model in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in [key for key in {**old, **new} if key not in TIMES]:
+        for key in {**old, **new}:
             yield from _differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, (one, other) in enumerate(zip(old, new, strict=True)):

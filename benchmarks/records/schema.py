@@ -168,12 +168,18 @@ class Rollout(_Model):
         success: whether the goal was reached.
         seconds: simulated length.
         end: "success", "workspace", "timeout", "unstable", or a task's own word.
+        misses: how often the part came to the socket's mouth and moved away again (see
+            `envs.insertion.outcome.misses_and_retries`); None for tasks that are not the suite's, and where it was not
+            recorded yet.
+        retries: how often it then came back to the mouth; None likewise.
     """
 
     seed: Count
     success: bool
     seconds: Seconds
     end: str
+    misses: Count | None = None
+    retries: Count | None = None
 
 
 class CurvePoint(_Model):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.records.schema import MODES, Mode, Rollout
-from benchmarks.trial.environments import make_group
-from methods.env_group import Episode, roll_out
+from benchmarks.trial.environments import is_shipped, make_group
+from methods.env_group import Env, Episode, SingleEnvs, roll_out
 from methods.interface import EnvGroup, MethodError, Policy, Stopped, Task
+
+if TYPE_CHECKING:
+    from envs.insertion.vector import InsertionVector
 
 WIDTH = 20
 """Episodes side by side. A constant, so that a rollout depends on neither their number nor when the others end."""
@@ -31,7 +35,7 @@ class Evaluator:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._group: EnvGroup | None = None
+        self._group: InsertionVector | SingleEnvs | None = None
 
     def evaluate(
         self,
@@ -60,7 +64,7 @@ class Evaluator:
                 deterministic=deterministic,
                 rng=np.random.default_rng(start),
             )
-            found += [rollout_of(episode, self._task.dt) for episode in episodes]
+            found += [rollout_of(episode, self._task.dt, self._group.environments[0]) for episode in episodes]
         return found
 
     def close(self) -> None:
@@ -88,7 +92,14 @@ class _Stoppable(EnvGroup):
         self._group.close()
 
 
-def rollout_of(episode: Episode, dt: float) -> Rollout:
-    """What a record keeps of an episode whose steps last `dt` seconds."""
-    seconds = round(len(episode.actions) * dt, 6)
-    return Rollout(seed=episode.seed, success=episode.end == "success", seconds=seconds, end=episode.end)
+def rollout_of(episode: Episode, dt: float, environment: Env) -> Rollout:
+    """What a record keeps of an episode of this environment or its like, whose steps last `dt` seconds."""
+    misses, retries = environment.misses_and_retries(episode.observations) if is_shipped(environment) else (None, None)
+    return Rollout(
+        seed=episode.seed,
+        success=episode.end == "success",
+        seconds=round(len(episode.actions) * dt, 6),
+        end=episode.end,
+        misses=misses,
+        retries=retries,
+    )

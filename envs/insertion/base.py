@@ -16,7 +16,7 @@ from envs import TASKS
 from envs.insertion.errors import ActionError, SimulationUnstable
 from envs.insertion.kinematics import TOOL_DOWN, product, rotation_about, site_jacobian, site_positions, solve_posture
 from envs.insertion.observation import Readings, observation_range, observe, read, view
-from envs.insertion.outcome import TERMINAL, Outcomes
+from envs.insertion.outcome import TERMINAL, Outcomes, misses_and_retries
 from envs.insertion.parameters import JOINTS, InsertionParameters
 from envs.insertion.scene import add_hand, compile_scene, load_scene
 from envs.insertion.viewer import Viewer
@@ -249,6 +249,19 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         """
         shown = observations[:, -7:-4]
         return np.linalg.norm(site_positions(self.model, self._tip, observations[:, :JOINTS]) - shown, axis=1)
+
+    def misses_and_retries(self, observations: np.ndarray) -> tuple[int, int]:
+        """How often the part missed in an episode, and came back, from its observations [T, O]; the episode rests.
+
+        Near the mouth is within `success_lateral` of it. Noise of the sensors counts as movement of the part.
+        """
+        w, x, y, z = observations[:, -4:].astype(float).T
+        axis = np.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], axis=1)
+        p = self.parameters
+        way = observations[:, -7:-4] - np.array(p.tilt_axis) - p.mouth_height * axis
+        height = (way * axis).sum(axis=1)
+        distances = np.linalg.norm(way - np.minimum(height, 0.0)[:, None] * axis, axis=1)
+        return misses_and_retries(distances, p.success_lateral)
 
     def tip_jacobian(self) -> np.ndarray:
         """Jacobian [6, 7] of the tip, linear above angular, in the world frame."""

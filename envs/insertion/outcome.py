@@ -61,3 +61,23 @@ class Outcomes:
         reasons[inside] = _SUCCESS
         reasons[~readings.sound()] = _UNSTABLE
         return [END_REASONS[reason] for reason in reasons.tolist()]
+
+
+def misses_and_retries(distances: np.ndarray, near: float) -> tuple[int, int]:
+    """How often a part came to the socket's mouth and moved away again, and how often it then came back.
+
+    The part is at the mouth from when it is within `near` of it until it is beyond twice that, so that a part which
+    trembles there, or rests against the rim, counts once.
+
+    Args:
+        distances: of the tip from the mouth (m) in the T states of one episode, [T]; inside the socket from its axis.
+        near: in m.
+    """
+    arrivals = departures = 0
+    at_mouth = False
+    for distance in distances.tolist():
+        if not at_mouth and distance < near:
+            at_mouth, arrivals = True, arrivals + 1
+        elif at_mouth and distance > 2 * near:
+            at_mouth, departures = False, departures + 1
+    return departures, max(arrivals - 1, 0)

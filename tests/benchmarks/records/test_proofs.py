@@ -91,6 +91,9 @@ def test_times_and_provenance_are_not_compared_but_everything_else_is() -> None:
     assert replay.differences(record, changed(usage=more)) == ("usage.gradient_steps",)
     rollouts = {"sampled": record.final["sampled"], "mean": record.final["mean"][:1]}
     assert replay.differences(record, changed(final=rollouts)) == ("final.mean",)
+    made = [rollout.model_copy(update={"misses": 0, "retries": 0}) for rollout in record.final["sampled"]]
+    assert replay.differences(record, changed(final={**record.final, "sampled": made})) == (), "old code did not count"
+    assert len(replay.differences(changed(final={**record.final, "sampled": made}), record)) == 4
     other = record.final["mean"][1].model_copy(update={"seconds": 1.0 + 2**-50})
     rollouts = {"sampled": record.final["sampled"], "mean": [record.final["mean"][0], other]}
     assert replay.differences(record, changed(final=rollouts)) == ("final.mean[1].seconds",)

@@ -8,8 +8,12 @@ import gymnasium
 import numpy as np
 import pytest
 
-from benchmarks.trial.evaluation import WIDTH, Evaluator
+import envs
+from benchmarks.trial.environments import make_environment
+from benchmarks.trial.evaluation import WIDTH, Evaluator, rollout_of
+from envs.demonstrations import load_task
 from envs.insertion.errors import SimulationUnstable
+from methods.env_group import Episode
 from methods.interface import Diverged, MethodError, Policy
 from methods.task_boundary import describe_task
 from tests import tiny
@@ -92,3 +96,15 @@ def test_a_task_must_say_whether_it_succeeded(odd: None, monkeypatch: pytest.Mon
     monkeypatch.setattr(Odd, "silent", True)
     with pytest.raises(MethodError, match="is_success"):
         Evaluator(TASK_SHAPE).evaluate(still(), 1, 0, deterministic=True)
+
+
+def test_misses_and_retries_are_those_of_the_suites_own_tasks() -> None:
+    (rollout, *_) = Evaluator(TASK_SHAPE).evaluate(clone(), 1, 100, deterministic=True)
+    assert (rollout.misses, rollout.retries) == (None, None)
+    demonstrations = load_task("peg")
+    environment = make_environment(describe_task(envs.TASKS["peg"], demonstrations))
+    observations, actions = demonstrations.trajectories()[0]
+    assert actions is not None
+    there_and_back = np.concatenate([observations, observations[::-1], observations])
+    seen = rollout_of(Episode(7, there_and_back, there_and_back[1:, :7], "success"), 0.1, environment)
+    assert (seen.misses, seen.retries, seen.success) == (1, 1, True)

@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 import envs
 from envs.insertion.clip import ClipParameters
 from envs.insertion.errors import ActionError, SimulationUnstable
-from envs.insertion.outcome import END_REASONS
+from envs.insertion.outcome import END_REASONS, misses_and_retries
 from envs.insertion.peg import PegInsertionEnv, PegParameters
 
 both = pytest.mark.parametrize("task", list(envs.WITH_ACTIONS))
@@ -261,5 +261,42 @@ def test_kinematic_error_is_the_distance_between_joints_and_tip(task):
     env.reset(seed=2)
     twin.reset(seed=2)
     env.kinematic_error(observations)
+    env.misses_and_retries(observations)
     for _ in range(3):
         assert np.array_equal(env.step(np.ones(7))[0], twin.step(np.ones(7))[0]), "it disturbs no episode"
+
+
+@pytest.mark.parametrize(
+    ("millimetres", "expected"),
+    [
+        ([], (0, 0)),
+        ([90, 30, 11, 15, 11], (0, 0)),
+        ([90, 30, 9, 19, 8, 19, 0], (0, 0)),
+        ([90, 9, 21], (1, 0)),
+        ([90, 9, 21, 11, 9, 3], (1, 1)),
+        ([9, 21, 9, 21], (2, 1)),
+        ([5, 25, 5, 25, 5], (2, 2)),
+    ],
+)
+def test_a_part_misses_where_it_leaves_the_mouth_and_retries_where_it_comes_back(millimetres, expected):
+    assert misses_and_retries(np.array(millimetres) / 1000, near=0.010) == expected
+
+
+@every
+def test_misses_are_seen_in_observations(task):
+    """The tip is put 5 mm above the mouth, into the socket, 25 mm beside it, 25 mm above it, and back."""
+    env = make(task)
+    env.reset(seed=3)
+    for _ in range(3):
+        observation, *_ = env.step(np.zeros(7))
+    places = np.array([[0, 0, 80], [0, 0, 5], [0, 0, -30], [25, 0, 0], [3, -3, 3], [0, 0, 25], [0, 6, -6]]) / 1000
+    observations = np.repeat(observation[None], len(places), axis=0)
+    observations[:, -7:-4] = env.data.site_xpos[env._mouth] + places @ env.socket_rotation().T
+    counts = [env.misses_and_retries(observations[:n]) for n in range(1, len(places) + 1)]
+    assert counts == [(0, 0), (0, 0), (0, 0), (1, 0), (1, 1), (2, 1), (2, 2)]
+
+
+@both
+def test_demonstrations_miss_nothing(task):
+    env, demonstrations = make(task), envs.demonstrations.load_task(task)
+    assert {env.misses_and_retries(seen) for seen, _ in demonstrations.trajectories()} == {(0, 0)}
