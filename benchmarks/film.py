@@ -198,7 +198,8 @@ def film(shot: Shot, saved: SavedPolicy) -> list[Image.Image]:
         )
         if len(episode.actions) % stride:
             frames.append(drawn(environment, OPTIONS["width"]))
-    if (found := rollout_of(episode, dt)) != rollout:
+        found = rollout_of(episode, dt, environment)
+    if (found.success, found.seconds, found.end) != (rollout.success, rollout.seconds, rollout.end):
         raise FilmError(
             f"trial {trial.id}: the rollout ends after {found.seconds:g} s ({found.end}), the record says "
             f"{rollout.seconds:g} s ({rollout.end}); libraries, processor or code are not those it was made with"
