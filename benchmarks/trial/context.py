@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import gymnasium
 import numpy as np
@@ -17,14 +17,15 @@ import numpy as np
 from benchmarks.records.schema import CurvePoint, Diagnostics, Mode, Rollout, Trial, Usage
 from benchmarks.trial.checkpoints import Snapshots
 from benchmarks.trial.clock import Stopwatch, peak_memory_mib
-from benchmarks.trial.environments import ELSEWHERE, CountedEnv, Counter, TrialEnvironments
+from benchmarks.trial.environments import TrialEnvironments
 from benchmarks.trial.evaluation import Evaluator, modes_of
 from benchmarks.trial.expert import CountedExpert, has_expert
 from benchmarks.trial.protocol import Emit, Notice, Progress
 from benchmarks.trial.saved_policy import policy_class
 from envs.demonstrations import Demonstrations
 from methods import registry
-from methods.checkpointing import capture, restore
+from methods.checkpointing import restore
+from methods.counting import ELSEWHERE, CountedEnv, Counter, real_number, whole_number
 from methods.env_group import checked_actions, close_all
 from methods.interface import (
     Budget,
@@ -177,8 +178,8 @@ class TrialContext(FitContext):
         stop = self._stop.is_set() and can_stop
         if snapshot is not None and (stop or self._snapshots.due()) and not unsaved:
             with self._clock.stopped():
-                training = capture(snapshot(), self._environments.running)
-                unsaved = self._snapshots.save(
+                training = self._environments.capture(snapshot)
+                unsaved = self.unsaved() or self._snapshots.save(
                     self._state() | {"training": training, "expert": self._expert.get_state(), "pending": pending}
                 )
         if stop:
@@ -409,22 +410,3 @@ class _Series:
 def _success(rollouts: list[Rollout] | None) -> float | None:
     """Fraction of successful rollouts; None where the policy does not have this mode."""
     return sum(rollout.success for rollout in rollouts) / len(rollouts) if rollouts else None
-
-
-def real_number(name: str, value: Any, finite: bool = True) -> float:
-    """A number as a float, whatever library it comes from; raises MethodError where it is none, or not `finite`."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # a tensor of several numbers raises the last
-        raise MethodError(f"{name} is {value!r:.60}, but a number is needed") from None
-    if finite and not math.isfinite(number):
-        raise MethodError(f"{name} is {number}, but a finite number is needed")
-    return number
-
-
-def whole_number(name: str, value: Any) -> int:
-    """A count as an int, whatever library or type it comes from; raises MethodError where it is no whole number."""
-    number = real_number(name, value)
-    if not number.is_integer() or number < 0:
-        raise MethodError(f"{name} is {value!r:.60}, but a whole number of at least 0 is needed")
-    return int(number)

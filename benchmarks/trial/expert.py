@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import gymnasium
 import numpy as np
 
-from benchmarks.trial.environments import CountedEnv, Counter, make_environment
+from benchmarks.trial.environments import make_environment
 from envs import TASKS, WITH_ACTIONS
+from methods.counting import CountedEnv, Counter, counted_environment
 from methods.env_group import Env
 from methods.interface import Expert, MethodError, SeedStreams, State, Task
 from methods.task_boundary import ActionBounds
@@ -64,8 +64,8 @@ class CountedExpert(Expert):
         self._task, self._bounds, self._seeds, self._counter = task, bounds, seeds, counter
         self._at_work: dict[int, tuple[Demonstrator, int]] = {}  # by the environment's number; with its episode
 
-    def action(self, environment: gymnasium.Env[np.ndarray, np.ndarray]) -> np.ndarray:
-        counted = self._counted(environment)
+    def action(self, environment: Env) -> np.ndarray:
+        counted = counted_environment(environment, self._counter)
         if not counted.running:
             raise MethodError("the expert was asked in an environment without a running episode; reset it first")
         self._counter.query()
@@ -74,13 +74,6 @@ class CountedExpert(Expert):
         if chosen.shape != (size,) or not np.isfinite(chosen).all():
             raise MethodError(f"the expert of {self._task} gave the action {chosen}, not {size} finite numbers")
         return self._bounds.to_fractions(chosen).astype(np.float32)
-
-    def _counted(self, environment: Any) -> CountedEnv:
-        while isinstance(environment, gymnasium.Wrapper) and not isinstance(environment, CountedEnv):
-            environment = environment.env
-        if not isinstance(environment, CountedEnv) or environment.counter is not self._counter:
-            raise MethodError("the expert can be asked in an environment made by context.make_env() only")
-        return environment
 
     def _demonstrator(self, counted: CountedEnv) -> Demonstrator:
         found, episode = self._at_work.get(counted.number) or (self._make(counted), 0)

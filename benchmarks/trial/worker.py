@@ -30,13 +30,13 @@ from benchmarks.trial import saved_policy
 from benchmarks.trial.checkpoints import Snapshots, history
 from benchmarks.trial.clock import peak_memory_mib
 from benchmarks.trial.context import TrialContext
-from benchmarks.trial.environments import ELSEWHERE
 from benchmarks.trial.protocol import NOTHING, STOP, Abort, Emit, Event, Interrupted, Notice, TrialRequest
 from benchmarks.trial.selection import select
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.insertion.errors import SimulationUnstable
 from methods import registry
 from methods.action_inference import infer_actions
+from methods.counting import ELSEWHERE
 from methods.interface import Diverged, Method, MethodError, SeedStreams, Stopped, make_settings
 
 TRACEBACK_LINES = 8

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from envs.demonstrations import DemonstrationError
-from methods.conformance.context import OTHER_PROCESS, PlainContext
+from methods.conformance.context import PlainContext
 from methods.conformance.declaration import declaration_problem, plain_settings
 from methods.conformance.point_task import TASK, demonstrate
 from methods.conformance.policies import PolicyChecks
 from methods.conformance.results import Check, ContractViolation, Result, explain, require, run_checks
+from methods.counting import ELSEWHERE, Counter
 from methods.interface import Budget, BudgetExceeded, Method, MethodError, Policy, SettingsError, Stopped, make_settings
 
 BUDGET = Budget(environment_steps=3_000, policy_updates=100, expert_queries=300)
@@ -52,7 +53,7 @@ class ConformanceChecks:
         self.budget = budget if getattr(method, "needs_expert", False) else replace(budget, expert_queries=0)
         self.demonstrations = demonstrate(EPISODES, seed=0)
         self._watcher = _Watcher()
-        self._trainings = 0
+        self._counters: list[Counter] = []
 
     def run(self) -> Iterator[Result]:
         """The results in order; a method that cannot be set up or trained is examined no further."""
@@ -102,10 +103,11 @@ class ConformanceChecks:
         return _Training(self._method().fit(replace(self.demonstrations, **changes), context), context)
 
     def _context(self, **more: Any) -> PlainContext:
-        self._trainings += 1
-        scratch = self.folder / f"training-{self._trainings}"
+        scratch = self.folder / f"training-{len(self._counters) + 1}"
         scratch.mkdir()
-        return PlainContext(self.budget, 1, scratch, **more)
+        context = PlainContext(self.budget, 1, scratch, **more)
+        self._counters.append(context.counter)
+        return context
 
     def _method(self) -> Method:
         return self.method(make_settings(self.method, self.values))
@@ -144,7 +146,7 @@ class ConformanceChecks:
             )
             require("action" in str(error), f"the message does not mention actions: {error}")
         except Exception as error:
-            require(not self._used_elsewhere(), OTHER_PROCESS)
+            require(not self._used_elsewhere(), ELSEWHERE)
             mend = (
                 "raise MethodError there, as demonstrations.pairs() does"
                 if needed
@@ -163,7 +165,7 @@ class ConformanceChecks:
         try:
             policy = self.first.policy
         except (Exception, SystemExit) as error:
-            require(not self._used_elsewhere(), OTHER_PROCESS)
+            require(not self._used_elsewhere(), ELSEWHERE)
             raise ContractViolation(f"fit ended in {explain(error)}{self._mend(error)}") from error
         seconds = perf_counter() - begun
         require(
@@ -175,7 +177,7 @@ class ConformanceChecks:
         return ""
 
     def _used_elsewhere(self) -> bool:
-        return any(self.folder.glob("*.other-process"))
+        return any(counter.left_process for counter in self._counters)
 
     def _mend(self, error: BaseException) -> str:
         if isinstance(error, BudgetExceeded):
@@ -217,7 +219,7 @@ class ConformanceChecks:
 
     def check_budget(self) -> str:
         context = self.first.context
-        require(not self._used_elsewhere(), OTHER_PROCESS)
+        require(not self._used_elsewhere(), ELSEWHERE)
         steps, queries = context.environment_steps, context.expert_queries
         require(
             self.method.needs_environment or steps == 0,

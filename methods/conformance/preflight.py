@@ -20,10 +20,11 @@ from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any
 
-from methods.conformance.context import OTHER_PROCESS, PlainContext
+from methods.conformance.context import PlainContext
 from methods.conformance.point_task import TASK, demonstrate
 from methods.conformance.policies import PolicyChecks
 from methods.conformance.results import run_checks
+from methods.counting import ELSEWHERE
 from methods.interface import Budget, Method, Policy, Stopped, make_settings
 
 BUDGET = Budget(environment_steps=1_000, policy_updates=20, expert_queries=50)
@@ -89,9 +90,9 @@ def _try(method: type[Method], values: Mapping[str, Any], folder: Path) -> str:
         settings = make_settings(method, {**values, **method.small})
         policy: Any = method(settings).fit(demonstrate(3, seed=0), context)
     except (Exception, SystemExit):
-        return watcher.problem or (OTHER_PROCESS if context.used_elsewhere else "")
-    if context.used_elsewhere:
-        return OTHER_PROCESS
+        return watcher.problem or (ELSEWHERE if context.counter.left_process else "")
+    if context.counter.left_process:
+        return ELSEWHERE
     if isinstance(policy, Policy) and not context.checkpoints:
         return (
             "it never calls context.checkpoint, so there is no learning curve and no way to stop it; call "

@@ -21,7 +21,7 @@ from benchmarks.trial.evaluation import Evaluator
 from benchmarks.trial.protocol import Event, TrialRequest
 from envs.demonstrations import load, load_task
 from methods import registry
-from methods.interface import Stopped
+from methods.interface import EnvGroup, MethodError, Stopped
 from tests import tiny
 from tests.benchmarks import examples
 from tests.benchmarks.fakes import METHOD, TASK, Linear
@@ -40,6 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "gail": {"processes": 2, "batch_size": 50, "discriminator_batch": 32, "critic_batch": 50, "warm_start": 100},
     "bc": {"l2_grid": [1e-3, 1e-1], "batch_size": 16},
+    "sqil": {"processes": 3, "first_steps": 100, "batch_size": 16, "warm_start": 0},
 }
 
 
@@ -261,14 +262,53 @@ def test_what_cannot_be_saved_is_said_after_it_was_closed(tmp_path: Path) -> Non
     assert context.unsaved() == "Forgetful-v0 has no get_state and set_state"
 
 
-def test_closed_environments_and_groups_are_no_part_of_a_snapshot(tmp_path: Path) -> None:
-    """What a resumed method makes need not include what was closed before."""
+def test_episodes_of_a_group_are_part_of_a_snapshot(tmp_path: Path) -> None:
+    """Row 0 of the second group is in the middle of one; row 1 has ended, and begins with a seed."""
+
+    def made() -> tuple[TrialContext, EnvGroup]:
+        context = new_context(tmp_path, new_snapshots(tmp_path))
+        context.make_env_group(1)
+        return context, context.make_env_group(2)
+
+    context, group = made()
+    group.reset([4, 5], [0, 1])
+    for _ in range(3):
+        group.step(np.ones((1, 2)), [0])
+    while not group.step(np.ones((1, 2)), [1])[1][0]:
+        pass
+    context.checkpoint(Linear(np.zeros((4, 2))), 0.5, 1, dict)
+
+    def rest(group: EnvGroup) -> list[np.ndarray]:
+        return [group.step(-np.ones((1, 2)), [0])[0], group.reset([7], [1]), group.step(np.ones((2, 2)), [0, 1])[0]]
+
+    again, resumed = made()
+    assert again.resume() == {}
+    np.testing.assert_equal(rest(resumed), rest(group))
+    with pytest.raises(MethodError, match="make them all before"):
+        new_context(tmp_path, new_snapshots(tmp_path)).resume()
+
+
+def test_a_group_without_state_is_said_to_be_unsaved_only_within_an_episode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(tiny.TinySlot, "get_state")
+    context = new_context(tmp_path, new_snapshots(tmp_path))
+    group = context.make_env_group(1)
+    context.checkpoint(Linear(np.zeros((4, 2))), 0.3, 1, dict)
+    assert context.unsaved() == "" and (tmp_path / STATE).exists()
+    group.reset([0], [0])
+    context.checkpoint(Linear(np.zeros((4, 2))), 0.6, 2, dict)
+    assert "has no get_state and set_state" in context.unsaved()
+
+
+def test_what_was_closed_and_idle_groups_are_no_part_of_a_snapshot(tmp_path: Path) -> None:
+    """A resumed method need not make them again."""
     context = new_context(tmp_path, new_snapshots(tmp_path))
     for _ in range(3):
         closed = context.make_env()
         closed.reset()
         closed.close()
-    context.make_env_group(2).reset([0, 1], [0, 1])
+    context.make_env_group(2)
     single, several = context.make_env(), context.make_vector_env(2)
     single.reset(seed=5), several.reset()
     single.step(np.ones(2)), several.step(np.ones((2, 2)))

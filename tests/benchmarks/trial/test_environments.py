@@ -6,9 +6,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from benchmarks.trial.environments import CountedGroup, Counter, make_group
+from benchmarks.trial.environments import make_group
 from envs.demonstrations import Demonstrations, load_task
 from envs.insertion.vector import InsertionVector
+from methods.counting import CountedGroup, Counter
 from methods.env_group import end_reason
 from methods.interface import Budget, BudgetExceeded, Diverged, EnvGroup, MethodError, Task
 from methods.task_boundary import describe_task
