@@ -106,9 +106,9 @@ def test_each_method_has_a_page() -> None:
 @pytest.mark.parametrize("page", docs_tables.PAGES)
 def test_pages_show_the_committed_tables(page: str) -> None:
     text = text_of(page)
-    there = [table for table in docs_tables.PAGES[page] if (ROOT / table).exists()]
+    there = [table for table in docs_tables.PAGES[page] if docs_tables.is_there(table, ROOT)]
     assert docs_tables.shown(text) == there, f"{page} has no place for a table; docs_tables.py says how one is marked"
-    assert docs_tables.updated(text, ROOT) == text, "python -m analysis.report.docs_tables copies tables into the pages"
+    assert docs_tables.updated(text, ROOT) == text, "python -m analysis.report.docs_tables writes tables into the pages"
 
 
 def examples() -> dict[str, str]:

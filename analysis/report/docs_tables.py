@@ -1,10 +1,13 @@
-"""Copies committed tables into the pages that show them: `python -m analysis.report.docs_tables`, from the root.
+"""Writes generated tables into the pages that show them: `python -m analysis.report.docs_tables`, from the root.
 
 A page says with a comment which table follows, and with another one where it ends:
 
     <!-- results/quick/tables/main.md -->
     ...
     <!-- end -->
+
+The name is the path of a committed table, or that of a table of effects (`analysis.report.effects`), which is computed
+from committed records.
 """
 
 from __future__ import annotations
@@ -14,12 +17,21 @@ from pathlib import Path
 
 import click
 
+from analysis.report import effects
+
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
-PAGES = {"README.md": [MAIN], "docs/results.md": [CLAIMS], "docs/speed.md": [SPEED], "docs/tuning.md": [CHANGES]}
+PAGES = {
+    "README.md": [MAIN],
+    "docs/fidelity.md": ["readings"],
+    "docs/methods/gpril.md": ["departures"],
+    "docs/results.md": [CLAIMS],
+    "docs/speed.md": [SPEED],
+    "docs/tuning.md": [CHANGES],
+}
 """Page -> the tables that it shows once they are there, in this order."""
 
-PLACE = re.compile(r"<!-- (results/\S+\.md) -->\n(.*?)<!-- end -->\n", re.DOTALL)
+PLACE = re.compile(rf"<!-- (results/\S+\.md|{'|'.join(effects.TABLES)}) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 
 
 def shown(text: str) -> list[str]:
@@ -27,14 +39,23 @@ def shown(text: str) -> list[str]:
     return [table for table, _ in PLACE.findall(text)]
 
 
+def is_there(table: str, root: Path) -> bool:
+    """Whether a table can be shown. One of effects always can: it says what is not measured yet."""
+    return table in effects.TABLES or (root / table).exists()
+
+
 def updated(text: str, root: Path) -> str:
     """A page's text with its tables as they are below `root`; raises FileNotFoundError where one is not there."""
-    return PLACE.sub(lambda found: f"<!-- {found[1]} -->\n{(root / found[1]).read_text()}<!-- end -->\n", text)
+
+    def content(table: str) -> str:
+        return effects.committed(table, root) if table in effects.TABLES else (root / table).read_text()
+
+    return PLACE.sub(lambda found: f"<!-- {found[1]} -->\n{content(found[1])}<!-- end -->\n", text)
 
 
 @click.command()
 def main() -> None:
-    """Copy the committed tables into the pages that show them."""
+    """Write the tables into the pages that show them."""
     for name in PAGES:
         page = Path(name)
         before = page.read_text()

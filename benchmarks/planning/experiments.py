@@ -80,7 +80,7 @@ STATES = Experiment(
 
 GAIL_LONG = Experiment(
     "gail-long",
-    "clip: one GAIL with as many environment steps as the paper's, some five hours",
+    "clip: one GAIL with 40 million environment steps, as 10,000 iterations of TRPO have, some five hours",
     (
         replace(
             GAIL,

@@ -1,0 +1,277 @@
+"""Effects of single choices, for the pages that name them: readings of the paper, and GPRIL's departures from it.
+
+The choices are declared here, so that one without records has its row too; every number follows from the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import isnan
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.load import MODES, Results, ResultsError, load
+from analysis.names import MODE_NAMES, task_name
+from analysis.pooling import Pooled
+from analysis.statistics import Estimate
+from analysis.tables.build import written
+from analysis.tables.render import markdown
+from benchmarks.records.schema import Mode
+
+CLIP, PEG = "ClipInsertion-v0", "PegInsertion-v0"
+NOT_MEASURED, NOT_YET = "not measured", "not measured yet"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an experiment's committed records are.
+
+    Attributes:
+        folder: below the root.
+        tasks: Gymnasium ids of the experiment's tasks.
+    """
+
+    folder: str
+    tasks: tuple[str, ...] = (CLIP, PEG)
+
+
+SOURCES: Mapping[str, Source] = {
+    "readings": Source("results/readings"),
+    "readings-states": Source("results/readings", (PEG,)),
+    "gpril-ablation": Source("results/tuning"),
+    "states": Source("results/states", (PEG,)),
+}
+"""By experiment."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A choice, and the comparison of two variants that measures it.
+
+    Attributes:
+        cells: what its row says, one text for each of the table's own headings.
+        variant: key of the variant that makes it; "" where none does.
+        base: key of the variant that does not, and is otherwise the same.
+        experiment: of both, a key of `SOURCES`.
+    """
+
+    cells: tuple[str, ...]
+    variant: str = ""
+    base: str = "gpril"
+    experiment: str = ""
+
+
+def _reading(what: str, instead: str, variant: str, base: str = "gpril", experiment: str = "readings") -> Choice:
+    return Choice((what, instead), variant, base, experiment)
+
+
+def _of_states(shown: str, what: str, instead: str, variant: str) -> Choice:
+    """A reading that concerns GPRIL without actions."""
+    base = "/".join(variant.split("/")[:2])
+    return _reading(f"GPRIL, {shown}: {what}", instead, variant, base, "readings-states")
+
+
+_SIGMA = ("sigma within (0.02, 0.2), the bounds in rad/s", "within (0.01, 0.1)")
+_INITIAL = ("initial states are targets", "they are not")
+_STATISTICS = ("statistics of the shown states", "of all recorded states")
+
+READINGS = (
+    _reading(f"GPRIL: {_SIGMA[0]}", _SIGMA[1], "gpril/sigma bounds in rad/s"),
+    _reading("GPRIL: sums over batches", "means", "gpril/sums over batches"),
+    _reading("GPRIL: sums over batches, L2 0.01", "means, L2 0.001", "gpril/L2 0.01, sums over batches"),
+    _reading(f"GPRIL: {_INITIAL[0]}", _INITIAL[1], "gpril/initial states as targets"),
+    _of_states("states only", *_SIGMA, "gpril/states/sigma bounds in rad/s"),
+    _of_states("states only", *_INITIAL, "gpril/states/initial states as targets"),
+    _of_states("every tenth state", *_INITIAL, "gpril/tenth/initial states as targets"),
+    _of_states("every tenth state", "steps 5, 15, ...", "steps 0, 10, ...", "gpril/tenth/from the fifth on"),
+    _of_states("every tenth state", *_STATISTICS, "gpril/tenth/statistics of the shown states"),
+    _of_states("final states", *_STATISTICS, "gpril/final/statistics of the shown states"),
+    _reading(
+        "GAIL: bootstraps from the terminal state",
+        "absorbing ends",
+        "gail/bootstrap from the terminal state",
+        "gail",
+    ),
+    _reading("GAIL: bootstraps from the next episode", "absorbing ends", "gail/chained episodes", "gail"),
+    _reading(
+        "GAIL: bootstraps from the next episode",
+        "from the terminal state",
+        "gail/chained episodes",
+        "gail/bootstrap from the terminal state",
+    ),
+)
+"""Readings of the paper (docs/fidelity.md), each with how the variant that it is compared with reads the sentence."""
+
+
+def _setting(name: str, own: str, other: str, change: str = "", experiment: str = "gpril-ablation") -> Choice:
+    """A setting of GPRIL, its value in `quick`, the value it is compared with, and the change that makes it that."""
+    return Choice((name, own, other), f"gpril/{change}", "gpril", experiment) if change else Choice((name, own, other))
+
+
+DEPARTURES = (
+    _setting("displacement", "true", "false", "absolute states"),
+    _setting("compress", "2.0", "0.0", "no compression"),
+    _setting("scale_actions", "true", "false", "actions not scaled"),
+    _setting("clip_samples", "true", "false", "samples not clipped"),
+    _setting("cross_episodes", "false", "true", "pairs across episodes"),
+    _setting("initial_targets", "false", "true", "initial states as targets", "readings"),
+    _setting("batch_reduction", "mean", "sum", "sums over batches", "readings"),
+    _setting("gamma", "0.7", "0.9", "gamma 0.9"),
+    _setting("model_l2", "0.001", "0.01", "L2 0.01"),
+    _setting("warm_start", "1500", "0", "no warm start"),
+    _setting("policy_decay", "true", "false", "constant policy learning rate"),
+    _setting("all of the above", "", "", "paper"),
+    _setting("held_out_every", "10", "0", "no held-out rollouts"),
+    _setting("burn_in_collects", "false", "true", "rollouts during the burn-in"),
+    _setting("initial_episodes", "60", "20", "20 initial rollouts"),
+    _setting("episodes_per_iteration", "10", "20", "20 episodes per iteration"),
+    _setting("burn_in", "1000", "50000"),
+    _setting("model_updates", "128", "15000"),
+    _setting("policy_updates", "64", "5000"),
+    _setting("model_hidden", "[128, 128]", "[500, 500]"),
+    _setting("model_learning_rate", "0.001", "2e-05"),
+    _setting("policy_learning_rate", "0.001", "0.0001"),
+)
+"""Where `quick` departs from `paper` on the clip, with the value of `paper`. Sizes, rates and numbers of updates, at
+the end, are for a budget of 125 times as many policy updates and are not compared at that of `quick`."""
+
+EXTENSIONS = (
+    Choice(("exploration, states only", "0.2", "0.0"), "gpril/states-on-policy", "gpril/states", "states"),
+    Choice(("exploration, final states", "0.2", "0.0"), "gpril/final-on-policy", "gpril/final", "states"),
+    _setting("exploration, with actions", "0.0", "0.2 in 30 % of rollouts", "exploration in 30 % of rollouts"),
+    _setting("residual_actions", "false", "true", "residual B^a"),
+    _setting("overlap", "false", "true", "overlapping rollouts"),
+    _setting("model_patience", "0", "3", "early stopping"),
+    _setting("control", "none", "shuffled", "shuffled targets"),
+    _setting("control", "none", "self", "self-imitation"),
+    _setting("flow", "fast", "spline"),
+    _setting("flow", "fast", "nflows"),
+    _setting("policy_l2", "0.0", "above 0"),
+    _setting("reset_sigma", "0.0", "above 0"),
+)
+"""Settings that the paper does not have, off in `paper`. In `quick` only variants without actions explore."""
+
+_PAIRS = (
+    "Mean success in % of the final rollouts {first} minus that {second}, in points [95 % interval over seeds]. Pairs: "
+    "trials of both with the same seed and number of demonstrations; every number of demonstrations weighs the same. A "
+    "trial that failed counts as success 0. The intervals are not corrected for their number: one in twenty misses."
+)
+
+
+@dataclass(frozen=True)
+class EffectsTable:
+    """What a table of effects shows.
+
+    Attributes:
+        title: in bold above it.
+        heads: of the choices' own cells.
+        choices: its rows, each once per task.
+        note: below it.
+    """
+
+    title: str
+    heads: tuple[str, ...]
+    choices: tuple[Choice, ...]
+    note: str
+
+
+TABLES = {
+    "readings": EffectsTable(
+        "Effects of the readings",
+        ("Reading", "Instead of"),
+        READINGS,
+        _PAIRS.format(first="with the first reading", second="with the second one"),
+    ),
+    "departures": EffectsTable(
+        "GPRIL's settings, one at a time",
+        ("Setting", "quick", "Compared"),
+        DEPARTURES + EXTENSIONS,
+        _PAIRS.format(first="with the compared value", second="with that of quick"),
+    ),
+}
+"""By the name that a page gives to ask for it."""
+
+
+def effect(scores: pd.DataFrame, choice: Choice, task: str) -> tuple[int, dict[Mode, Estimate]]:
+    """Success with a choice minus that without, on the seeds and demonstrations for which there are trials of both.
+
+    Args:
+        scores: `Results.scores`.
+        choice: which variants, of which experiment.
+        task: Gymnasium id.
+
+    Returns:
+        The number of pairs of trials that enter, and the difference in each mode that both variants have. It is the
+        mean over the numbers of demonstrations, each with the same weight, of the seeds with a pair in all of them; or
+        of all pairs where there is no such seed. Its interval is NaN with fewer than two such seeds.
+    """
+    asked = scores[(scores["experiment"] == choice.experiment) & (scores["task"] == task)]
+    pairs, found = 0, dict[Mode, Estimate]()
+    for mode in MODES:
+        rows = asked[asked["mode"] == mode].set_index(["demonstrations", "seed"])
+        ours, theirs = (rows[rows["variant"] == key] for key in (choice.variant, choice.base))
+        shared = ours.index.intersection(theirs.index)
+        if len(shared):
+            there = pd.Series(True, shared).unstack("demonstrations", fill_value=False).all(axis=1)
+            whole = shared[there[shared.get_level_values("seed")].to_numpy()]
+            shared = whole if len(whole) else shared
+            one, other = (Pooled.of(part.loc[shared].reset_index()) for part in (ours, theirs))
+            pairs, found[mode] = max(pairs, len(shared)), one.minus(other)
+    return pairs, found
+
+
+def effects_markdown(table: EffectsTable, results: Mapping[str, Results | None]) -> str:
+    """A table in Markdown.
+
+    Args:
+        table: what it shows.
+        results: experiment -> the records of its folder; None, or no entry, where there are none.
+    """
+    rows = []
+    for choice in table.choices:
+        for task in SOURCES[choice.experiment].tasks if choice.experiment else ("",):
+            there = results.get(choice.experiment)
+            pairs, found = (0, {}) if there is None else effect(there.scores, choice, task)
+            none = NOT_YET if choice.experiment else NOT_MEASURED
+            row = dict(zip(table.heads, choice.cells, strict=True)) | {"Task": task_name(task), "Pairs": f"{pairs}"}
+            if there is not None and pairs < (planned := _planned(there, choice, task)):
+                row["Pairs"] += f" of {planned}"
+            rows.append(row | {MODE_NAMES[mode]: _written(found.get(mode), none) for mode in MODES})
+    return markdown(table.title, pd.DataFrame(rows), table.note)
+
+
+def committed(name: str, root: Path) -> str:
+    """A table of `TABLES` in Markdown, from the records that are committed below `root`."""
+    table = TABLES[name]
+    folders = {choice.experiment: SOURCES[choice.experiment].folder for choice in table.choices if choice.experiment}
+    return effects_markdown(
+        table, {experiment: _loaded((root / folder).resolve()) for experiment, folder in folders.items()}
+    )
+
+
+@cache
+def _loaded(folder: Path) -> Results | None:
+    """A results folder; None where it has no records yet."""
+    try:
+        return load(folder)
+    except ResultsError:
+        return None
+
+
+def _planned(results: Results, choice: Choice, task: str) -> int:
+    """How many trials of a choice are planned on a task."""
+    parts = [frame[["experiment", "task", "variant", "trial"]] for frame in (results.scores, results.missing)]
+    rows = pd.concat([part.astype(str) for part in parts])
+    asked = (rows["experiment"] == choice.experiment) & (rows["task"] == task) & (rows["variant"] == choice.variant)
+    return rows.loc[asked, "trial"].nunique()
+
+
+def _written(estimate: Estimate | None, none: str) -> str:
+    """`+5 [-3, +13]` in points; without bounds where there are none."""
+    if estimate is None:
+        return none
+    value, *bounds = (written(100 * number, "+.0f") for number in estimate if not isnan(number))
+    return f"{value} [{', '.join(bounds)}]" if bounds else value
