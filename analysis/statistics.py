@@ -138,6 +138,30 @@ def difference(first: Estimate, second: Estimate, correlation: float = 0.0) -> E
     return Estimate(value, value - low, value + high)
 
 
+def paired_difference(first: ArrayLike, second: ArrayLike, rollouts: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Mean difference of paired success rates with Student's t interval, at least as wide as rollouts alone make it.
+
+    Two seeds or three may agree by chance, so the interval is no shorter than that of as many independent rollouts of
+    two policies (with one more success and failure for each, so that it has a width where all or none succeed).
+
+    Args:
+        first, second: success rates of the same seeds, in [0, 1], [n].
+        rollouts: how many the rates of either are made of, all seeds together.
+        confidence: nominal coverage.
+
+    Raises:
+        ValueError: there is no score, one that is not finite, or the two differ in number.
+    """
+    x, y = _scores(first), _scores(second)
+    if len(x) != len(y):
+        raise ValueError(f"paired scores come in pairs, not {len(x)} and {len(y)}")
+    value, low, _ = mean_interval(x - y, confidence)
+    rates = [(float(part.mean()) * rollouts + 1) / (rollouts + 2) for part in (x, y)]
+    least = float(ndtri((1.0 + confidence) / 2.0)) * sqrt(sum(rate * (1.0 - rate) for rate in rates) / rollouts)
+    half_width = value - low if isnan(low) else max(value - low, least)
+    return Estimate(value, max(value - half_width, -1.0), min(value + half_width, 1.0))
+
+
 def correlation(first: ArrayLike, second: ArrayLike) -> float:
     """Pearson's correlation of paired scores [n]; 0 where one of them does not vary or there are fewer than three.
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.load import MODES, Results, ResultsError, load
 from analysis.names import MODE_NAMES, task_name
-from analysis.pooling import Pooled
-from analysis.statistics import Estimate
+from analysis.statistics import Estimate, paired_difference
 from analysis.tables.build import written
 from analysis.tables.render import markdown
 from benchmarks.records.schema import Mode
@@ -155,9 +155,10 @@ EXTENSIONS = (
 """Settings that the paper does not have, off in `paper`. In `quick` only variants without actions explore."""
 
 _PAIRS = (
-    "Mean success in % of the final rollouts {first} minus that {second}, in points [95 % interval over seeds]. Pairs: "
-    "trials of both with the same seed and number of demonstrations; every number of demonstrations weighs the same. A "
-    "trial that failed counts as success 0. The intervals are not corrected for their number: one in twenty misses."
+    "Mean success in % of the final rollouts {first} minus that {second}, in points [95 % interval of the mean over "
+    "paired seeds], then, where there are several numbers of demonstrations, the mean with each of them, fewest first. "
+    "Pairs: trials of both with the same seed and number of demonstrations. A trial that failed counts as success 0. "
+    "The intervals are not corrected for their number: one in twenty misses."
 )
 
 
@@ -195,32 +196,54 @@ TABLES = {
 """By the name that a page gives to ask for it."""
 
 
-def effect(scores: pd.DataFrame, choice: Choice, task: str) -> tuple[int, dict[Mode, Estimate]]:
-    """Success with a choice minus that without, on the seeds and demonstrations for which there are trials of both.
+@dataclass(frozen=True)
+class Effect:
+    """Success with a choice minus that without, in [-1, 1].
+
+    Attributes:
+        estimate: mean over the numbers of demonstrations, each with the same weight, with the interval of the paired
+            seeds; NaN bounds with fewer than two seeds.
+        by_demonstrations: the mean difference with each number of demonstrations.
+        pairs: of trials that were compared.
+    """
+
+    estimate: Estimate
+    by_demonstrations: Mapping[int, float]
+    pairs: int
+
+
+def effect(scores: pd.DataFrame, choice: Choice, task: str) -> dict[Mode, Effect]:
+    """The effect of a choice in each mode that its two variants have; none where there is no pair of trials.
+
+    A pair has the same seed and number of demonstrations. Seeds with a pair for every number of demonstrations count;
+    where there is none of them, all pairs do.
 
     Args:
         scores: `Results.scores`.
         choice: which variants, of which experiment.
         task: Gymnasium id.
-
-    Returns:
-        The number of pairs of trials that enter, and the difference in each mode that both variants have. It is the
-        mean over the numbers of demonstrations, each with the same weight, of the seeds with a pair in all of them; or
-        of all pairs where there is no such seed. Its interval is NaN with fewer than two such seeds.
     """
     asked = scores[(scores["experiment"] == choice.experiment) & (scores["task"] == task)]
-    pairs, found = 0, dict[Mode, Estimate]()
+    found = dict[Mode, Effect]()
     for mode in MODES:
-        rows = asked[asked["mode"] == mode].set_index(["demonstrations", "seed"])
+        rows = asked[asked["mode"] == mode].set_index(["seed", "demonstrations"])[["variant", "success", "rollouts"]]
         ours, theirs = (rows[rows["variant"] == key] for key in (choice.variant, choice.base))
-        shared = ours.index.intersection(theirs.index)
-        if len(shared):
-            there = pd.Series(True, shared).unstack("demonstrations", fill_value=False).all(axis=1)
-            whole = shared[there[shared.get_level_values("seed")].to_numpy()]
-            shared = whole if len(whole) else shared
-            one, other = (Pooled.of(part.loc[shared].reset_index()) for part in (ours, theirs))
-            pairs, found[mode] = max(pairs, len(shared)), one.minus(other)
-    return pairs, found
+        pairs = (
+            ours.join(theirs, how="inner", rsuffix=" of base").drop(columns=["variant", "variant of base"]).unstack()
+        )
+        if pairs.empty:
+            continue
+        whole = pairs.dropna()
+        counted = pairs if whole.empty else whole
+        success, base = (counted[name].to_numpy() for name in ("success", "success of base"))  # [seeds, numbers] each
+        differences = np.nanmean(success - base, axis=0)
+        estimate = Estimate(float(differences.mean()), nan, nan)
+        if len(whole):
+            rollouts = max(int(counted["rollouts"].to_numpy().sum()), len(whole))
+            estimate = paired_difference(success.mean(axis=1), base.mean(axis=1), rollouts)
+        by_count = dict(zip(counted["success"].columns.tolist(), differences.tolist(), strict=True))
+        found[mode] = Effect(estimate, by_count, int(np.isfinite(success).sum()))
+    return found
 
 
 def effects_markdown(table: EffectsTable, results: Mapping[str, Results | None]) -> str:
@@ -234,7 +257,8 @@ def effects_markdown(table: EffectsTable, results: Mapping[str, Results | None])
     for choice in table.choices:
         for task in SOURCES[choice.experiment].tasks if choice.experiment else ("",):
             there = results.get(choice.experiment)
-            pairs, found = (0, {}) if there is None else effect(there.scores, choice, task)
+            found = {} if there is None else effect(there.scores, choice, task)
+            pairs = max((one.pairs for one in found.values()), default=0)
             none = NOT_YET if choice.experiment else NOT_MEASURED
             row = dict(zip(table.heads, choice.cells, strict=True)) | {"Task": task_name(task), "Pairs": f"{pairs}"}
             if there is not None and pairs < (planned := _planned(there, choice, task)):
@@ -269,9 +293,10 @@ def _planned(results: Results, choice: Choice, task: str) -> int:
     return rows.loc[asked, "trial"].nunique()
 
 
-def _written(estimate: Estimate | None, none: str) -> str:
-    """`+5 [-3, +13]` in points; without bounds where there are none."""
-    if estimate is None:
+def _written(effect: Effect | None, none: str) -> str:
+    """`+5 [-3, +13]; +7, +3` in points, without bounds where there are none and parts where there is only one."""
+    if effect is None:
         return none
-    value, *bounds = (written(100 * number, "+.0f") for number in estimate if not isnan(number))
-    return f"{value} [{', '.join(bounds)}]" if bounds else value
+    value, *bounds = (written(100 * number, "+.0f") for number in effect.estimate if not isnan(number))
+    parts = [written(100 * part, "+.0f") for part in effect.by_demonstrations.values()]
+    return value + (f" [{', '.join(bounds)}]" if bounds else "") + (f"; {', '.join(parts)}" if len(parts) > 1 else "")

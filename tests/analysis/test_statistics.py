@@ -16,6 +16,7 @@ from analysis.statistics import (
     difference,
     interquartile_mean,
     mean_interval,
+    paired_difference,
     performance_profile,
     probability_of_improvement,
     quartiles,
@@ -115,6 +116,22 @@ def test_a_difference_of_two_rates_is_newcombes() -> None:
     """His example (Statistics in Medicine 1998, method 10): 56 of 70 less 48 of 80 is .2, with .0524 to .3339."""
     found = difference(wilson_interval(56, 70), wilson_interval(48, 80))
     assert found == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+
+
+def test_a_mean_of_paired_differences_has_a_t_interval_that_rollouts_bound() -> None:
+    x, y = [0.9, 0.6, 0.3], [0.7, 0.5, 0.3]
+    expected = mean_interval(np.subtract(x, y))
+    assert paired_difference(x, y, 30_000) == pytest.approx(expected)
+    assert paired_difference([0.5], [0.25], 100)[0] == 0.25 and isnan(paired_difference([0.5], [0.25], 100).low)
+    # Equal differences: 60 and 30 of 100 are smoothed to 61 / 102 and 31 / 102, times z = 1.959964.
+    half_width = 1.959964 * sqrt((61 * 41 + 31 * 71) / 102**2 / 100)
+    value, low, high = paired_difference([0.6, 0.6], [0.3, 0.3], 100)
+    assert (value, low, high) == pytest.approx((0.3, 0.3 - half_width, 0.3 + half_width), abs=1e-6)
+    assert paired_difference([1.0, 0.9], [0.0, 0.0], 20)[2] == 1.0, "at most all"
+    value, low, high = paired_difference([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 300)
+    assert value == 0.0 and low == -high and 0.0 < high < 0.02
+    with pytest.raises(ValueError, match="pairs"):
+        paired_difference([0.5, 0.5], [0.5], 10)
 
 
 def test_correlation_of_pairs() -> None:

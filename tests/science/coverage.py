@@ -20,6 +20,7 @@ from analysis.statistics import (
     difference,
     interquartile_mean,
     mean_interval,
+    paired_difference,
     probability_of_improvement,
     rate_interval,
 )
@@ -69,6 +70,11 @@ def paired(rng: np.random.Generator, count: int) -> Estimate:
     return difference(first, second, correlation(ours, theirs))
 
 
+def differences(rng: np.random.Generator, count: int) -> Estimate:
+    ours, theirs = (measured(rates, rng) for rates in related(rng, count))
+    return paired_difference(ours, theirs, ROLLOUTS * count)
+
+
 def gap(rng: np.random.Generator, count: int) -> Estimate:
     sides = [rate(rates, rng, count) for rates in (beta(9, 1), beta(4, 4), beta(5, 3), beta(1, 9))]
     return difference(difference(*sides[:2]), difference(*sides[2:]))
@@ -104,6 +110,7 @@ ROWS: Mapping[str, tuple[Trial, int]] = {
     "difference, 98 % and 90 %": (partial(less, beta(50, 1), beta(9, 1)), 4000),
     "difference, 0 % and 10 %": (partial(less, sure(0.0), beta(1, 9)), 4000),
     "difference, paired seeds": (paired, 4000),
+    "mean of paired differences": (differences, 4000),
     "difference of two differences": (gap, 2000),
     "difference of two spreads": (spread, 2000),
     "probability of improvement, 50 %": (partial(improvement, beta(2, 2), beta(2, 2)), 1000),

@@ -21,6 +21,7 @@ from analysis.report.effects import (
     SOURCES,
     TABLES,
     Choice,
+    Effect,
     EffectsTable,
     committed,
     effect,
@@ -67,31 +68,41 @@ def rows(text: str) -> list[list[str]]:
 GAINS = {(10, 0): 0.10, (10, 1): 0.12, (10, 2): 0.14, (25, 0): 0.20, (25, 1): 0.22, (25, 2): 0.24}
 
 
+def effects_of(folder: Folder, directory: Path, **changes: str) -> dict[Mode, Effect]:
+    return effect(load(folder.write(directory)).scores, replace(SUMS, **changes), CLIP)
+
+
 def test_an_effect_is_the_mean_difference_of_the_pairs(tmp_path: Path) -> None:
+    found = effects_of(folder_of(GAINS), tmp_path)
+    assert found.keys() == {"sampled", "mean"}
+    for mode, sign in (("sampled", 1), ("mean", -1)):
+        one = found[mode]  # type: ignore[index]
+        assert one.pairs == 6 and one.by_demonstrations == pytest.approx({10: sign * 0.12, 25: sign * 0.22})
+        assert one.estimate.value == pytest.approx(sign * 0.17)
+    # Per seed .15, .17 and .19: t(0.975, 2) * 0.02 / sqrt(3); the rollouts alone give 1.96 * sqrt(0.5 / 600) at most.
+    low, high = found["sampled"].estimate[1:]
+    assert (low, high) == pytest.approx((0.17 - 0.0528, 0.17 + 0.0528), abs=0.001)
+
+
+def test_nothing_is_compared_that_is_not_there(tmp_path: Path) -> None:
     scores = load(folder_of(GAINS).write(tmp_path)).scores
-    pairs, found = effect(scores, SUMS, CLIP)
-    assert pairs == 6 and found.keys() == {"sampled", "mean"}
-    assert found["sampled"].value == pytest.approx(0.17) and found["mean"].value == pytest.approx(-0.17)
-    assert found["sampled"].low < 0.17 < found["sampled"].high
-    assert effect(scores, SUMS, PEG) == (0, {})
-    assert effect(scores, replace(SUMS, experiment="states"), CLIP) == (0, {})
+    assert effect(scores, SUMS, PEG) == {} and effect(scores, replace(SUMS, experiment="states"), CLIP) == {}
+    assert effect(scores, replace(SUMS, variant="gpril/states"), CLIP) == {}
 
 
 def test_only_pairs_count(tmp_path: Path) -> None:
     """A seed that one variant lacks is left out of the other as well, whatever it achieved."""
-    scores = load(folder_of(GAINS, missing=((10, 2), (25, 2))).write(tmp_path)).scores
-    pairs, found = effect(scores, SUMS, CLIP)
-    assert pairs == 4 and found["sampled"].value == pytest.approx(0.16)
+    found = effects_of(folder_of(GAINS, missing=((10, 2), (25, 2))), tmp_path)["sampled"]
+    assert found.pairs == 4 and found.estimate.value == pytest.approx(0.16)
 
 
 def test_seeds_count_that_have_every_number_of_demonstrations(tmp_path: Path) -> None:
-    scores = load(folder_of(GAINS, missing=((25, 1), (25, 2))).write(tmp_path / "one")).scores
-    pairs, found = effect(scores, SUMS, CLIP)
-    assert pairs == 2 and found["sampled"].value == pytest.approx((0.10 + 0.20) / 2)
-    assert np.isnan(found["sampled"].low), "one seed has no interval"
-    none = ((10, 0), (10, 1), (25, 2))
-    pairs, found = effect(load(folder_of(GAINS, missing=none).write(tmp_path / "none")).scores, SUMS, CLIP)
-    assert pairs == 3 and found["sampled"].value == pytest.approx((0.14 + (0.20 + 0.22) / 2) / 2)
+    found = effects_of(folder_of(GAINS, missing=((25, 1), (25, 2))), tmp_path / "one")["sampled"]
+    assert found.pairs == 2 and found.estimate.value == pytest.approx((0.10 + 0.20) / 2)
+    assert np.isnan(found.estimate.low), "one seed has no interval"
+    found = effects_of(folder_of(GAINS, missing=((10, 0), (10, 1), (25, 2))), tmp_path / "none")["sampled"]
+    assert found.pairs == 3 and found.by_demonstrations == pytest.approx({10: 0.14, 25: 0.21})
+    assert found.estimate.value == pytest.approx((0.14 + 0.21) / 2) and np.isnan(found.estimate.low)
 
 
 def test_failures_count_as_no_success(tmp_path: Path) -> None:
@@ -99,8 +110,7 @@ def test_failures_count_as_no_success(tmp_path: Path) -> None:
     for key, base, status in (("gpril", "", "ok"), (SUMS.variant, "gpril", "failed")):
         made = record_of(key, 10, 2, {"sampled": 0.5, "mean": 0.5}, status)
         folder.add(key, made, "readings", variant=key, base=base)
-    _, found = effect(load(folder.write(tmp_path)).scores, SUMS, CLIP)
-    assert found["sampled"].value == pytest.approx((0.1 + 0.1 - 0.5) / 3)
+    assert effects_of(folder, tmp_path)["sampled"].estimate.value == pytest.approx((0.1 + 0.1 - 0.5) / 3)
 
 
 def test_a_table_says_what_is_measured_and_what_is_not(tmp_path: Path) -> None:
@@ -108,12 +118,12 @@ def test_a_table_says_what_is_measured_and_what_is_not(tmp_path: Path) -> None:
     text = effects_markdown(CASE, {"readings": results})
     heads, _, clip, peg, other = rows(text)
     assert heads == ["Reading", "Instead of", "Task", "Pairs", "Sampled actions", "Deterministic actions"]
-    assert clip == [*SUMS.cells, "Clip insertion", "2 of 6", "+15", "-15"]
+    assert clip == [*SUMS.cells, "Clip insertion", "2 of 6", "+15; +10, +20", "-15; -10, -20"]
     assert peg == [*SUMS.cells, "Peg insertion", "0", NOT_YET, NOT_YET]
     assert other == ["one", "other", "", "0", NOT_MEASURED, NOT_MEASURED]
     assert text.startswith("**A title**\n") and text.endswith("\nA note.\n")
     whole = effects_markdown(CASE, {"readings": load(folder_of(GAINS).write(tmp_path / "whole"))})
-    assert rows(whole)[2][3] == "6" and rows(whole)[2][4].startswith("+17 [")
+    assert rows(whole)[2][3] == "6" and rows(whole)[2][4] == "+17 [+12, +22]; +12, +22"
 
 
 @pytest.mark.parametrize("name", TABLES)
