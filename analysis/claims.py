@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import MODES, Results
-from analysis.names import MODE_NAMES
+from analysis.names import MODE_NAMES, plural
 from analysis.pooling import Pooled, cells_of, in_cells
 from analysis.statistics import (
     CONFIDENCE,
@@ -120,7 +120,7 @@ def claims_table(results: Results) -> Table | None:
             widened = measure(experiment, claim, results, 1 - (1 - CONFIDENCE) / max(asked, 1))
             corrected, _ = judge(claim, widened, trials, planned)
             if corrected != decided:
-                remarks = f"undecided if corrected for {asked} claims"
+                remarks = f"undecided if corrected for {plural(asked, 'claim')}"
         figure, first = experiment.name.removeprefix("fig"), measured[MODES[0]]
         row: dict[str, Any] = {"claim": claim.text, "figure": figure, "unit": UNITS[claim.measure][0]}
         for mode, one in measured.items():
@@ -172,7 +172,7 @@ def judge(claim: Claim, measured: Mapping[str, Measured | None], trials: int, pl
     if not trials:
         return "no records yet", ""
     if trials < planned:
-        return "undecided", f"{planned - trials} trials have no record yet"
+        return "undecided", f"no record yet of {plural(planned - trials, 'trial')}"
     there = {mode: one for mode, one in measured.items() if one}
     if not there:
         return "undecided", "not recorded" if claim.measure == "retries" else "not all variants have records"
@@ -189,7 +189,7 @@ def verdict(region: Region, measured: Measured) -> tuple[Verdict, str]:
     _, low, high = measured.estimate
     least, most = REGIONS[region]
     if measured.seeds < SEEDS:
-        return "undecided", f"{measured.seeds} seeds, at least {SEEDS} are needed"
+        return "undecided", f"{plural(measured.seeds, 'seed')}, at least {SEEDS} are needed"
     if region in ABOUT_A_LOSS and measured.baseline < LITTLE:
         return "undecided", f"nothing to lose: the baseline succeeds in {100 * measured.baseline:.0f} %"
     if isnan(low):
@@ -230,7 +230,7 @@ def _growth(keys: Sequence[str], scores: pd.DataFrame, results: Results, confide
     if not shared:
         return None
     sides = [
-        Pooled.of(rows[rows["variant"].isin(shared)], f"{number} demonstrations", ["variant"], confidence)
+        Pooled.of(rows[rows["variant"].isin(shared)], plural(number, "demonstration"), ["variant"], confidence)
         for number, rows in zip(reversed(numbers), by_number, strict=True)
     ]
     most, fewest = sides

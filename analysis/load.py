@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
+from analysis.names import plural
 from benchmarks.records.proofs import kind_of, one_code_gives_all
 from benchmarks.records.schema import (
     CurvePoint,
@@ -152,7 +153,7 @@ def load(directory: Path) -> Results:
     expert = _demonstrators(plan, columns.demonstrations)
     notices += _warnings(scores, provenance)
     if labelled := trials["trial"][trials["label"].astype(str).str.endswith(OTHER_CODE)].nunique():
-        notices.append(f"{labelled} records were made by other code than the rest, and are labelled so:{OTHER_CODE}")
+        notices.append(f"made by other code than the rest, and labelled so: {plural(labelled, 'record')}{OTHER_CODE}")
     return Results(plan.profile, scores, curve, rollouts, missing, expert, provenance, tuple(notices))
 
 
@@ -210,7 +211,7 @@ def _conditions(trial: Trial) -> str:
     end = "" if chosen.stop is None else f" to {chosen.stop}"
     drawn = "" if chosen.draw_seed is None else ", drawn by seed"
     shown = f"demonstrations {chosen.digest[:8]} from {chosen.start}{end or ' on'}{drawn}"
-    return f"{shown}, {evaluation.rollouts} rollouts from seed {evaluation.first_seed} on"
+    return f"{shown}, {plural(evaluation.rollouts, 'rollout')} from seed {evaluation.first_seed} on"
 
 
 def _comparable(record: Record) -> list[CurvePoint]:
@@ -272,7 +273,7 @@ def records_of(directory: Path, planned: set[str], notices: list[str]) -> Iterat
         yield record
     if strangers:
         shown = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
-        notices.append(f"left out, since the plan does not name them: {len(strangers)} records ({shown})")
+        notices.append(f"left out, since the plan does not name them: {plural(len(strangers), 'record')} ({shown})")
 
 
 def _demonstrators(plan: Plan, learned_from: set[tuple[str, str]]) -> pd.DataFrame:
@@ -317,9 +318,10 @@ def _warnings(scores: pd.DataFrame, provenance: pd.DataFrame) -> list[str]:
     for (experiment, task, demonstrations), cell in trials.groupby(GROUP[:3], observed=True)["conditions"]:
         if cell.nunique() > 1:
             different = "; ".join(sorted(cell.unique()))
-            notices.append(f"{experiment}, {task}, {demonstrations} demonstrations: not comparable: {different}")
+            where = f"{experiment}, {task}, {plural(int(str(demonstrations)), 'demonstration')}"
+            notices.append(f"{where}: not comparable: {different}")
     twins = trials.groupby([*GROUP, "seed"], observed=True).size()
     for experiment, task, demonstrations, label in dict.fromkeys(key[:-1] for key in twins[twins > 1].index):
-        where = f"{experiment}, {task}, {demonstrations} demonstrations, {label}"
+        where = f"{experiment}, {task}, {plural(demonstrations, 'demonstration')}, {label}"
         notices.append(f"{where}: different trials share a seed and a label; each is counted")
     return notices

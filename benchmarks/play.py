@@ -17,7 +17,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.errors import one_line
+from benchmarks.errors import one_line, plural
 from benchmarks.film import (
     FilmError,
     NoPictures,
@@ -71,7 +71,7 @@ class Found:
 
     def __str__(self) -> str:
         known = self.description
-        words = f"{known.method} on {tasks.short_name(known.task)}, {known.demonstrations} demonstrations"
+        words = f"{known.method} on {tasks.short_name(known.task)}, {plural(known.demonstrations, 'demonstration')}"
         return f"{words}, seed {known.seed}"
 
 

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from benchmarks.command_line import cores, count_list, end_well, name_list, option
-from benchmarks.errors import InputError, RunError, cannot_write, one_line
+from benchmarks.errors import InputError, RunError, cannot_write, one_line, plural
 from benchmarks.execution.console import say, show
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.local import LocalExecutor
@@ -207,7 +207,9 @@ def _run(
     _note_versions(status.kept for status in found.asked.values() if status.kept)
     done = len(found.asked) - len(found.to_do)
     if not found.to_do:
-        say(f"all {done} trials are in {store.root} already; --results NEW_FOLDER runs them again")
+        say(
+            f"nothing to do: {plural(done, 'trial')} done already in {store.root}; --results NEW_FOLDER runs them again"
+        )
         return
     longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
     names = {item.row.trial: item.description for item in found.planned}
@@ -216,8 +218,8 @@ def _run(
     logs = {} if in_process else {trial.id: str(store.log(trial.id)) for trial in longest_first}
     with new_view(names, longest_first, estimator, jobs, logs, plain=in_process) as view:
         if done:
-            view.note(f"{done} of {len(found.asked)} trials are in {store.root} already")
-        view.note(f"{len(longest_first)} trials to run, {jobs} at once, {view.time_left()}")
+            view.note(f"{done} of {plural(len(found.asked), 'trial')} done already in {store.root}")
+        view.note(f"{plural(len(longest_first), 'trial')} to run, {jobs} at once, {view.time_left()}")
         begun = [trial for trial in longest_first if (store.snapshots(trial.id) / STATE).exists()]
         if begun and options["save_every"]:
             view.note(f"{len(begun)} of them {'resume' if len(begun) > 1 else 'resumes'} from a checkpoint")
@@ -253,7 +255,7 @@ def _report(store: Store, found: ExistingResults) -> int:
     records = found.records | new
     bad = sum(record.status != "ok" for record in records.values())
     if bad:
-        say(f"{bad} of {len(found.asked)} trials did not end well; --retry-failed repeats them")
+        say(f"{bad} of {plural(len(found.asked), 'trial')} did not end well; --retry-failed repeats them")
     return 1 if bad else 0
 
 

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.command_line import cores, count_list, end_well, option
-from benchmarks.errors import InputError, cannot_write, one_line
+from benchmarks.errors import InputError, cannot_write, one_line, plural
 from benchmarks.execution.console import say, show
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.progress import new_view
@@ -232,7 +232,7 @@ class Tuner:
             logs = {trial.id: str(self._store.log(trial.id)) for trial in found.to_do}
             longest_first = sorted(found.to_do, key=self._estimator.seconds, reverse=True)
             with new_view(names, longest_first, self._estimator, self._jobs, logs) as view:
-                view.note(f"{title}: {len(found.to_do)} trials to run, {view.time_left()}")
+                view.note(f"{title}: {plural(len(found.to_do), 'trial')} to run, {view.time_left()}")
                 scheduler = Scheduler(self._store, view, LocalExecutor(self._jobs), None, SAVE_EVERY)
                 scheduler.run(longest_first, found.codes, found.states)
         records, damage = self._store.read(item.row.trial for item in planning.trials)
@@ -241,9 +241,8 @@ class Tuner:
         return list(records.values())
 
     def _name(self, trial: Trial) -> str:
-        return (
-            f"{self._method.name}, {short_name(trial.task)}, {trial.demonstrations.episodes} demos, seed {trial.seed}"
-        )
+        demos = plural(trial.demonstrations.episodes, "demo")
+        return f"{self._method.name}, {short_name(trial.task)}, {demos}, seed {trial.seed}"
 
     @property
     def _task(self) -> str:
@@ -361,7 +360,7 @@ def _report(
 ) -> None:
     """Print the best settings, and what to put into a profile."""
     best = sorted(outcomes, key=lambda outcome: -outcome.score)
-    table = Table("Success", "95 %", *(f"{number} demos" for number in demonstrations), "Settings", box=SIMPLE)
+    table = Table("Success", "95 %", *(plural(number, "demo") for number in demonstrations), "Settings", box=SIMPLE)
     for column in table.columns[:-1]:
         column.justify, column.no_wrap = "right", True
     rows = [(outcome, _listed(outcome.values)) for outcome in best[:SHOWN] if outcome.scores]
@@ -376,7 +375,7 @@ def _report(
         "The best of many is flattered by chance: compare it on demonstrations and seeds it was not chosen by."
     )
     if failed := sum(outcome.failed for outcome in outcomes):
-        show(f"{failed} trials did not end well, and count as 0.")
+        show(f"{plural(failed, 'trial')} did not end well, counted as 0.")
     if not rows or best[0].score <= before.score:
         show("\nNone of them did better than the settings of the profile: keep those.")
         return

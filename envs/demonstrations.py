@@ -314,12 +314,12 @@ class Demonstrations:
             double = next((number for number in chosen if chosen.count(number) > 1), None)
             _check(double is None, f"episode {double} is listed twice")
             return chosen, chosen
-        _check(0 <= start <= last, f"start is {start}: the data set has {last + 1} episodes, so 0 to {last} is allowed")
+        _check(0 <= start <= last, f"start is {start}: the data set has episodes 0 to {last}")
         available = last + 1 - start
         count = available if episodes is None else _whole("episodes", episodes)
         _check(
             1 <= count <= available,
-            f"{count} episodes from episode {start} on: 1 to {available} are there; record more or ask for fewer",
+            f"episodes = {count} from episode {start} on: 1 to {available} are there; record more or ask for fewer",
         )
         return list(range(start, start + count)), count
 

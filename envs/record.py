@@ -132,9 +132,8 @@ def main(
                 raise Refusal(f"--{device} needs pygame ({error}): pip install pygame") from error
             Teleoperation(env, recording, device, jogging).run(episodes)  # type: ignore[arg-type]
         added = recording.episodes - before
-        click.echo(
-            f"{out}: {recording.episodes} episodes, {added} of them new, {recording.discarded} attempts discarded"
-        )
+        total = f"{recording.episodes} episode{'s' * (recording.episodes != 1)}"
+        click.echo(f"{out}: {total}, {added} of them new; discarded attempts: {recording.discarded}")
         if recording.episodes:
             from envs.experts.demonstrate import summary
 
@@ -144,7 +143,7 @@ def main(
     except KeyboardInterrupt:
         kept = recording.episodes if recording else 0
         raise click.ClickException(
-            f"stopped; {kept} episodes are in {out}, and the same command adds to them"
+            f"stopped; {kept} episode{'s' * (kept != 1)} in {out}, to which the same command adds"
         ) from None
     finally:
         if env is not None:

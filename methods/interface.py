@@ -18,6 +18,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import gymnasium
+    from pydantic import ValidationError
     from stable_baselines3.common.vec_env import VecEnv
 
     from envs.demonstrations import Demonstrations
@@ -384,10 +385,19 @@ def make_settings(method: type[Method], values: Mapping[str, Any]) -> Any:
         return TypeAdapter(method.Settings).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise SettingsError(f"{method.name}.{place} = {first['input']!r}: {first['msg']}") from None
+        # Besides names and positions it holds Pydantic's names of the alternatives of a union, which mean nothing.
+        name, *inside = first["loc"] or ("settings",)
+        place = ".".join([str(name), *(str(part) for part in inside if isinstance(part, int))])
+        raise SettingsError(f"{method.name}.{place} = {first['input']!r}: {reasons(error)}") from None
     except PydanticUserError as error:
         raise SettingsError(
             f"the annotations of {method.name}'s Settings cannot be checked ({str(error).splitlines()[0]}); annotate "
             "fields as numbers, strings, booleans, Literal, or tuples of them"
         ) from None
+
+
+def reasons(error: ValidationError) -> str:
+    """What would be allowed, in words: of the value that is named first, by each alternative of a union."""
+    first, *others = error.errors()
+    same = [one["msg"] for one in others if one["loc"][:1] == first["loc"][:1] and one["input"] is first["input"]]
+    return ", or ".join(dict.fromkeys([first["msg"], *(message.removeprefix("Input ") for message in same)]))

@@ -26,6 +26,8 @@ LARGEST_BOUND = 1e9
 """Actions beyond it are unbounded in effect, as where a space ends with the largest float."""
 SEED = 20_000_101
 """Of the two resets that show whether a task obeys its seed."""
+SMALL = 0.05
+"""Demonstrated actions that vary by less than this fraction of the bounds drown in the noise of what methods learn."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _inspect(name: str, environment: Env, demonstrations: Demonstrations) -> Ins
         dt=float(demonstrations.dt),
         kinematic_error=getattr(unwrapped, "kinematic_error", None),
     )
-    return Inspection(task, bounds, _reset_twice(name, environment))
+    return Inspection(task, bounds, (*_reset_twice(name, environment), *_small_actions(demonstrations, bounds)))
 
 
 def time_limit(name: str, environment: Env) -> int:
@@ -182,12 +184,29 @@ def time_limit(name: str, environment: Env) -> int:
     return int(min(limits))
 
 
+def _small_actions(demonstrations: Demonstrations, bounds: ActionBounds) -> tuple[str, ...]:
+    """Warn where demonstrated actions hardly vary within the bounds, as where these are in other units."""
+    if demonstrations.actions is None or demonstrations.terminal.all():
+        return ()
+    fractions = bounds.to_fractions(demonstrations.actions[~demonstrations.terminal])
+    low, high = np.quantile(fractions, (0.01, 0.99), axis=0)
+    constant = fractions.min(axis=0) == fractions.max(axis=0)
+    small = np.flatnonzero(((high - low) / 2 < SMALL) & ~constant).tolist()
+    if not small:
+        return ()
+    which = "all demonstrated actions" if len(small) == len(low) else f"actions{small} of the demonstrations"
+    return (
+        f"{which} vary by less than 1/{1 / SMALL:.0f} of the bounds, so that the noise of learnt policies drowns "
+        "them; are the units right? If they are, give the action space bounds that fit them",
+    )
+
+
 def _reset_twice(name: str, environment: Env) -> tuple[str, ...]:
     """Warn where the same seed begins different episodes; raises MethodError where a reset does not work."""
     first, second = (_reset(name, environment) for _ in range(2))
     if np.array_equal(first, second, equal_nan=True):
         return ()
-    return (f"{name} does not obey the seed of reset(): two episodes with one seed begin differently",)
+    return ("the seed of reset() is not obeyed: two episodes with one seed begin differently",)
 
 
 def _reset(name: str, environment: Env) -> np.ndarray:

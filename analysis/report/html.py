@@ -106,8 +106,8 @@ def compared(results: Results) -> str:
     if absent := results.missing["trial"].nunique():
         counts += f"; {absent} planned ones have no record yet"
     others = f" and {plural(variants, 'variant')} of them" if variants else ""
-    demonstrations = _listed([str(number) for number in numbers])
-    return f"{methods}{others} on {tasks}, from {demonstrations} demonstrations, with {each} each: {counts}."
+    demonstrations = f"{_listed([str(number) for number in numbers])} demonstration{'s' * (numbers != [1])}"
+    return f"{methods}{others} on {tasks}, from {demonstrations}, with {each} each: {counts}."
 
 
 def headlines(winners: pd.DataFrame) -> list[str]:

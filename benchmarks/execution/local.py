@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from benchmarks.errors import WorkerDied, cannot_write
+from benchmarks.errors import WorkerDied, cannot_write, plural
 from benchmarks.execution.executor import Listener, Started
 from benchmarks.records import provenance
 from benchmarks.records.schema import Record, Trial
@@ -163,11 +163,11 @@ def _open_log(path: Path | None, trial: Trial) -> BinaryIO:
     if path is None:
         return open(os.devnull, "ab")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    episodes = trial.demonstrations.episodes
+    episodes = plural(trial.demonstrations.episodes, "demonstration")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = path.open("ab")
-        log.write(f"=== {trial.method} on {trial.task}, {episodes} demonstrations, seed {trial.seed}: {now}\n".encode())
+        log.write(f"=== {trial.method} on {trial.task}, {episodes}, seed {trial.seed}: {now}\n".encode())
         log.flush()
     except OSError as error:
         raise cannot_write(path, error) from None

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from filelock import BaseFileLock
 
-from benchmarks.errors import RunError, RunStopped, WorkerDied, one_line
+from benchmarks.errors import RunError, RunStopped, WorkerDied, one_line, plural
 from benchmarks.execution.event_files import EventFile, folder_name
 from benchmarks.execution.executor import Executor, Message, Started
 from benchmarks.execution.signals import SIGNALS
@@ -190,7 +190,7 @@ class Scheduler:
         """What becomes of each trial when the run is started again, in words."""
         left = [trial for trial in trials if self._store.state(trial.id) == self._states[trial.id]]
         resumable = [trial for trial in left if self._save_every and (self._store.snapshots(trial.id) / STATE).exists()]
-        parts = [f"{len(trials) - len(left)} of {len(trials)} trials are finished"]
+        parts = [f"{len(trials) - len(left)} of {plural(len(trials), 'trial')} finished"]
         if resumable:
             parts.append(f"{len(resumable)} resume{'s' * (len(resumable) == 1)} from a checkpoint")
         for trial in left:

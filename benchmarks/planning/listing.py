@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
+from benchmarks.errors import plural
 from benchmarks.planning import profiles
 from benchmarks.planning.estimate import Estimator, duration
 from benchmarks.planning.experiments import EXPERIMENTS
@@ -66,6 +67,8 @@ def show_plan(found: ExistingResults, estimator: Estimator, jobs: int, console: 
     console.print(table)
     total = sum(estimator.seconds(trial) for trial in found.to_do) / jobs
     source = "a rough guess of the profile" if estimator.guessing else "from the records here"
-    console.print(f"{len(found.to_do)} trials to do, about {duration(total)} with {jobs} jobs ({source})")
+    console.print(
+        f"{plural(len(found.to_do), 'trial')} to do, about {duration(total)} with {plural(jobs, 'job')} ({source})"
+    )
     for message in found.damage:
         console.print(f"damaged, so it is done again: {message}")

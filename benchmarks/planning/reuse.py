@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import envs
-from benchmarks.errors import InputError
+from benchmarks.errors import InputError, plural
 from benchmarks.planning.profiles import Profile
 from benchmarks.planning.trials import PlannedTrial
 from benchmarks.records import proofs, provenance
@@ -153,7 +153,7 @@ def refuse_other_code(store: Store, existing: ExistingResults) -> None:
         )
     }
     raise InputError(
-        f"{len(other)} of {len(existing.records)} records in {store.root} were made by other code "
+        f"made by other code: {len(other)} of {plural(len(existing.records), 'record')} in {store.root} "
         f"(different: {_some(sorted(files)) or 'not known'}); start afresh with --results NEW_FOLDER, "
         "or keep them beside new ones with --accept-drift"
     )
@@ -189,7 +189,7 @@ def refuse_mixture(store: Store, profile: Profile, existing: ExistingResults, ac
             differing |= dict.fromkeys(f"{row.label}: {difference}" for difference in changed)
     if dropped and not accept:
         raise InputError(
-            f"{store.root} holds {len(dropped)} trials of this comparison with other settings "
+            f"{store.root} holds {plural(len(dropped), 'trial')} of this comparison with other settings "
             f"({_some(list(differing))}); choose another --results, or leave them out with --accept-drift"
         )
     return frozenset(dropped)

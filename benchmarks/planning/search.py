@@ -19,7 +19,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.errors import InputError, unknown
-from methods.interface import Method
+from methods.interface import Method, reasons
 
 NAME = "SEARCH"
 DIGITS = 3
@@ -100,5 +100,5 @@ def _dimension(method: type[Method], name: str, entry: Any) -> Range | Choices:
         try:
             allowed.validate_python(end)
         except ValidationError as error:
-            raise InputError(f"{place}, but {end!r} is no value of it: {error.errors()[0]['msg']}") from None
+            raise InputError(f"{place}, but {end!r} is no value of it: {reasons(error)}") from None
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import envs
-from benchmarks.errors import InputError, unknown
+from benchmarks.errors import InputError, plural, unknown
 from benchmarks.paper import Experiment, Variant
 from benchmarks.planning.experiments import DEFAULT, EXPERIMENTS
 from benchmarks.planning.profiles import Profile
@@ -21,7 +21,7 @@ from envs.tasks import TaskError, short_name
 from methods import registry
 from methods.action_inference import STEPS
 from methods.conformance.declaration import plain_settings
-from methods.conformance.tasks import require_task
+from methods.conformance.tasks import require_supported, require_task
 from methods.interface import Method, MethodError, make_settings
 from methods.task_boundary import inspect_task
 
@@ -77,7 +77,8 @@ class PlannedTrial:
     def description(self) -> str:
         """For progress displays: variant, task, demonstrations and seed."""
         trial = self.trial
-        return f"{self.row.label}, {short_name(trial.task)}, {trial.demonstrations.episodes} demos, seed {trial.seed}"
+        demos = plural(trial.demonstrations.episodes, "demo")
+        return f"{self.row.label}, {short_name(trial.task)}, {demos}, seed {trial.seed}"
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,14 @@ def resolve_task(name: str) -> str:
     return envs.TASKS.get(name, name)
 
 
+def _supported(task: str) -> None:
+    """Raises InputError where no method could learn a task, whatever its demonstrations."""
+    try:
+        require_supported(task)
+    except MethodError as error:
+        raise InputError(str(error)) from None
+
+
 class _Planner:
     """Keeps what was resolved and read while a request is planned."""
 
@@ -180,7 +189,7 @@ class _Planner:
             demonstrations = self._read(task)
             pool = suite.pool_of(demonstrations.episodes)
             if too_many := [number for number in numbers if number > len(pool)]:
-                there = f"{task} has {demonstrations.episodes} demonstrations"
+                there = f"{task} has {plural(demonstrations.episodes, 'demonstration')}"
                 if len(pool) < demonstrations.episodes:
                     there += f", of which profile {self.profile.name} uses {len(pool)} (its `pool`)"
                 raise InputError(f"--demos {too_many[0]}: {there}; ask for at most as many")
@@ -279,6 +288,7 @@ class _Planner:
         if task not in self._demonstrations:
             file = self.request.file
             if file is None and task not in envs.TASKS.values():
+                _supported(task)
                 raise InputError(f"task {task} has no shipped demonstrations; give some with --demonstrations FILE.npz")
             try:
                 found = load(file) if file else load_task(task)
@@ -288,9 +298,9 @@ class _Planner:
                 raise InputError(f"{file}: these are demonstrations of {found.task}, not of {task}")
             if file:
                 try:
-                    if task not in envs.TASKS.values():
-                        self.notices += require_task(task, found)
-                    self.notices += inspect_task(task, found).warnings
+                    own = task not in envs.TASKS.values()
+                    warnings = [] if own else [f"task {task}: {text}" for text in inspect_task(task, found).warnings]
+                    self.notices += require_task(task, found) if own else warnings
                 except MethodError as error:
                     raise InputError(f"{error} (demonstrations: {file})") from None
             self._demonstrations[task] = found

@@ -27,7 +27,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.errors import InputError
+from benchmarks.errors import InputError, plural
 from benchmarks.records import proofs, provenance
 from benchmarks.records.schema import Record, Trial, load_record
 from benchmarks.trial.checkpoints import STATE
@@ -207,7 +207,7 @@ def compare(commit: str, wanted: int, jobs: int) -> list[Comparison]:
                 found = ("it could not be interrupted", *found)
             return Comparison(record, new, number == interrupted, found)
 
-        click.echo(f"this code: {len(old)} trials", err=True)
+        click.echo(f"this code: {plural(len(old), 'trial')}", err=True)
         with ThreadPoolExecutor(jobs) as pool:
             return list(pool.map(again, range(len(old))))
 
@@ -264,10 +264,12 @@ def main(old_commit: str, trials: int, jobs: int) -> None:
     show(comparisons)
     proof = proof_of(comparisons, provenance.git("rev-parse", old_commit))
     different = sum(bool(one.differences) for one in comparisons)
-    click.echo(f"{len(comparisons) - different} of {len(comparisons)} trials are equal, bit by bit")
+    click.echo(f"{len(comparisons) - different} of {plural(len(comparisons), 'trial')} equal, bit by bit")
     if proof.pairs:
         proofs.add(proof)
-        click.echo(f"{len(proof.pairs)} pairs of code digests are added to {proofs.FILE.relative_to(provenance.ROOT)}")
+        click.echo(
+            f"added {plural(len(proof.pairs), 'pair')} of code digests to {proofs.FILE.relative_to(provenance.ROOT)}"
+        )
     sys.exit(1 if different else 0)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from envs import TASKS
-from envs.demonstrations import DemonstrationError, load, save
+from envs.demonstrations import DemonstrationError, Demonstrations, load, save
 from envs.formats.common import FormatError
 
 FORMATS = {
@@ -29,6 +29,11 @@ _NAMES = click.Choice(list(FORMATS))
 
 def _format(name: str) -> Any:
     return import_module(f"envs.formats.{name}")
+
+
+def _episodes(demonstrations: Demonstrations) -> str:
+    number = demonstrations.episodes
+    return f"{number} episode{'s' * (number != 1)}"
 
 
 def _guarded(path: Path, work: Any) -> Any:
@@ -75,7 +80,7 @@ def import_(format: str, path: Path, out: Path, task: str | None, dt: float | No
             raise Refusal(f"{out}: there is no folder {out.parent}; create it or choose another place")
         save(demonstrations, out)
         lengths = demonstrations.lengths
-        size = f"{demonstrations.episodes} episodes, {len(demonstrations.observations)} states"
+        size = f"{_episodes(demonstrations)}, {len(demonstrations.observations)} states"
         click.echo(f"{out}: {size}, {lengths.min():.1f} to {lengths.max():.1f} s, {demonstrations.task}")
         for note in contents.notes:
             click.echo(f"note: {note}")
@@ -91,7 +96,7 @@ def export(file: Path, format: str, path: Path) -> None:
     """Write demonstrations as a data set of another project."""
     demonstrations = _guarded(file, lambda: load(file))
     notes = _guarded(path, lambda: _format(format).write(demonstrations, path))
-    click.echo(f"{path}: {demonstrations.episodes} episodes")
+    click.echo(f"{path}: {_episodes(demonstrations)}")
     for note in notes:
         click.echo(f"note: {note}")
 

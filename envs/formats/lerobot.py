@@ -61,7 +61,7 @@ def read(path: Path, keys: Sequence[str] = ()) -> Contents:
     bounds = [0, *(np.flatnonzero(np.diff(episode)) + 1), len(episode)]
     parts = [slice(low, high) for low, high in pairwise(bounds)]
     own, fps = info.get(OWN), info.get("fps")
-    lost = f"the last action of each of {len(parts)} episodes, whose result is unknown, is left out"
+    lost = f"the last action of each episode ({len(parts)} in all), whose result is unknown, is left out"
     return Contents(
         [(states[part], actions[part][:-1]) for part in parts],
         dt=1 / fps if isinstance(fps, int | float) and fps > 0 else None,

@@ -46,7 +46,7 @@ def read(path: Path, keys: Sequence[str] = ()) -> Contents:
             else:
                 short, actions = short + 1, actions[:-1]
             trajectories.append((states, actions))
-    notes = [f"{short} episodes have no next_obs, so their last action, whose result is unknown, is left out"]
+    notes = [f"no next_obs in {short} of the episodes, so their last action, whose result is unknown, is left out"]
     frequency = (
         arguments.get("env_kwargs", {}).get("control_freq") if isinstance(arguments.get("env_kwargs"), dict) else 0
     )

@@ -6,12 +6,12 @@ import math
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -23,6 +23,7 @@ from methods.env_group import Env
 from methods.interface import MethodError
 from methods.task_boundary import ActionBounds, inspect_task, time_limit
 
+T = TypeVar("T")
 SEED = 7
 STEPS = 6
 """Of the episodes that are compared."""
@@ -49,9 +50,7 @@ class TaskChecks:
     def run(self) -> Iterator[Result]:
         """The results in order, each as soon as it is known."""
         checks = [
-            Check("its environment can be made", self.check_made, essential=True),
-            Check("observations and actions are flat boxes, actions with finite bounds", self.check_spaces, True),
-            Check("it has a time limit", self.check_time_limit, essential=True),
+            *self.before_demonstrations,
             Check("reset takes a seed, and returns an observation and a dictionary", self.check_reset, essential=True),
             Check("step returns five values", self.check_step, essential=True),
             Check("an episode ends, and says is_success", self.check_end),
@@ -64,14 +63,28 @@ class TaskChecks:
                 Check("environments do not disturb each other", self.check_independence),
                 Check("a returned observation stays as it was, and actions are not changed", self.check_aliases),
                 Check("the state can be saved and restored", self.check_state),
-                Check("the demonstrator acts within the bounds", self.check_expert),
                 Check("close ends what was opened", self.check_close),
             ]
+            if self.name not in {*tasks.TASKS, *tasks.TASKS.values()}:  # their demonstrators are not part of them
+                checks.append(Check("the demonstrator, if it has one, acts within the bounds", self.check_expert))
+        yield from self.results(checks)
+
+    def results(self, checks: Iterable[Check]) -> Iterator[Result]:
+        """Those of some of the checks, after which the environment is closed."""
         try:
             yield from run_checks(checks)
         finally:
             if self._environment is not None:
                 self._environment.close()
+
+    @property
+    def before_demonstrations(self) -> list[Check]:
+        """What must hold before it is worth demonstrating the task."""
+        return [
+            Check("its environment can be made", self.check_made, essential=True),
+            Check("observations and actions are flat boxes, actions with finite bounds", self.check_spaces, True),
+            Check("it has a time limit", self.check_time_limit, essential=True),
+        ]
 
     @property
     def environment(self) -> Env:
@@ -168,12 +181,12 @@ class TaskChecks:
         demonstrated, name = self.demonstrations.task, self.name.rpartition(":")[2]
         names = {name, tasks.find(self.name).id, tasks.short_name(self.name)}
         require(demonstrated in names, f"they are of the task {demonstrated!r}, not of {name!r}")
-        _ours(lambda: inspect_task(self.name, self.demonstrations))  # type: ignore[arg-type]
+        remarks = list(_ours(lambda: inspect_task(self.name, self.demonstrations)).warnings)  # type: ignore[arg-type]
         longest = int(self.demonstrations.time_step.max())
         limit = time_limit(self.name, self.environment)
         if longest > limit:
-            return f"the longest demonstration has {longest} steps, but an episode ends after {limit}"
-        return ""
+            remarks.append(f"the longest demonstration has {longest} steps, but an episode ends after {limit}")
+        return "; ".join(remarks)
 
     def check_seed(self) -> None:
         first, again = self._episode(self.environment), self._episode(self.environment)
@@ -253,7 +266,7 @@ class TaskChecks:
     def check_expert(self) -> str:
         make: Any = getattr(self.environment.unwrapped, "make_expert", None)
         if make is None:
-            return ""
+            return "it has none (no make_expert(rng)), so methods that query a demonstrator cannot learn it"
         bounds = ActionBounds.of(self.name, self.environment.action_space)
         expert = make(np.random.default_rng(4))
         missing = [name for name in ("reset", "act") if not callable(getattr(expert, name, None))]
@@ -333,10 +346,10 @@ def _another(name: str) -> Iterator[Env]:
         environment.close()
 
 
-def _ours(call: Callable[[], Any]) -> None:
-    """Turn the suite's own refusal of a task into a violation."""
+def _ours(call: Callable[[], T]) -> T:
+    """What a call returns; the suite's own refusal of a task becomes a violation."""
     try:
-        call()
+        return call()
     except (MethodError, tasks.TaskError) as error:
         raise ContractViolation(str(error)) from error
 
@@ -427,8 +440,18 @@ def require_task(name: str, demonstrations: Demonstrations | None = None) -> lis
     Raises:
         MethodError: what is wrong with the task, and how to mend it.
     """
+    return _remarks(name, TaskChecks(name, demonstrations, gentle=True).run())
+
+
+def require_supported(name: str) -> None:
+    """Raises MethodError where a task is none of which demonstrations could be made; nothing moves."""
+    checks = TaskChecks(name)
+    _remarks(name, checks.results(checks.before_demonstrations))
+
+
+def _remarks(name: str, results: Iterable[Result]) -> list[str]:
     remarks = []
-    for result in TaskChecks(name, demonstrations, gentle=True).run():
+    for result in results:
         if result.problem:
             raise MethodError(f"task {name}: {result.problem}")
         remarks += [f"task {name}: {result.remark}"] if result.remark else []

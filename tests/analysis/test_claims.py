@@ -129,7 +129,7 @@ def test_the_first_figure(tmp_path: Path) -> None:
     assert row["sampled_cells"] == "5: +40, 25: +40" and (row["trials"], row["planned"]) == (20, 20)
     assert rows.loc[AGAINST_BC, "planned"] == 21
     behind = rows.loc["GAIL succeeds more often than BC on the clip"]
-    assert behind["verdict"] == "undecided" and behind["remarks"] == "1 trials have no record yet"
+    assert behind["verdict"] == "undecided" and behind["remarks"] == "no record yet of 1 trial"
     grows = rows.loc["GPRIL's success on the clip grows with demonstrations"]
     assert grows["sampled_measured"] == "25 demonstrations 90 %, 5 demonstrations 80 %"
     assert grows["sampled_value"] == pytest.approx(0.1) and grows["trials"] == 10

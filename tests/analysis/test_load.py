@@ -99,7 +99,7 @@ def test_records_outside_the_plan_are_ignored_and_named(tmp_path: Path) -> None:
     record_path(directory, stranger).write_bytes(stranger.to_bytes())
     results = load(directory)
     assert stranger.trial.id not in set(results.scores["trial"])
-    assert len(results.notices) == 1 and "1 records" in results.notices[0] and stranger.trial.id in results.notices[0]
+    assert len(results.notices) == 1 and "1 record (" in results.notices[0] and stranger.trial.id in results.notices[0]
 
 
 def test_damaged_records_are_named_and_not_used(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_records_of_other_code_have_a_label_of_their_own(tmp_path: Path) -> None
         **{"GPRIL": 4, "GAIL": 4, "BC": 1},
         "BC [other code]": 3,
     }
-    assert "3 records were made by other code than the rest, and are labelled so: [other code]" in results.notices
+    assert "made by other code than the rest, and labelled so: 3 records [other code]" in results.notices
 
     write_report(tmp_path)
     for name in ("tables/main.csv", "tables/main.tex", "figures/comparison-success.csv", "report.html"):

@@ -44,7 +44,7 @@ def test_a_run_leaves_a_record_a_trial_and_does_none_twice(bench: Bench) -> None
     assert not list((bench.results / "scratch").iterdir())
 
     again = bench.run(logged)
-    assert again.code == 0 and "all 2 trials are in" in again.err
+    assert again.code == 0 and "nothing to do: 2 trials done already in" in again.err
     more = bench.run(logged, "--seeds=3")
     assert "2 of 3 trials" in more.err
     assert sorted(bench.starts()) == [0, 1, 2]
@@ -79,7 +79,7 @@ def test_a_dry_run_changes_nothing_and_counts(bench: Bench, inline: None) -> Non
     bench.run("--seeds=1")
     files = {path: path.stat().st_mtime_ns for path in bench.results.rglob("*")}
     after = bench.run("--dry-run")
-    assert "1 trials to do" in after.out and "from the records" in after.out
+    assert "1 trial to do" in after.out and "from the records" in after.out
     assert {path: path.stat().st_mtime_ns for path in bench.results.rglob("*")} == files
 
 

@@ -192,7 +192,7 @@ def test_refused_combinations_and_failed_trials_count_as_nothing(run: Run, tmp_p
     done = run("--trials=6")
     assert done.code == 0, done.err
     assert "refused by the method, counted as 0 %" in done.err and "shift = 1.95 is too much" in done.err
-    assert "trials did not end well, and count as 0" in done.out
+    assert "did not end well, counted as 0" in done.out
 
 
 def test_other_questions_and_other_code_are_not_mixed(run: Run, tmp_path: Path) -> None:

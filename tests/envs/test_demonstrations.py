@@ -78,9 +78,9 @@ def test_states_alone_have_no_pairs():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"episodes": 4}, "4 episodes from episode 0 on: 1 to 3 are there"),
-        ({"episodes": 0}, "0 episodes"),
-        ({"episodes": 3, "start": 1}, "3 episodes from episode 1 on: 1 to 2"),
+        ({"episodes": 4}, "episodes = 4 from episode 0 on: 1 to 3 are there"),
+        ({"episodes": 0}, "episodes = 0"),
+        ({"episodes": 3, "start": 1}, "episodes = 3 from episode 1 on: 1 to 2"),
         ({"start": 3}, "start is 3.*0 to 2"),
         ({"start": -1}, "start is -1"),
         ({"every": 0}, "every is 0"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
-from envs.demonstrations import Demonstrations
+from envs.demonstrations import Demonstrations, load_task
 from methods.checkpointing import can_be_captured, environment_state, set_environment_state
 from methods.interface import MethodError
 from methods.task_boundary import ActionBounds, describe_task, inspect_task, method_view, with_fractions
@@ -215,8 +215,23 @@ def test_a_task_that_ignores_its_seed_is_named(register: Any) -> None:
             return super().reset()
 
     (warning,) = inspect_task(register(Unseeded), SHOWN).warnings
-    assert "Own-v0 does not obey the seed" in warning
+    assert "the seed of reset() is not obeyed" in warning
     assert inspect_task("TinySlot-v0", SHOWN).warnings == ()
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-2])
+def test_actions_that_hardly_vary_within_their_bounds_are_named(register: Any, share: float) -> None:
+    """As where the actions are metres and the bounds are millimetres; a constant action is no such case."""
+    assert SHOWN.actions is not None
+    name = register()
+    (warning,) = inspect_task(name, replace(SHOWN, actions=np.float32(share) * SHOWN.actions)).warnings
+    assert warning.startswith("all demonstrated actions vary by less than 1/20 of the bounds")
+    for factors, said in (([1.0, share], "actions[1] of the demonstrations vary"), ([1.0, 0.0], ""), ([1.0, 0.2], "")):
+        found = inspect_task(name, replace(SHOWN, actions=np.float32(factors) * SHOWN.actions)).warnings
+        assert [warning.startswith(said) for warning in found] == [True] * bool(said)
+    assert inspect_task(name, replace(SHOWN, actions=None)).warnings == ()
+    for task in ("clip", "peg", "clip-hard", "peg-hard"):
+        assert inspect_task(task, load_task(task)).warnings == ()
 
 
 def test_resets_that_do_not_work_are_refused(register: Any) -> None:

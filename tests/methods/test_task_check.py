@@ -18,7 +18,7 @@ from gymnasium.spaces import Box, Discrete
 from envs.demonstrations import save
 from methods.check import main
 from methods.conformance.point_task import PointTask, demonstrate
-from methods.conformance.tasks import TaskChecks, check_task, require_task
+from methods.conformance.tasks import TaskChecks, check_task, require_supported, require_task
 from methods.interface import MethodError
 from tests import tiny
 
@@ -232,6 +232,35 @@ def test_a_task_in_a_file_of_the_user_is_checked(tmp_path: Path) -> None:
     )
     done = CliRunner().invoke(main, ["--task", f"{tmp_path / 'my_slot.py'}:MySlot-v0"])
     assert done.exit_code == 0, done.output
+
+
+def test_a_task_without_a_demonstrator_is_not_said_to_have_a_good_one() -> None:
+    def remark(name: str) -> str | None:
+        found = [result.remark for result in check_task(name) if result.promise.startswith("the demonstrator")]
+        return found[0] if found else None
+
+    assert remark(make()) == ""
+    assert str(remark(f"tests.tiny:{tiny.ID}")).startswith("it has none (no make_expert(rng))")
+    assert remark("peg") is None, "what demonstrates it is no part of it"
+
+
+def test_remarks_about_demonstrations_are_shown(tmp_path: Path) -> None:
+    name = make()
+    good = replace(demonstrate(2, seed=0), task=name)
+    small = replace(good, actions=np.float32(1e-3) * good.actions)  # type: ignore[operator]
+    results = {result.promise: result for result in TaskChecks(name, demonstrations=small).run()}
+    assert results["the demonstrations fit"].problem == "" and "1/20" in results["the demonstrations fit"].remark
+    (remark,) = require_task(name, small)
+    assert remark.startswith(f"task {name}: all demonstrated actions vary")
+
+
+@pytest.mark.parametrize("fault", ["image", "discrete", "unbounded", "horizon", "raises"])
+def test_a_task_nobody_could_demonstrate_is_refused_without_motion(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("reset", "step"):
+        monkeypatch.setattr(FaultyTask, name, lambda self, *arguments, **options: pytest.fail("it moved"))
+    with pytest.raises(MethodError, match="task Faulty"):
+        require_supported(make(fault))
+    require_supported(make())
 
 
 def test_the_gentle_check_only_takes_the_middle_action(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def test_a_stopped_run_has_saved_a_checkpoint_and_resumes_with_the_same_bits(
     said = finish(runner)
     assert runner.returncode == 130 and "Traceback" not in said
     assert "stopping: 1 trial saves its checkpoint (up to 20 s; Ctrl-C again ends at once)" in said
-    assert "stopped: 0 of 2 trials are finished; 1 resumes from a checkpoint" in said
+    assert "stopped: 0 of 2 trials finished; 1 resumes from a checkpoint" in said
     assert "To resume: python -m benchmarks.run --methods" in said
     assert not workers_of(bench.folder) and not bench.records()
     assert not list((bench.results / "scratch").iterdir())

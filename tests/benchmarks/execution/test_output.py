@@ -120,7 +120,7 @@ def test_a_debugger_can_stop_in_a_trial_of_this_process(bench: Bench, monkeypatc
         while chunk := os.read(ours, 1024):
             said += chunk
     assert runner.wait() == 0, said.decode()
-    assert b"the answer is 43" in said and b"1 trials to run, 1 at once" in said
+    assert b"the answer is 43" in said and b"1 trial to run, 1 at once" in said
     (record,) = bench.records()
     assert record.status == "ok" and not list((bench.results / "logs").iterdir())
 

@@ -52,7 +52,7 @@ def test_a_task_may_live_in_a_file(bench: Bench) -> None:
     (record,) = bench.records()
     assert record.status == "ok", record.error
     again = bench.run(task, own_demonstrations(bench), "--seeds=1")
-    assert "all 1 trials are in" in again.err
+    assert "nothing to do: 1 trial done already in" in again.err
 
 
 @pytest.mark.parametrize("case", BAD_TASKS)
@@ -64,3 +64,27 @@ def test_a_task_that_cannot_be_had_is_refused_with_the_reason(bench: Bench, case
     assert outcome.code == 2 and outcome.err.startswith("error: ") and outcome.err.count("\n") == 1, outcome.err
     assert said in outcome.err
     assert not bench.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("spaces", "said"),
+    [
+        ("action_space = gymnasium.spaces.Discrete(4)", "actions must be a one-dimensional Box"),
+        ("observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3))", "flatten it"),
+        ("action_space = gymnasium.spaces.Box(-1e30, 1e30, (2,))", "finite"),
+        ("horizon = 0", "time limit"),
+        ("dt = 0.1", "has no shipped demonstrations; give some"),
+    ],
+)
+def test_what_is_wrong_with_a_task_is_said_before_demonstrations_are_asked_for(
+    bench: Bench, spaces: str, said: str
+) -> None:
+    """Nobody should record demonstrations of a task that no method can learn."""
+    code = GOOD.replace("entry", "").replace("lambda **options: TinySlot(**options)", "Own")
+    own = f"class Own(TinySlot):\n    def __init__(self):\n        super().__init__()\n        self.{spaces}\n"
+    name = f"unsupported_{abs(hash(spaces))}.py"
+    (bench.folder / name).write_text(code.replace("gymnasium.register", f"{own}gymnasium.register"))
+    given = tuple(argument for argument in bench.arguments if not argument.startswith("--demonstrations="))
+    without = dataclasses.replace(bench, arguments=given)
+    outcome = without.run(f"--tasks={bench.folder / name}:OwnSlot-v0")
+    assert outcome.code == 2 and said in outcome.err and outcome.err.count("\n") == 1, outcome.err
