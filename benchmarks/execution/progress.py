@@ -15,11 +15,13 @@ from rich.table import Column
 from benchmarks.errors import one_line
 from benchmarks.execution.console import new_console
 from benchmarks.planning.estimate import Estimator, duration
-from benchmarks.records.schema import CurvePoint, Mode, Record, Trial
+from benchmarks.records.schema import CurvePoint, Mode, Record, Trial, Usage
 
 WORDS: dict[Mode, str] = {"sampled": "sampled", "mean": "deterministic"}
 QUIET_SECONDS = 60.0
 """Longest time without a line about progress where there are no bars."""
+WIDE = 92
+"""Columns of a terminal that has room for the bars of single trials beside their steps."""
 
 
 class PlainView:
@@ -46,6 +48,7 @@ class PlainView:
         self._open = {trial.id: trial for trial in to_do}
         self._total = len(to_do)
         self._shares: dict[str, float] = {}
+        self._steps: dict[str, str] = {}
         self._points: dict[str, CurvePoint] = {}
         self._last_line = monotonic()
         self.console = new_console()
@@ -61,10 +64,11 @@ class PlainView:
 
     def started(self, trial: Trial) -> None:
         self._shares[trial.id] = 0.0
+        self._steps.pop(trial.id, None)
         self._points.pop(trial.id, None)
 
-    def progressed(self, trial: Trial, share: float) -> None:
-        self._shares[trial.id] = share
+    def progressed(self, trial: Trial, share: float, usage: Usage) -> None:
+        self._shares[trial.id], self._steps[trial.id] = share, _steps(usage)
 
     def evaluated(self, trial: Trial, point: CurvePoint) -> None:
         self._points[trial.id] = point
@@ -100,11 +104,13 @@ class PlainView:
     def _state(self, trial: str) -> str:
         """How far a running trial is, and its success in the newest evaluation."""
         done = f"{100 * self._shares[trial]:.0f} %" if self._shares[trial] < 1.0 else "evaluating"
+        if steps := self._steps.get(trial):
+            done += f", {steps}"
         return f"{done} (success {_so_far(self._points[trial])})" if trial in self._points else done
 
 
 class LiveView(PlainView):
-    """Bars: one for all trials and one for each that is running."""
+    """A bar for all trials, and a line with progress, steps and success for each that is running."""
 
     def __init__(
         self,
@@ -126,8 +132,9 @@ class LiveView(PlainView):
         self._overall = self._all.add_task("all trials", total=self._total, left="")
         self._running = Progress(
             name,
-            BarColumn(bar_width=10),
+            *([BarColumn(bar_width=10)] if self.console.width >= WIDE else []),
             TextColumn("{task.percentage:>3.0f} %", table_column=_column()),
+            TextColumn("{task.fields[steps]}", table_column=_column()),
             TextColumn("{task.fields[success]}", table_column=_column(width=17)),
             TimeElapsedColumn(),
             expand=True,
@@ -147,12 +154,12 @@ class LiveView(PlainView):
     def started(self, trial: Trial) -> None:
         super().started(trial)
         self._remove_bar(trial.id)
-        self._bars[trial.id] = self._running.add_task(self._names[trial.id], total=1.0, success="")
+        self._bars[trial.id] = self._running.add_task(self._names[trial.id], total=1.0, steps="", success="")
         self._refresh()
 
-    def progressed(self, trial: Trial, share: float) -> None:
-        super().progressed(trial, share)
-        self._running.update(self._bars[trial.id], completed=share)
+    def progressed(self, trial: Trial, share: float, usage: Usage) -> None:
+        super().progressed(trial, share, usage)
+        self._running.update(self._bars[trial.id], completed=share, steps=self._steps[trial.id])
         if share >= 1.0:
             self._running.update(self._bars[trial.id], success="evaluating")
         self._refresh()
@@ -197,6 +204,13 @@ def outcome(record: Record) -> str:
         success = (f"{100 * record.success(mode):.0f} % {word}" for mode, word in WORDS.items() if mode in record.final)
         return f"success {', '.join(success)}, in {seconds}"
     return f"{record.status} after {seconds}: {record.error.splitlines()[0] if record.error else 'no reason given'}"
+
+
+def _steps(usage: Usage) -> str:
+    """What moves within a phase of minutes: "12,345 updates", or "4,096 steps" of the environment before the first."""
+    if usage.gradient_steps:
+        return f"{usage.gradient_steps:,} updates"
+    return f"{usage.environment_steps:,} steps" if usage.environment_steps else ""
 
 
 def _so_far(point: CurvePoint) -> str:

@@ -48,8 +48,8 @@ class View(Protocol):
     def started(self, trial: Trial) -> None:
         """A trial starts, or starts again."""
 
-    def progressed(self, trial: Trial, share: float) -> None:
-        """A fraction of a trial is done, in [0, 1]."""
+    def progressed(self, trial: Trial, share: float, usage: Usage) -> None:
+        """A fraction of a trial is done, in [0, 1], at the cost of `usage` so far."""
 
     def evaluated(self, trial: Trial, point: CurvePoint) -> None:
         """A trial has been evaluated while it trains."""
@@ -307,7 +307,7 @@ class Scheduler:
                 self._view.evaluated(trial, message)
             case Progress():
                 report.usage, report.training = message.usage, True
-                self._view.progressed(trial, message.share)
+                self._view.progressed(trial, message.share, message.usage)
 
 
 def _unfinished(

@@ -10,6 +10,8 @@ from rich.console import Console
 from benchmarks.execution.progress import LiveView, PlainView, new_view, outcome
 from benchmarks.planning import profiles
 from benchmarks.planning.estimate import START_SECONDS, Estimator, duration
+from benchmarks.records.schema import CurvePoint
+from benchmarks.trial.protocol import NOTHING
 from tests.benchmarks import examples
 
 PROFILE = profiles.load("smoke").model_copy(update={"seconds": {"linear": 50.0}})
@@ -62,7 +64,7 @@ def test_a_view_follows_a_run(kind: type[PlainView]) -> None:
     with view:
         assert view.time_left() == "about 2 min left", "4 trials of 50 s, 2 at once"
         view.started(TRIALS[0])
-        view.progressed(TRIALS[0], 0.5)
+        view.progressed(TRIALS[0], 0.5, NOTHING)
         assert view.time_left() == "about 88 s left"
         view.started(TRIALS[0])
         assert view.time_left() == "about 2 min left", "started again"
@@ -72,6 +74,28 @@ def test_a_view_follows_a_run(kind: type[PlainView]) -> None:
         view.note("[a note]")
     text = view.console.file.getvalue()
     assert "[1/4] trial 0: success 50 % sampled" in text and "[2/4] trial 1" in text and "[a note]" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_view_moves_while_the_fraction_stands_still(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A phase of the paper's size takes minutes, in which the fraction of the training that is done stays the same."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    view = LiveView(dict.fromkeys(NAMES, "GPRIL, clip, 10 demos, seed 0"), TRIALS, Estimator(PROFILE, []), jobs=2)
+    view.started(TRIALS[0])
+    counts = {"environment_steps": 0, "episodes": 0, "gradient_steps": 0, "training_seconds": 0.0}
+    view.evaluated(TRIALS[0], CurvePoint(progress=0.01, sampled=1.0, mean=1.0, **counts))
+    for changes, steps in (
+        ({}, ""),
+        ({"environment_steps": 4096}, "4,096 steps"),
+        ({"environment_steps": 4096, "gradient_steps": 12_345}, "12,345 updates"),
+        ({"gradient_steps": 1_234_567}, "1,234,567 updates"),
+    ):
+        view.progressed(TRIALS[0], 0.01, NOTHING.model_copy(update=changes))
+        view.console.file = io.StringIO()
+        view.console.print(view._running)
+        line = view.console.file.getvalue()
+        assert all(part in line for part in ("GPRIL, clip, 10 demos, seed 0", "1 %", steps, "success")), line
+    assert view._state(TRIALS[0].id).startswith("1 %, 1,234,567 updates (success ")
 
 
 @pytest.mark.parametrize("kind", [PlainView, LiveView])
