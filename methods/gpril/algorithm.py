@@ -33,8 +33,9 @@ BATCHES_AT_ONCE = 16
 """Batches drawn in one pass, from the replay buffer for the models or from the models for the policy. What they are
 drawn from does not change during these updates, so the distribution is that of drawing one batch at a time."""
 
-CHECKPOINT_EVERY = 64
-"""Updates between two checkpoints inside a phase, seconds at the paper's sizes; a multiple of BATCHES_AT_ONCE."""
+CLONED_AT_ONCE = 64
+"""Updates of cloning between two checkpoints. Elsewhere one follows whatever was drawn in one pass, so that a stop
+takes seconds at any size of the models."""
 
 UNIT_ROWS = 4096
 """Rows on which the models measure their units."""
@@ -279,8 +280,7 @@ class Training:
     def _model_updates(self, updates: int, learning: tuple[bool, bool] = (True, True)) -> None:
         self.update_models(updates, learning)
         self.at.phase_model_updates += updates
-        if self.at.phase_model_updates % CHECKPOINT_EVERY == 0:
-            self._checkpoint()
+        self._checkpoint()
 
     def update_models(self, updates: int, learning: tuple[bool, bool] = (True, True)) -> None:
         """So many gradient steps of those of B^s and B^a that are learning."""
@@ -297,7 +297,7 @@ class Training:
             count = min(BATCHES_AT_ONCE, updates - at.phase_policy_updates)
             self.update_policy(count)
             at.phase_policy_updates += count
-            if at.phase_policy_updates % CHECKPOINT_EVERY == 0 and at.phase_policy_updates < updates:
+            if at.phase_policy_updates < updates:
                 self._checkpoint()
 
     def update_policy(self, updates: int) -> None:
@@ -324,7 +324,7 @@ class Training:
         at, every = self.at, self.settings.policy_updates
         while at.policy_updates < updates:
             left = min(every - at.policy_updates % every, updates - at.policy_updates)
-            for _ in range(min(CHECKPOINT_EVERY, left)):
+            for _ in range(min(CLONED_AT_ONCE, left)):
                 self._step(-self._log_prob_of_demonstrations())
             if at.policy_updates % every == 0:
                 self._checkpoint(on_curve=True)

@@ -108,7 +108,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_start, "CHECKPOINT_EVERY", 10)
     monkeypatch.setattr(gpril, "BATCHES_AT_ONCE", 2)
     monkeypatch.setattr(gpril, "CHECK_EVERY", 2)
-    monkeypatch.setattr(gpril, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(gpril, "CLONED_AT_ONCE", 2)
     monkeypatch.setattr(gpril, "WIDTH", 2)
 
 

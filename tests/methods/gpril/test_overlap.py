@@ -36,17 +36,23 @@ ITERATIONS = 4
 
 
 class Context(PlainContext):
-    """Remembers at each checkpoint what training has used and how the policy stood."""
+    """Remembers at each point of the learning curve what training has used and how the policy stood.
+
+    Between two of them, where the progress stays the same, a rollout in the thread may or may not be finished.
+    """
 
     def __init__(self, folder: Path, environment: type[TinySlot] = TinySlot) -> None:
         super().__init__(Budget(5000, ITERATIONS * OVERLAP.policy_updates), 0, folder, TINY, environment)
+        self.told: list[float] = []
         self.used: list[tuple[int, int]] = []
         self.weights: list[float] = []
 
     def checkpoint(self, policy: Policy, progress: float, gradient_steps: int, *more: Any, **others: Any) -> None:
         super().checkpoint(policy, progress, gradient_steps, *more, **others)
-        self.used.append((self.environment_steps, self.episodes))
-        self.weights.append(fingerprint(policy.network))  # type: ignore[attr-defined]
+        if progress not in self.told:
+            self.told.append(progress)
+            self.used.append((self.environment_steps, self.episodes))
+            self.weights.append(fingerprint(policy.network))  # type: ignore[attr-defined]
 
 
 def fingerprint(network: Any) -> float:
