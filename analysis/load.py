@@ -5,6 +5,7 @@ A results folder holds `plan.json` (which trials belong to which experiment) and
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -111,7 +112,7 @@ class Results:
         return self.scores.drop_duplicates(["experiment", "label", "trial"])
 
 
-def load(directory: Path) -> Results:
+def load(directory: str | os.PathLike[str]) -> Results:
     """Read the plan and the records of a results folder.
 
     Damaged files are named in `notices` and never used, as are records that the plan does not know.
@@ -119,6 +120,7 @@ def load(directory: Path) -> Results:
     Raises:
         ResultsError: the folder, its plan or every usable record is missing, or the plan is damaged.
     """
+    directory = Path(directory)
     plan = plan_of(directory)
     planned = {row.trial for row in plan.rows}
     notices: list[str] = []

@@ -3,4 +3,6 @@
 from pathlib import Path
 from runpy import run_path
 
-run_path(str(Path(__file__).parents[1] / "envs" / "shadowing.py"))["require_ours"]("envs", "methods", "analysis")
+_ENVS = Path(__file__).parents[1] / "envs"
+run_path(str(_ENVS / "interrupts.py"))["end_quietly_while_importing"]()
+run_path(str(_ENVS / "shadowing.py"))["require_ours"]("envs", "methods", "analysis")

@@ -13,11 +13,9 @@ from benchmarks.errors import InputError, RunError, RunStopped, one_line
 from benchmarks.execution.console import say, show_command
 from benchmarks.execution.signals import interrupt_once
 from benchmarks.planning.options import CheckedOption
+from envs.interrupts import INTERRUPTED
 from methods import registry
 from methods.interface import MethodError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 option = partial(click.option, cls=CheckedOption)
 

@@ -48,6 +48,7 @@ from benchmarks.trial.environments import is_shipped
 from benchmarks.trial.evaluation import WIDTH, rollout_of
 from benchmarks.trial.saved_policy import SavedPolicy
 from envs import TASKS, tasks
+from envs.commands import Command
 from envs.insertion.errors import SimulationUnstable
 from envs.tasks import short_name
 from methods.env_group import Env, SingleEnvs, roll_out
@@ -258,7 +259,9 @@ def has_display() -> bool:
     return not sys.platform.startswith("linux") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
 
 
-def make_films(directory: Path, methods: Sequence[str] = ()) -> Iterator[tuple[Shot, Path | FilmError]]:
+def make_films(
+    directory: str | os.PathLike[str], methods: Sequence[str] = ()
+) -> Iterator[tuple[Shot, Path | FilmError]]:
     """Film what a results folder holds, write the list, and yield for each shot its file or why there is none.
 
     A film of the same trial and code that is there already is kept; films of others are removed. `methods` may be
@@ -268,6 +271,7 @@ def make_films(directory: Path, methods: Sequence[str] = ()) -> Iterator[tuple[S
         RecordError, OSError: there is no plan, or the folder cannot be written.
         NoPictures: nothing can be drawn here. Films and list are left as they were.
     """
+    directory = Path(directory)
     plan = load_plan(directory / "plan.json")
     records = (_record(directory, trial) for trial in dict.fromkeys(row.trial for row in plan.rows))
     folder = directory / FOLDER
@@ -334,7 +338,7 @@ def _record(directory: Path, trial: str) -> Record | None:
         return None
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--task", "names", multiple=True, metavar="NAME", help="A task of your own to be imported: module:Id or file.py:Id."
@@ -351,8 +355,7 @@ def main(directory: Path, names: tuple[str, ...], methods: tuple[str, ...]) -> N
         for shot, outcome in make_films(directory, methods):
             click.echo(f"{shot.name}: not filmed: {outcome}" if isinstance(outcome, FilmError) else outcome)
     except (RecordError, OSError, NoPictures, tasks.TaskError, MethodError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ there is no display.
 
 from __future__ import annotations
 
-import sys
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ from benchmarks.trial.environments import is_shipped
 from benchmarks.trial.evaluation import modes_of
 from benchmarks.trial.saved_policy import Description, SavedPolicy
 from envs import TASKS, tasks
+from envs.commands import Command
 from envs.insertion.errors import SimulationUnstable
 from methods.env_group import Env, Episode, SingleEnvs, roll_out
 from methods.interface import Diverged, MethodError
@@ -84,9 +85,9 @@ def results_folders(results: Path | None) -> list[Path]:
     return [folder for folder in (root / "quick", *runs) if (folder / "policies").is_dir()]
 
 
-def found_in(results: Path) -> list[Found]:
+def found_in(results: str | os.PathLike[str]) -> list[Found]:
     """The saved policies of a results folder, or the one whose own folder this is; without those that are damaged."""
-    found = []
+    results, found = Path(results), []
     for folder in [results] if (results / saved_policy.FILE).is_file() else sorted((results / "policies").glob("*/")):
         try:
             description = saved_policy.describe(folder)
@@ -191,7 +192,7 @@ def _require_glfw() -> None:
             raise RuntimeError("; ".join(str(warning.message) for warning in told) or "GLFW cannot be initialised")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--method", help="Its name; of a method of your own, file.py:Class.  [default: any]")
 @click.option("--task", help="A short name or Gymnasium id; of your own, module:Id or file.py:Id.  [default: any]")
 @click.option(
@@ -238,8 +239,7 @@ def main(
             raise PlayError(f"the task {name} is imported only if you name it: --task {name}")
         show(saved, TASKS.get(name, name), range(first, first + episodes), mode, film)
     except (PlayError, FilmError, NoPictures, MethodError, Diverged, tasks.TaskError, OSError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

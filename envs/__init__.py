@@ -3,7 +3,11 @@
 Importing this package registers the tasks with Gymnasium and nothing else: MuJoCo is loaded by `gymnasium.make`.
 """
 
-from gymnasium.envs.registration import register, registry
+from envs.interrupts import end_quietly_while_importing
+
+end_quietly_while_importing()
+
+from gymnasium.envs.registration import register, registry  # noqa: E402
 
 TASKS = {
     "clip": "ClipInsertion-v0",

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from envs.commands import Command
 from methods.conformance.checks import BUDGET, check_method
 from methods.conformance.results import Result
 from methods.interface import Budget, MethodError, SettingsError
@@ -34,7 +35,7 @@ def parse_values(assignments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @click.option("--task", help="Check a task instead: a short name, a Gymnasium id, module:Id or file.py:Id.")
 @click.option("--demonstrations", type=click.Path(path_type=Path), help="With --task: a file that must fit it.")
@@ -60,8 +61,7 @@ def main(
     try:
         results = _results(name, task, demonstrations, assignments, budget)
     except MethodError as error:
-        click.echo(f"error: {error}", err=True)
-        raise SystemExit(2) from None
+        raise click.ClickException(str(error)) from None
     begun, kept, broken = perf_counter(), 0, 0
     for result in results:
         kept, broken = kept + (not result.problem), broken + bool(result.problem)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -178,11 +179,11 @@ class GaussianPolicy(Policy):
             raise Diverged("the policy's actions are not finite")
         return np.clip(actions, self._low, self._high)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         save_network(self.network, folder)
 
     @classmethod
-    def load(cls, folder: Path) -> GaussianPolicy:
+    def load(cls, folder: str | os.PathLike[str]) -> GaussianPolicy:
         """See `Policy.load`; no more memory is taken than the largest allowed network needs."""
 
         def build(shape: PolicyShape) -> GaussianNetwork:
@@ -195,8 +196,9 @@ S = TypeVar("S")
 N = TypeVar("N", bound=nn.Module)
 
 
-def save_network(network: nn.Module, folder: Path) -> None:
+def save_network(network: nn.Module, folder: str | os.PathLike[str]) -> None:
     """Write a network and its `shape` (a frozen dataclass): policy.json, and policy.npz with float32 arrays."""
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
     shape = asdict(cast(Any, network).shape)
@@ -204,7 +206,7 @@ def save_network(network: nn.Module, folder: Path) -> None:
     np.savez(folder / "policy.npz", **arrays)  # type: ignore[arg-type]  # names are ours, never "file"
 
 
-def load_network(folder: Path, shape: type[S], build: Callable[[S], N]) -> N:
+def load_network(folder: str | os.PathLike[str], shape: type[S], build: Callable[[S], N]) -> N:
     """Read what `save_network` wrote, on the CPU and ready to act.
 
     Args:
@@ -215,6 +217,7 @@ def load_network(folder: Path, shape: type[S], build: Callable[[S], N]) -> N:
     Raises:
         MethodError: the files are missing, damaged or changed; the message names the folder.
     """
+    folder = Path(folder)
     try:
         stored = json.loads(read_small(folder / "policy.json"))
         with torch.device("meta"):  # the file alone says how much memory is taken

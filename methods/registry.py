@@ -18,7 +18,7 @@ from typing import Any
 
 from envs.loading import LoadError, load_module
 from methods.conformance.declaration import declaration_problem
-from methods.interface import Method, MethodError
+from methods.interface import Method, MethodError, Policy
 
 GROUP = "gpril_benchmarks.methods"
 """The entry-point group in which an installed package offers its methods, as `name = module:Attribute`."""
@@ -166,6 +166,15 @@ def outline(name: str) -> Outline:
         method = resolve(name)
         told = {key: getattr(method, key) for key in Outline.__dataclass_fields__}
     return Outline(**told)
+
+
+def policy_class(method: type[Method]) -> type[Policy]:
+    """The class of what a method's `fit` returns."""
+    if method.policy is not None:
+        return method.policy
+    from methods.policy import GaussianPolicy  # here, because it imports torch
+
+    return GaussianPolicy
 
 
 def describe(name: str) -> str:

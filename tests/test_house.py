@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("analysis", "benchmarks", "envs", "methods")
 MAY_IMPORT = {
     "envs": {"envs"},
-    "methods": {"methods", "envs.demonstrations", "envs.npz", "envs.loading", "envs.tasks"},
+    "methods": {"methods", "envs.demonstrations", "envs.npz", "envs.loading", "envs.tasks", "envs.commands"},
     "benchmarks": {"benchmarks", "methods", "envs"},
     "benchmarks/run.py": {"benchmarks", "methods", "envs", "analysis"},
     "benchmarks/tune.py": {"benchmarks", "methods", "envs", "analysis.statistics"},
@@ -75,6 +75,41 @@ COMMANDS = [
     for path in sources()
     if '__name__ == "__main__"' in path.read_text() or path.name == "__main__.py"
 ]
+
+
+HEAVY = {"torch", "pandas", "matplotlib", "scipy", "stable_baselines3", "optuna", "imitation"}
+"""What takes longer to import than a person should wait for help."""
+LIGHT = [name for name in COMMANDS if not name.startswith(("benchmarks.trial.worker", "analysis.report"))]
+
+
+@pytest.mark.parametrize(("command", "option"), [*((name, "--help") for name in LIGHT), ("benchmarks.run", "--list")])
+def test_help_and_lists_import_nothing_large(command: str, option: str) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = [{command!r}, {option!r}]\n"
+        "try:\n"
+        f"    runpy.run_module({command!r}, run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout, done.stderr
+    assert not HEAVY & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "benchmarks.trial.worker"])
+def test_ctrl_c_while_a_command_is_imported_is_one_line(tmp_path: Path, command: str) -> None:
+    """A module that all commands import is replaced by one that presses Ctrl-C."""
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = started_beside(tmp_path, "-m", command)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped before anything was done\n")
+
+
+def test_programs_that_import_the_suite_keep_their_own_ctrl_c(tmp_path: Path) -> None:
+    code = "import benchmarks, envs, methods, analysis, signal as s; assert s.getsignal(2) is s.default_int_handler"
+    done = started_beside(tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
 
 
 def started_beside(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,4 @@
-"""What a method reported while it trained on one trial: the values, small multiples of them, and a command.
-
-`python -m analysis.diagnose DIR --method gpril --task clip --seed 0`
-"""
+"""What a method reported while it trained on one trial: the values, and small multiples of them."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import click
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -274,25 +270,6 @@ def draw_diagnostics(directory: Path, wanted: Wanted, folder: Path) -> list[Path
     except OSError as error:
         raise ResultsError(f"cannot write {error.filename or folder}: {error.strerror}") from None
     return paths
-
-
-@click.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--method", help="The method, or the key or label of a variant.")
-@click.option("--task", help="A part of the task's name, such as clip.")
-@click.option("--demos", type=int, help="How many demonstrations it learned from.")
-@click.option("--seed", type=int)
-@click.option("--experiment", help="An experiment it belongs to.")
-@click.option("--trial", help="The trial's id, or the beginning of it.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write; default: DIRECTORY/figures/diagnostics.")
-def main(directory: Path, out: Path | None, **wanted: Any) -> None:
-    """Draw what a method reported while it trained on one trial of DIRECTORY: SVG, PNG, and the data as CSV."""
-    try:
-        for path in draw_diagnostics(directory, Wanted(**wanted), out or directory / "figures" / "diagnostics"):
-            click.echo(path)
-    except (ResultsError, OSError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
 
 
 def _names(rows: Iterable[PlanRow]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from shutil import disk_usage
@@ -26,7 +27,7 @@ median [quartiles] over seeds. A trial that failed counts as 0."""
 OWNED = {"tables": {".csv", ".md", ".tex"}, "figures": {".csv", ".png", ".pdf"}}
 
 
-def write_report(directory: Path) -> str:
+def write_report(directory: str | os.PathLike[str]) -> str:
     """Write `tables/`, `figures/` and `report.html` of a results folder, and return the main table as plain text.
 
     The two folders belong to the report: files of an earlier one that no longer follow from the records are removed.
@@ -35,6 +36,7 @@ def write_report(directory: Path) -> str:
     Raises:
         ResultsError: there is nothing to report (see `load`), or the folder cannot be written.
     """
+    directory = Path(directory)
     try:
         return _write(directory)
     except OSError as error:
@@ -62,7 +64,7 @@ def _write(directory: Path) -> str:
     return _plain(tables[0], directory)
 
 
-def check_report(directory: Path) -> list[str]:
+def check_report(directory: str | os.PathLike[str]) -> list[str]:
     """What on disk does not follow from the records: one line per file, none if all agree.
 
     Tables and the data of the figures are compared byte by byte. Pictures and the page, whose bytes depend on the
@@ -71,6 +73,7 @@ def check_report(directory: Path) -> list[str]:
     Raises:
         ResultsError: there is nothing to compare with; see `load`.
     """
+    directory = Path(directory)
     results = _load(directory)
     expected = _checked_files(_tables(results), list(all_series(results)))
     lines = []

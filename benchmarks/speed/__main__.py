@@ -6,25 +6,35 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.records.provenance import machine
-from benchmarks.speed import environments, flows, gail, loop
-from benchmarks.speed.timing import Comparison, chosen, gemm_rate
+
+if TYPE_CHECKING:
+    from benchmarks.speed.timing import Comparison
 
 WIDTH = 200
 """Columns of text that the table takes where it is not shown on a terminal."""
 
+
+def _measure(module: str) -> Iterator[Comparison]:
+    """The comparisons of a module beside this one, imported here because all of them import torch."""
+    found: Iterator[Comparison] = import_module(f"benchmarks.speed.{module}").measure()
+    return found
+
+
 SUBJECTS: dict[str, Callable[[], Iterator[Comparison]]] = {
-    "flows": flows.measure,
-    "env": environments.measure,
-    "loop": loop.measure,
-    "gail": gail.measure,
+    "flows": partial(_measure, "flows"),
+    "env": partial(_measure, "environments"),
+    "loop": partial(_measure, "loop"),
+    "gail": partial(_measure, "gail"),
 }
 
 Document = dict[str, dict[str, Any]]
@@ -46,6 +56,8 @@ def main(only: str, file: Path | None) -> None:
             click.echo(f"error: --only {name!r}: choose from {', '.join(SUBJECTS)}", err=True)
             sys.exit(2)
     document = _read(file) if file else {}
+    from benchmarks.speed.timing import chosen, gemm_rate
+
     found: list[Comparison] = []
     for name in subjects:
         measured = []

@@ -38,11 +38,11 @@ class Snapshots:
         made_by = [trial.id, code_digest, provenance.versions(), provenance.machine()["processor"]]
         self._identity = hashlib.sha256(canonical(made_by)).hexdigest()
         self._last = perf_counter()
+        self._begun = False
         if self.folder is not None:
             self.folder.mkdir(exist_ok=True)
             for cut in self.folder.glob(".*.tmp"):  # what a killed process was writing
                 cut.unlink()
-            self._log("began")
 
     def due(self) -> bool:
         """Whether it is time for one."""
@@ -78,6 +78,12 @@ class Snapshots:
             self._emit(Notice(text=f"the snapshot {place} is set aside and the trial starts over: {reason}"))
             return None
         return state
+
+    def log_began(self) -> None:
+        """Count this process among those that worked on the trial, once; one that ended while it imported did not."""
+        if not self._begun and self.folder is not None:
+            self._log("began")
+        self._begun = True
 
     def log_resumed(self) -> None:
         """Count this process among those that resumed from what `load` gave."""

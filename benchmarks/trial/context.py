@@ -21,7 +21,6 @@ from benchmarks.trial.environments import TrialEnvironments
 from benchmarks.trial.evaluation import Evaluator, modes_of
 from benchmarks.trial.expert import CountedExpert, has_expert
 from benchmarks.trial.protocol import Emit, Notice, Progress
-from benchmarks.trial.saved_policy import policy_class
 from envs.demonstrations import Demonstrations
 from methods import registry
 from methods.checkpointing import restore
@@ -102,7 +101,7 @@ class TrialContext(FitContext):
         self._stopped: Stopped | None = None
         self._snapshot: State | None = None
         self._looked = False
-        self._policy_class = policy_class(registry.resolve(trial.method))
+        self._policy_class = registry.policy_class(registry.resolve(trial.method))
         self._offers_snapshots = False
         self._unsaved: str | None = None
         self._gradient_steps = 0
@@ -136,12 +135,15 @@ class TrialContext(FitContext):
         return self._counter.left_process
 
     def make_env(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
+        self._snapshots.log_began()
         return self._environments.single()
 
     def make_vector_env(self, count: int) -> VecEnv:
+        self._snapshots.log_began()
         return self._environments.vector(count)
 
     def make_env_group(self, count: int) -> EnvGroup:
+        self._snapshots.log_began()
         return self._environments.group(count)
 
     def report(self, step: int, **scalars: float) -> None:
@@ -241,6 +243,7 @@ class TrialContext(FitContext):
 
     def _restore(self, state: State) -> None:
         """Take over what an earlier process had counted and reported."""
+        self._snapshots.log_began()
         self._snapshots.log_resumed()
         for name, kept in state["series"].items():
             points = [(step, value) for step, value in kept["points"]]
@@ -349,6 +352,7 @@ class TrialContext(FitContext):
     def _tell(self, progress: float) -> None:
         """Send the runner what is new."""
         self._last_event = perf_counter()
+        self._snapshots.log_began()
         scalars = {name: series.points for name, series in self._unsent.items()}
         self._unsent.clear()
         self._emit(Progress(share=min(max(progress, 0.0), 1.0), usage=self.usage(), scalars=scalars))

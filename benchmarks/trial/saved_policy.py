@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,7 @@ from benchmarks.records.schema import Count, Trial, TrialId
 from envs.npz import ArrayFileError, read_small
 from methods import registry
 from methods.env_group import Env, checked_actions
-from methods.interface import Actor, Method, MethodError, Policy, Task
-from methods.policy import GaussianPolicy
+from methods.interface import Actor, MethodError, Policy, Task
 from methods.task_boundary import ActionBounds
 
 FILE = "trial.json"
@@ -107,8 +107,9 @@ class _TaskActor(Actor):
         return self._bounds.to_task(checked_actions(fractions, len(rows), len(self._bounds.low)))
 
 
-def save(policy: Policy, folder: Path, trial: Trial, task: Task, bounds: ActionBounds) -> None:
+def save(policy: Policy, folder: str | os.PathLike[str], trial: Trial, task: Task, bounds: ActionBounds) -> None:
     """Save a policy, and beside it what it is."""
+    folder = Path(folder)
     policy.save(folder)
     folder.mkdir(parents=True, exist_ok=True)
     description = Description(
@@ -127,13 +128,9 @@ def save(policy: Policy, folder: Path, trial: Trial, task: Task, bounds: ActionB
     (folder / FILE).write_text(description.model_dump_json(indent=1) + "\n")
 
 
-def policy_class(method: type[Method]) -> type[Policy]:
-    """The class of what a method's `fit` returns."""
-    return method.policy or GaussianPolicy
-
-
-def describe(folder: Path) -> Description:
+def describe(folder: str | os.PathLike[str]) -> Description:
     """What the suite wrote beside a saved policy; raises MethodError where there is nothing of use."""
+    folder = Path(folder)
     try:
         return Description.model_validate_json(read_small(folder / FILE))
     except FileNotFoundError:
@@ -142,7 +139,7 @@ def describe(folder: Path) -> Description:
         raise MethodError(f"{folder / FILE}: it does not describe a policy ({_first_line(error)})") from None
 
 
-def load(folder: Path, methods: Sequence[str] = ()) -> SavedPolicy:
+def load(folder: str | os.PathLike[str], methods: Sequence[str] = ()) -> SavedPolicy:
     """Load a policy that a trial saved.
 
     Args:
@@ -154,6 +151,7 @@ def load(folder: Path, methods: Sequence[str] = ()) -> SavedPolicy:
     Raises:
         MethodError: naming the folder, and what is wrong with it.
     """
+    folder = Path(folder)
     description = describe(folder)
     trained_by = description.method
     named = [name for name in methods if name == trained_by or _file_and_class(name) == _file_and_class(trained_by)]
@@ -161,7 +159,7 @@ def load(folder: Path, methods: Sequence[str] = ()) -> SavedPolicy:
         raise MethodError(
             f"{folder}: it was trained by {trained_by}, whose code is run only if you name it: --method {trained_by}"
         )
-    kind = policy_class(registry.resolve(named[0] if named else trained_by))
+    kind = registry.policy_class(registry.resolve(named[0] if named else trained_by))
     try:
         return SavedPolicy(kind.load(folder), description)
     except MethodError:

@@ -11,6 +11,7 @@ import faulthandler
 import logging
 import os
 import random
+import selectors
 import signal
 import sys
 import threading
@@ -64,6 +65,8 @@ def perform(request: TrialRequest, emit: Emit, stop: threading.Event | None = No
     """
     trial = request.trial
     stop = stop or threading.Event()
+    if stop.is_set():
+        raise Stopped("")  # before this process counts as one that worked on the trial
     made_by = provenance.describe(request.code_digest)
     context: TrialContext | None = None
     final: dict[Mode, list[Rollout]] = {}
@@ -85,7 +88,7 @@ def perform(request: TrialRequest, emit: Emit, stop: threading.Event | None = No
         context.require_own_process()
         final = context.finish(policy)
         saved_policy.save(policy, request.scratch / "policy", trial, context.task, context.bounds)
-        if type(policy) is not (expected := saved_policy.policy_class(method)):
+        if type(policy) is not (expected := registry.policy_class(method)):
             emit(Notice(text=f"{trial.method}: policy is {expected.__name__}, but fit gave {type(policy).__name__}"))
         _check_code(request)
     except (Exception, SystemExit) as problem:
@@ -213,6 +216,13 @@ def redirect_output() -> BinaryIO:
     return channel
 
 
+def _can_be_read(stream: BinaryIO) -> bool:
+    """Whether something has been written to a pipe, or it has been closed."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        return bool(selector.select(timeout=0))
+
+
 def main() -> None:
     """The process: see the module's docstring."""
     events = redirect_output()
@@ -221,6 +231,8 @@ def main() -> None:
         os.dup2(nothing.fileno(), 0)
     request = TrialRequest.model_validate_json(requests.readline())
     stop = threading.Event()
+    if _can_be_read(requests) and requests.readline() == STOP:  # while this process still imported
+        stop.set()
     obey_runner(requests, stop)
     with suppress(OSError):  # only Linux has it
         Path("/proc/self/oom_score_adj").write_text(PREFERRED_VICTIM)

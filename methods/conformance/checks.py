@@ -21,6 +21,7 @@ from methods.conformance.policies import PolicyChecks
 from methods.conformance.results import Check, ContractViolation, Result, explain, require, run_checks
 from methods.counting import ELSEWHERE, Counter
 from methods.interface import Budget, BudgetExceeded, Method, MethodError, Policy, SettingsError, Stopped, make_settings
+from methods.registry import policy_class
 
 BUDGET = Budget(environment_steps=3_000, policy_updates=100, expert_queries=300)
 """Of each training: enough for an iteration of most methods, and no multiple of one."""
@@ -193,19 +194,12 @@ class ConformanceChecks:
         return ""
 
     def check_policy_class(self) -> None:
-        declared, found = self._declared_policy(), type(self.first.policy)
+        declared, found = policy_class(self.method), type(self.first.policy)
         require(
             issubclass(found, declared),
             f"fit returned a {found.__name__}, but the class of the method says {declared.__name__}; "
             f"set policy = {found.__name__}, so that what was saved can be loaded",
         )
-
-    def _declared_policy(self) -> type[Policy]:
-        if self.method.policy is not None:
-            return self.method.policy
-        from methods.policy import GaussianPolicy  # here, because it imports torch
-
-        return GaussianPolicy
 
     def check_demonstrations(self) -> None:
         _ = self.first
@@ -310,7 +304,7 @@ class ConformanceChecks:
         return folder
 
     def check_round_trip(self) -> None:
-        declared, found = self._declared_policy(), type(self.first.policy)
+        declared, found = policy_class(self.method), type(self.first.policy)
         kind = declared if issubclass(found, declared) else found
         loaded = kind.load(self.saved)
         require(isinstance(loaded, Policy), f"{kind.__name__}.load returned a {type(loaded).__name__}, not a policy")

@@ -413,7 +413,7 @@ def _descendants() -> Mapping[int, str]:
     return found
 
 
-def check_task(name: str, demonstrations: Path | None = None) -> Iterator[Result]:
+def check_task(name: str, demonstrations: str | os.PathLike[str] | None = None) -> Iterator[Result]:
     """Check a task, and a file of demonstrations if there is one; the shipped ones for a shipped task.
 
     Raises:

@@ -11,7 +11,7 @@ from analysis.figures.data import all_series
 from analysis.figures.draw import PLOTS
 from analysis.figures.style import styles
 from analysis.load import ResultsError, load
-from analysis.report.__main__ import write_report
+from analysis.report.__main__ import check_report, write_report
 from benchmarks.records.schema import Plan, PlanRow
 from tests.analysis.synthetic import Folder, comparison, make_record, record_path
 
@@ -197,3 +197,9 @@ def test_folders_without_results_are_refused_in_one_line(tmp_path: Path) -> None
     plan.write_text("{}")
     with pytest.raises(ResultsError, match=r"plan\.json: not a plan"):
         load(tmp_path)
+
+
+def test_a_folder_may_be_given_as_text(tmp_path: Path) -> None:
+    directory = str(comparison(seeds=1).write(tmp_path))
+    write_report(directory)
+    assert check_report(directory) == [] and load(directory).profile == "quick"

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from analysis.figures.diagnostics import PANELS, Wanted, choose, draw_diagnostics, main, plot_diagnostics
+from analysis.diagnose import main
+from analysis.figures.diagnostics import PANELS, Wanted, choose, draw_diagnostics, plot_diagnostics
 from analysis.load import ResultsError, plan_of
 from benchmarks.records.schema import Diagnostics, Record, read_record
 from methods.gpril.algorithm import Gpril

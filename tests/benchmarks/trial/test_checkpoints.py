@@ -262,6 +262,19 @@ def test_what_cannot_be_saved_is_said_after_it_was_closed(tmp_path: Path) -> Non
     assert context.unsaved() == "Forgetful-v0 has no get_state and set_state"
 
 
+def test_a_process_counts_once_it_works_on_the_trial(tmp_path: Path, demonstration_file: Path) -> None:
+    """One that was stopped, or died, while it imported the method or its libraries has done nothing yet."""
+    stop, asked = threading.Event(), order(tmp_path, demonstration_file, "bc")
+    stop.set()
+    with pytest.raises(Stopped):
+        worker.perform(asked, [].append, stop)
+    assert asked.snapshots is not None and not asked.snapshots.exists()
+    new_context(tmp_path, new_snapshots(asked.snapshots))  # the process ended in the imports of `fit`
+    assert worker.perform(order(tmp_path, demonstration_file, "bc"), [].append).provenance.starts == 1
+    new_context(tmp_path, new_snapshots(asked.snapshots)).make_env()
+    assert worker.perform(order(tmp_path, demonstration_file, "bc"), [].append).provenance.starts == 2 + 1
+
+
 def test_episodes_of_a_group_are_part_of_a_snapshot(tmp_path: Path) -> None:
     """Row 0 of the second group is in the middle of one; row 1 has ended, and begins with a seed."""
 

@@ -45,7 +45,7 @@ class Own(Method):
 OWN = f"{__name__}:Own"
 
 
-def keep(folder: Path, policy: Policy, method: str = OWN, bounds: ActionBounds = BOUNDS) -> Trial:
+def keep(folder: Path | str, policy: Policy, method: str = OWN, bounds: ActionBounds = BOUNDS) -> Trial:
     trial = examples.trial().model_copy(update={"method": method})
     saved_policy.save(policy, folder, trial, TASK, bounds)
     return trial
@@ -72,6 +72,17 @@ def test_the_shared_policy_is_loaded_by_the_name_of_a_built_in_method(tmp_path: 
     for deterministic in (True, False):
         one, two = (p.act(SHOWN.observations, deterministic, np.random.default_rng(0)) for p in (saved.policy, policy))
         np.testing.assert_array_equal(one, two)
+
+
+def test_a_folder_may_be_given_as_text(tmp_path: Path) -> None:
+    policy, folder = GaussianPolicy(GaussianNetwork(PolicyShape.of(TASK), SHOWN.observations)), str(tmp_path / "ä b")
+    keep(folder, policy, "gpril")
+    assert saved_policy.describe(folder) == saved_policy.load(folder).description
+    assert isinstance(GaussianPolicy.load(folder), GaussianPolicy)
+    with pytest.raises(MethodError, match="no saved policy"):
+        saved_policy.load("nowhere")
+    with pytest.raises(MethodError, match="not a saved policy"):
+        GaussianPolicy.load("nowhere")
 
 
 @pytest.mark.parametrize("method", ["json.tool:main", "/elsewhere/mine.py:Mine", OWN])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ import torch
 from benchmarks.records import provenance
 from benchmarks.records.schema import BudgetChoice, DemonstrationChoice, Evaluation, Record, Trial, read_record
 from benchmarks.trial import worker
-from benchmarks.trial.protocol import Event, Notice, TrialRequest
+from benchmarks.trial.protocol import STOP, Event, Interrupted, Notice, TrialRequest, read_message
 from benchmarks.trial.saved_policy import FILE
 from envs.demonstrations import Demonstrations, load
 from methods import registry
 from methods.interface import FitContext, Method, MethodError, Policy
 from tests import tiny
+from tests.benchmarks import examples
 from tests.benchmarks.fakes import TASK, Linear
 
 ASKED: dict[str, Callable[[Demonstrations, FitContext], Any]] = {}
@@ -296,3 +298,35 @@ def test_a_policy_of_another_class_than_declared_is_a_notice(perform: Callable[.
     ]
     beside = json.loads((tmp_path / "0/policy" / FILE).read_text())
     assert (beside["task"], beside["observation_size"], beside["action_low"]) == (TASK, 3, [-1.0, -1.0])
+
+
+def test_a_stop_that_comes_while_the_process_imports_finds_nothing_begun(
+    tmp_path: Path, demonstration_file: Path
+) -> None:
+    method = "tests.benchmarks.fakes:LeastSquares"
+    trial = examples.trial().model_copy(
+        update={
+            "method": method,
+            "demonstrations": DemonstrationChoice(
+                source=str(demonstration_file), digest=load(demonstration_file).digest, episodes=2
+            ),
+        }
+    )
+    files = provenance.source_files(registry.resolve(method), trial.task)
+    (tmp_path / "scratch").mkdir()
+    request = TrialRequest(
+        trial=trial,
+        code_digest=provenance.digest(files),
+        scratch=tmp_path / "scratch",
+        snapshots=tmp_path / "snapshots",
+        save_every=300.0,
+    )
+    command = [sys.executable, "-m", "benchmarks.trial.worker"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(request.model_dump_json().encode() + b"\n" + STOP)
+        process.stdin.flush()
+        said = [read_message(line) for line in process.stdout]
+    assert said == [Interrupted(unsaved="")] and not (tmp_path / "snapshots").exists()

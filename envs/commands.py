@@ -1,0 +1,34 @@
+"""A command whose every error is one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from envs.interrupts import INTERRUPTED
+
+
+class Command(click.Command):
+    """Ends with exit code 2 and one line for bad input, and with 130 after Ctrl-C; what it returns is its exit code."""
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any
+    ) -> NoReturn:
+        """Run it and exit."""
+        try:
+            code = super().main(args, prog_name, **{**options, "standalone_mode": False})
+        except click.ClickException as error:
+            message = "".join(letter if letter.isprintable() else " " for letter in error.format_message())
+            click.echo(f"error: {' '.join(message.split())}", err=True)
+            code = 2
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("stopped", err=True)
+            code = INTERRUPTED
+        except BrokenPipeError:  # the reader, such as `head`, has ended; Python need not fail at exit either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        sys.exit(code if isinstance(code, int) else 0)
