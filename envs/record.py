@@ -85,6 +85,10 @@ def _render_modes(task: str) -> list[str]:
     return list(getattr(kind, "metadata", {}).get("render_modes", []))
 
 
+def counted(episodes: int) -> str:
+    return "1 episode" if episodes == 1 else f"{episodes} episodes"
+
+
 @click.command(help=__doc__)
 @click.option("--task", required=True, help="A name of envs.TASKS, any Gymnasium id, module:Id or file.py:Id.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file.")
@@ -132,19 +136,17 @@ def main(
                 raise Refusal(f"--{device} needs pygame ({error}): pip install pygame") from error
             Teleoperation(env, recording, device, jogging).run(episodes)  # type: ignore[arg-type]
         added = recording.episodes - before
-        total = f"{recording.episodes} episode{'s' * (recording.episodes != 1)}"
-        click.echo(f"{out}: {total}, {added} of them new; discarded attempts: {recording.discarded}")
+        attempts = f"discarded attempts: {recording.discarded}"
+        click.echo(f"{out}: {counted(recording.episodes)}, {added} of them new; {attempts}")
         if recording.episodes:
             from envs.experts.demonstrate import summary
 
-            click.echo(summary(recording.demonstrations()))
+            click.echo(summary(recording.demonstrations(), ranges=False))
     except (DemonstrationError, TaskError) as error:
         raise Refusal(str(error)) from error
     except KeyboardInterrupt:
         kept = recording.episodes if recording else 0
-        raise click.ClickException(
-            f"stopped; {kept} episode{'s' * (kept != 1)} in {out}, to which the same command adds"
-        ) from None
+        raise click.ClickException(f"stopped with {counted(kept)} in {out}; the same command adds to it") from None
     finally:
         if env is not None:
             env.close()

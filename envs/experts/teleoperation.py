@@ -24,6 +24,7 @@ from envs.experts.scripted import twist_action
 from envs.insertion.base import InsertionEnv
 from envs.insertion.errors import SimulationUnstable
 from envs.insertion.parameters import JOINTS
+from envs.loading import reason
 
 LINEAR_SPEED = 0.06
 """Of the tip at full deflection, in m/s."""
@@ -33,7 +34,8 @@ PRECISE = 0.25
 """Fraction of the speed while the key for precise movements is held."""
 DEAD_ZONE = 0.12
 """Deflection of a stick up to which it counts as released."""
-CAMERAS = ("overview", "closeup")
+CAMERAS = ("film", "overview", "closeup")
+"""Of the insertion tasks; the first shows tip and socket."""
 
 Jogging = Literal["cartesian", "joints"]
 
@@ -201,6 +203,8 @@ class Teleoperation:
         assert isinstance(env.action_space, gymnasium.spaces.Box)  # Recording refuses others
         self._space = env.action_space
         self._size = self._space.shape[0]
+        if isinstance(inside, InsertionEnv):
+            inside.camera = CAMERAS[0]
         if self.jogging == "joints" and device == "keyboard" and self._size > len(DIGITS):
             raise DemonstrationError(
                 f"{recording.task} has {self._size} numbers in an action, a keyboard has keys for {len(DIGITS)}: use "
@@ -209,6 +213,8 @@ class Teleoperation:
         self.env, self.recording, self.real_time = env, recording, real_time
         self.device = Device(gamepad=device == "gamepad")
         self.message = ""
+        # SDL would draw the window by OpenGL, and a thread cannot use that and MuJoCo's EGL in turn.
+        os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         pygame.display.init()
         pygame.font.init()
         try:
@@ -327,6 +333,13 @@ class Teleoperation:
         self._behind = max(0.0, late)
         return due if late < self.recording.dt else perf_counter()
 
+    def _picture(self) -> Any:
+        """The task's picture [H, W, 3]. Raises DemonstrationError where it cannot be drawn."""
+        try:
+            return self.env.render()
+        except Exception as error:
+            raise DemonstrationError(f"no picture of {self.recording.task} ({reason(error)})") from error
+
     def _draw(self, seconds: float, wanted: int, due: float) -> None:
         """Show the picture and what can be done; pictures that come too late are left out."""
         now = perf_counter()
@@ -335,7 +348,7 @@ class Teleoperation:
         self._drawn_at = now
         self._screen.fill((24, 26, 30))
         if self.env.render_mode == "rgb_array":
-            frame: Any = self.env.render()
+            frame = self._picture()
             picture = pygame.surfarray.make_surface(np.asarray(frame).swapaxes(0, 1))
             scale = min(800 / picture.get_width(), 600 / picture.get_height())
             size = (round(picture.get_width() * scale), round(picture.get_height() * scale))
@@ -361,9 +374,7 @@ def resting(space: gymnasium.spaces.Box) -> np.ndarray:
 
 def camera_axes(env: InsertionEnv) -> np.ndarray:
     """Right, away and up as the picture shows them, rows [3, 3] of directions in the world; up is vertical."""
-    eye = env.model.camera(env.camera).pos
-    focus = env.model.body({"overview": "focus", "closeup": "socket_focus"}[env.camera]).pos
-    away = np.array([focus[0] - eye[0], focus[1] - eye[1], 0.0])
+    away = -env.data.camera(env.camera).xmat.reshape(3, 3)[:, 2] * [1, 1, 0]
     away /= np.linalg.norm(away)
     up = np.array([0.0, 0.0, 1.0])
     return np.array([np.cross(away, up), away, up])

@@ -18,11 +18,12 @@ from gymnasium.spaces import Box
 from envs import tasks
 from envs.demonstrations import DemonstrationError, load
 from envs.experts.recording import Recording
-from envs.experts.scripted import Expert, ExpertSettings
-from envs.insertion.base import InsertionEnv, make_env
+from envs.insertion.base import make_env
 from envs.record import main
 
 pygame = pytest.importorskip("pygame", reason="pygame is not installed: pip install pygame")
+from envs.experts.teleoperation import CAMERAS, LINEAR_SPEED, camera_axes  # noqa: E402
+from tests.envs.experts.steady_hand import SteadyHand, key  # noqa: E402
 
 LINE = '''
 import gymnasium, numpy as np
@@ -172,10 +173,6 @@ Operator = Iterator[list[Any]]
 """Gives the events of each control step."""
 
 
-def key(number: int, down: bool = True) -> Any:
-    return pygame.event.Event(pygame.KEYDOWN if down else pygame.KEYUP, key=number)
-
-
 def press(number: int) -> list[Any]:
     return [key(number), key(number, down=False)]
 
@@ -304,17 +301,16 @@ def test_releasing_the_window_releases_the_keys(session: Any, line: Path) -> Non
 @pytest.mark.parametrize(
     ("pressed", "axis", "sign"), [("d", 0, 1), ("left", 0, -1), ("w", 1, 1), ("s", 1, -1), ("r", 2, 1), ("f", 2, -1)]
 )
-@pytest.mark.parametrize("camera", ["overview", "closeup"])
+@pytest.mark.parametrize("camera", CAMERAS)
 def test_keys_move_the_tip_as_the_picture_shows_it(
     session: Any, pressed: str, axis: int, sign: int, camera: str
 ) -> None:
-    from envs.experts.teleoperation import LINEAR_SPEED, camera_axes
-
-    env = gymnasium.make("PegInsertion-v0", camera=camera)
+    env = gymnasium.make("PegInsertion-v0")
     inside: Any = env.unwrapped
     moved = []
 
     def operator(session: Any) -> Operator:
+        inside.camera = camera
         moved.append(inside.tip_position())
         yield [key(pygame.key.key_code(pressed))]
         yield from ([] for _ in range(4))
@@ -324,41 +320,6 @@ def test_keys_move_the_tip_as_the_picture_shows_it(
     way = camera_axes(inside) @ (moved[1] - moved[0])
     assert np.argmax(np.abs(way)) == axis and np.sign(way[axis]) == sign
     assert 0.5 < abs(way[axis]) / (LINEAR_SPEED * 0.1 * 4) < 1.5
-
-
-class SteadyHand:
-    """Presses the keys, or moves the sticks, that do what the scripted expert intends."""
-
-    def __init__(self, env: InsertionEnv, device: str) -> None:
-        self.env, self.device = env, device
-        self.expert = Expert(env, ExpertSettings(noise=0.0), np.random.default_rng(0))
-        self.down: set[int] = set()
-
-    def events(self) -> list[Any]:
-        from envs.experts import teleoperation as t
-
-        twist = self.expert._intended_twist()
-        axes = t.camera_axes(self.env)
-        wanted = np.concatenate([axes @ twist[:3] / t.LINEAR_SPEED, axes @ twist[3:] / t.ANGULAR_SPEED])
-        if self.device == "keyboard":
-            keys = {
-                next(key for key, (axis, sign) in t.CARTESIAN_KEYS.items() if axis == row and sign == np.sign(value))
-                for row, value in enumerate(wanted)
-                if abs(value) > 0.05
-            }
-            if np.abs(wanted).max() < 0.6:
-                keys.add(pygame.K_LCTRL)
-            changed = [key(one) for one in keys - self.down] + [key(one, down=False) for one in self.down - keys]
-            self.down = keys
-            return changed
-        turning = abs(wanted[5]) > 0.1
-        stick = np.sign(wanted) * (np.sqrt(np.abs(wanted)) * (1 - t.DEAD_ZONE) + t.DEAD_ZONE)
-        stick[2] = wanted[2]
-        values = {0: stick[0], 1: -stick[1], 5: 2 * max(wanted[2], 0) - 1, 2: 2 * max(-wanted[2], 0) - 1, 4: stick[3]}
-        values[3] = -stick[5] if turning else stick[4]
-        button = pygame.JOYBUTTONDOWN if turning else pygame.JOYBUTTONUP
-        moved = [pygame.event.Event(pygame.JOYAXISMOTION, axis=axis, value=value) for axis, value in values.items()]
-        return [*moved, pygame.event.Event(button, button=5)]
 
 
 @pytest.mark.parametrize("device", ["keyboard", "gamepad"])
