@@ -23,8 +23,8 @@ TASK_NAMES = {
 
 
 def task_name(task: str) -> str:
-    """The name of a task of this suite; the Gymnasium id of any other."""
-    return TASK_NAMES.get(task, task)
+    """The name of a task of this suite; the Gymnasium id of any other, without the module or file before it."""
+    return TASK_NAMES.get(task, task.rpartition(":")[2])
 
 
 def plural(count: int, name: str) -> str:

@@ -77,8 +77,8 @@ class PlannedTrial:
     def description(self) -> str:
         """For progress displays: variant, task, demonstrations and seed."""
         trial = self.trial
-        demos = plural(trial.demonstrations.episodes, "demo")
-        return f"{self.row.label}, {short_name(trial.task)}, {demos}, seed {trial.seed}"
+        task, demos = short_name(trial.task).rpartition(":")[2], plural(trial.demonstrations.episodes, "demo")
+        return f"{self.row.label}, {task}, {demos}, seed {trial.seed}"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import mujoco
@@ -93,31 +94,37 @@ def _attempt(env: InsertionEnv, expert: Expert, seed: int) -> tuple[list[np.ndar
     return states, moves, info["is_success"]
 
 
-def summary(demonstrations: Demonstrations) -> str:
-    """A few lines for people: size, lengths, ranges, origin."""
+def summary(demonstrations: Demonstrations, ranges: bool = True) -> str:
+    """A few lines for people: size, lengths, origin and, if wanted, the range of each number."""
     lengths = demonstrations.lengths
     origin = demonstrations.origin
     failed = origin.get("failed_attempts")
     judged = f" (all successful; {failed} failed attempts left out)" if failed is not None else ""
-    lines = [
-        f"task          {demonstrations.task}",
-        f"episodes      {demonstrations.episodes}{judged}",
-        f"states        {len(demonstrations.observations)}, one every {demonstrations.dt:g} s",
-        f"length        median {np.median(lengths):.1f} s, from {lengths.min():.1f} to {lengths.max():.1f} s",
-        f"made by       {origin.get('made_by', '?')}, seed {origin.get('seed', '?')}",
-        f"versions      {origin.get('versions', '?')}, {origin.get('platform', '?')}",
-        f"expert        {origin.get('expert', '?')}",
-        f"digest        {demonstrations.digest}",
-        "range         lowest ... highest",
-    ]
-    arrays = {"observation": demonstrations.observations, "action": demonstrations.actions}
-    for name, array in arrays.items():
-        if array is None:
-            lines.append("  actions     none: states alone")
-            continue
-        for column, (low, high) in enumerate(zip(array.min(axis=0), array.max(axis=0), strict=True)):
-            lines.append(f"  {name:>11} {column:>2}  {low:9.3f} ... {high:9.3f}")
+    by = [_words(origin.get(entry)) for entry in ("made_by", "device")]
+    known = {
+        "task": demonstrations.task,
+        "episodes": f"{demonstrations.episodes}{judged}",
+        "states": f"{len(demonstrations.observations)}, one every {demonstrations.dt:g} s",
+        "length": f"median {np.median(lengths):.1f} s, from {lengths.min():.1f} to {lengths.max():.1f} s",
+        "made by": ", ".join([*filter(None, by), f"seed {origin.get('seed', '?')}"]),
+        "versions": ", ".join(filter(None, [_words(origin.get(entry)) for entry in ("versions", "platform")])),
+        "expert": _words(origin.get("expert")),
+        "digest": demonstrations.digest,
+    }
+    lines = [f"{name:<14}{text}" for name, text in known.items() if text]
+    if demonstrations.actions is None:
+        lines.append(f"{'actions':<14}none: states only")
+    if ranges:
+        lines.append("range         lowest ... highest")
+        for name, array in (("observation", demonstrations.observations), ("action", demonstrations.actions)):
+            for column, values in enumerate([] if array is None else array.T):
+                lines.append(f"  {name:>11} {column:>2}  {values.min():9.3f} ... {values.max():9.3f}")
     return "\n".join(lines)
+
+
+def _words(value: Any) -> str:
+    """An entry of a file's origin, which may be anything that JSON holds."""
+    return ", ".join(f"{name} {one}" for name, one in value.items()) if isinstance(value, dict) else str(value or "")
 
 
 class Refusal(click.ClickException):

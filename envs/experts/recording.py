@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
 from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,8 @@ from envs.demonstrations import DemonstrationError, Demonstrations, load, save
 from envs.insertion.errors import SimulationUnstable
 
 MADE_BY = "envs.record"
-_LIBRARIES = ("gymnasium", "mujoco", "numpy")
+_MODULES = ("gymnasium", "mujoco", "numpy")
+_OURS = {"gpril-benchmarks"}
 Env = gymnasium.Env[np.ndarray, np.ndarray]
 
 
@@ -60,6 +61,7 @@ class Recording:
             DemonstrationError: the task cannot be recorded, or the file holds something else.
         """
         self.path, self.task, self.dt = path, task, dt
+        self._versions = versions(env)
         self._require_flat(env)
         self._trajectories: list[tuple[np.ndarray, np.ndarray | None]] = []
         self._seeds: list[int] = []
@@ -124,21 +126,20 @@ class Recording:
         origin = self._origin | {
             "failed_attempts": self.discarded,
             "reset_seeds": self._seeds,
-            "versions": versions(),
+            "versions": self._versions,
             "platform": f"{platform.system()} {platform.machine()}",
         }
         return Demonstrations.from_trajectories(self._trajectories, self.task, self.dt, origin)
 
 
-def versions() -> dict[str, str]:
-    """Versions of the libraries that decide what an environment does."""
-    found = {}
-    for library in _LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found
+def versions(env: Env) -> dict[str, str]:
+    """Versions of the libraries that decide what an environment does, those that its class comes from included."""
+    modules = {kind.__module__.partition(".")[0] for kind in type(env.unwrapped).__mro__}
+    found = packages_distributions()
+    return {
+        name: version(name)
+        for name in sorted({name for module in {*modules, *_MODULES} for name in found.get(module, [])} - _OURS)
+    }
 
 
 def dt_of(env: Env, task: str) -> float:

@@ -1,4 +1,4 @@
-"""Films of recorded episodes, and the pictures that the documentation shows."""
+"""Films recorded episodes, and draws the pictures of the documentation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 import imageio.v3 as imageio
 import numpy as np
 
-from envs import PAPER_TASKS
+from envs import PAPER_TASKS, TASKS
 from envs.demonstrations import DemonstrationError, Demonstrations
 from envs.experts.scripted import Expert, ExpertSettings
 from envs.insertion.base import make_env
@@ -22,12 +22,16 @@ _VIEWS = {"overview": ("before",), "closeup": ("before", "after")}
 def film(demonstrations: Demonstrations, episode: int = 0, width: int = 480, height: int = 360) -> list[np.ndarray]:
     """Plays a recorded episode again and returns its frames [height, width, 3] uint8, one a step.
 
-    Where states alone are known, the arm is put where they say. Raises DemonstrationError for anything but a whole
-    recording of `envs.experts.demonstrate`.
+    Where only states are known, the arm is put where they say. Raises DemonstrationError for anything but a whole
+    recording of a task of `envs.TASKS`.
     """
+    if demonstrations.task not in TASKS.values():
+        raise DemonstrationError(f"only recordings of the shipped tasks can be filmed, not of {demonstrations.task}")
     seeds = demonstrations.origin.get("reset_seeds", [])
     if len(seeds) != demonstrations.episodes or "subsets" in demonstrations.origin:
-        raise DemonstrationError("only a whole recording made by envs.experts.demonstrate can be filmed")
+        raise DemonstrationError(
+            "only a whole recording can be filmed: this file does not name the start of each episode"
+        )
     env = make_env(demonstrations.task, width=width, height=height)
     env.reset(seed=seeds[episode])
     frames = [env.picture()]

@@ -166,8 +166,9 @@ class TaskChecks:
                     f"info has no is_success where an episode ended (after {step} steps); set info['is_success'] to "
                     "True or False in every step, since nothing else counts as success",
                 )
-                good = isinstance(info["is_success"], bool | np.bool_)
-                require(good, f"info['is_success'] is {info['is_success']!r}; make it True or False")
+                said = info["is_success"]
+                good = isinstance(said, bool | int | float | np.bool_ | np.number) and said in (0, 1)
+                require(good, f"info['is_success'] is {said!r}; make it True or False")
                 return ""
             if perf_counter() - begun > self.patience:
                 hint = (

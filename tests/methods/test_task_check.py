@@ -99,8 +99,10 @@ class FaultyTask(PointTask):
             terminated = np.array([terminated])
         if self.fault == "no is_success":
             info = {"success": info["is_success"]}
-        if self.fault == "number":
-            info["is_success"] = float(info["is_success"])
+        if self.fault == "half a success":
+            info["is_success"] = 0.5
+        if self.fault == "success as a number":
+            info["is_success"] = np.float32(info["is_success"])
         if self.fault == "view":
             observation = self._state
         return observation, reward, terminated, truncated and self.fault != "never ends", info
@@ -146,7 +148,7 @@ def test_tasks_that_keep_the_contract_pass(name: str) -> None:
     assert len(results) >= 12 and not [result for result in results if result.problem]
 
 
-@pytest.mark.parametrize("fault", ["", "float64", "closes late"])
+@pytest.mark.parametrize("fault", ["", "float64", "success as a number", "closes late"])
 def test_what_the_contract_allows_is_not_a_violation(fault: str) -> None:
     assert problems(make(fault)) == {}
     remarks = {result.promise: result.remark for result in TaskChecks(make(fault)).run() if result.remark}
@@ -170,7 +172,7 @@ def test_what_the_contract_allows_is_not_a_violation(fault: str) -> None:
         ("array done", "step returns", "terminated = array.*True or False"),
         ("nan later", "an episode ends", "step 5 .*not finite"),
         ("no is_success", "an episode ends", "set info\\['is_success'\\]"),
-        ("number", "an episode ends", "make it True or False"),
+        ("half a success", "an episode ends", "make it True or False"),
         ("ignores the seed", "equal seeds", "super\\(\\).reset\\(seed=seed\\)"),
         ("global generator", "equal seeds", "global generators"),
         ("counts resets", "equal seeds", "reset all that an episode changes"),

@@ -91,7 +91,7 @@ def test_show_describes_a_file(tmp_path):
     assert call("--task", "peg", "--episodes", 2, "--seed", 3, "--noise", 0.5, "--out", path).exit_code == 0
     shown = call("--show", path)
     assert shown.exit_code == 0
-    for text in ("PegInsertion-v0", "episodes      2", "0 failed", load(path).digest, "'noise': 0.5", "action  6"):
+    for text in ("PegInsertion-v0", "episodes      2", "0 failed", load(path).digest, "noise 0.5", "action  6"):
         assert text in shown.output
 
 
