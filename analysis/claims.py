@@ -49,7 +49,7 @@ LITTLE = 0.1
 EPISODES = 2000
 """Within which the paper's arm learns (section 4.3)."""
 GAIL_STEPS = 10_000 * 16 * 256
-"""Environment steps of the paper's GAIL (appendix B: TRPO's iterations, each of so many steps in so many processes)."""
+"""Environment steps of the paper's GAIL, if appendix B counts iterations of TRPO (of so many steps in 16 processes)."""
 
 REGIONS: Mapping[Region, tuple[float, float]] = {
     "more": (0.0, inf),
@@ -431,6 +431,7 @@ def _short_of_steps(scores: pd.DataFrame) -> str:
     if isnan(steps) or steps >= GAIL_STEPS:
         return ""
     return (
-        f" GAIL had at most {steps:,.0f} environment steps in any of these trials, the paper's {GAIL_STEPS:,}: "
+        f" GAIL had at most {steps:,.0f} environment steps in any of these trials, the paper's, as we read it, "
+        f"{GAIL_STEPS:,}: "
         "comparisons with GAIL are about this budget."
     )

@@ -29,4 +29,4 @@ def task_name(task: str) -> str:
 
 def plural(count: int, name: str) -> str:
     """`1 demonstration`, `10 demonstrations`."""
-    return f"{count} {name}{'s' * (count != 1)}"
+    return f"{count} {name}{'' if count == 1 else 's'}"  # counts may be NumPy's, whose bools cannot multiply text

@@ -366,7 +366,7 @@ def test_what_is_said_of_gail_names_its_steps(tmp_path: Path, method: str, episo
     paper = Paper().add("fig1b", method, 0.5, episodes=episodes)
     table = claims_table(load(paper.folder.write(tmp_path)))
     assert table and ("at most 30,000 environment steps" in table.note) == said
-    assert ("the paper's 40,960,000" in table.note) == said
+    assert ("the paper's, as we read it, 40,960,000" in table.note) == said
 
 
 def test_one_seed_decides_nothing(tmp_path: Path) -> None:
