@@ -130,3 +130,24 @@ def test_the_methods_shown_keep_the_contract(tmp_path: Path, name: str) -> None:
     check = [sys.executable, "-m", "methods.check", f"{tmp_path / 'mine.py'}:Mine"]
     done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_task_shown_is_recorded_exported_imported_and_compared(tmp_path: Path) -> None:
+    shown = re.search(r"```python\n(# my_task\.py.*?)```", text_of("docs/extending.md"), re.DOTALL)
+    assert shown and len(shown[1].splitlines()) <= 40
+    (tmp_path / "my_task.py").write_text(shown[1])
+    task, slot = f"{tmp_path / 'my_task.py'}:Slot-v0", tmp_path / "slot.npz"
+    pytest.importorskip("h5py")
+    for command in (
+        ["envs.record", "--task", task, "--policy", f"{tmp_path / 'my_task.py'}:Expert", "--out", slot],
+        ["envs.formats", "export", slot, "robomimic", tmp_path / "low_dim.hdf5"],
+        ["envs.formats", "import", "robomimic", tmp_path / "low_dim.hdf5", "--task", task, "--out", tmp_path / "2.npz"],
+        ["methods.check", "--task", task, "--demonstrations", tmp_path / "2.npz"],
+        [
+            *("benchmarks.run", "--tasks", task, "--demonstrations", tmp_path / "2.npz", "--methods", "knn"),
+            *("--profile", "smoke", "--seeds", "1", "--jobs", "1", "--results", tmp_path / "results"),
+        ],
+    ):
+        done = subprocess.run([sys.executable, "-m", *map(str, command)], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "Slot-v0" in done.stdout and str(tmp_path / "my_task.py") not in done.stdout

@@ -294,7 +294,7 @@ class _Planner:
                 found = load(file) if file else load_task(task)
             except (DemonstrationError, OSError) as error:
                 raise InputError(str(error)) from None
-            if found.task != task.rpartition(":")[2]:
+            if found.task.rpartition(":")[2] != task.rpartition(":")[2]:
                 raise InputError(f"{file}: these are demonstrations of {found.task}, not of {task}")
             if file:
                 try:

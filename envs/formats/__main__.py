@@ -36,6 +36,11 @@ def _episodes(demonstrations: Demonstrations) -> str:
     return f"{number} episode{'s' * (number != 1)}"
 
 
+def _identity(task: str | None) -> str | None:
+    """The Gymnasium id of a task, whose module or file need not be there."""
+    return TASKS.get(task, task.rpartition(":")[2]) if task else None
+
+
 def _guarded(path: Path, work: Any) -> Any:
     """What `work` returns; what is wrong becomes one line that names the path."""
     try:
@@ -63,7 +68,7 @@ def main() -> None:
 @click.argument("format", type=_NAMES)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file to write.")
-@click.option("--task", help="Its task, a name of envs.TASKS or a Gymnasium id, where the data set does not tell.")
+@click.option("--task", help="Its task, as for envs.record, where the data set does not tell.")
 @click.option("--dt", type=click.FloatRange(min=0, min_open=True), help="Seconds of a control step, likewise.")
 @click.option("--observations", default="", help="Which observations, as key1,key2, where there are several.")
 def import_(format: str, path: Path, out: Path, task: str | None, dt: float | None, observations: str) -> None:
@@ -75,7 +80,7 @@ def import_(format: str, path: Path, out: Path, task: str | None, dt: float | No
         if not path.exists():
             raise FormatError("no such file or folder")
         contents = _format(format).read(path, keys)
-        demonstrations = contents.demonstrations(TASKS.get(task or "", task), dt, origin)
+        demonstrations = contents.demonstrations(_identity(task), dt, origin)
         if not out.parent.is_dir():
             raise Refusal(f"{out}: there is no folder {out.parent}; create it or choose another place")
         save(demonstrations, out)

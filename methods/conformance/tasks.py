@@ -181,7 +181,7 @@ class TaskChecks:
         assert self.demonstrations is not None
         demonstrated, name = self.demonstrations.task, self.name.rpartition(":")[2]
         names = {name, tasks.find(self.name).id, tasks.short_name(self.name)}
-        require(demonstrated in names, f"they are of the task {demonstrated!r}, not of {name!r}")
+        require(demonstrated.rpartition(":")[2] in names, f"they are of the task {demonstrated!r}, not of {name!r}")
         remarks = list(_ours(lambda: inspect_task(self.name, self.demonstrations)).warnings)  # type: ignore[arg-type]
         longest = int(self.demonstrations.time_step.max())
         limit = time_limit(self.name, self.environment)

@@ -278,7 +278,10 @@ def test_arrays_by_hand(tmp_path: Path) -> None:
     good = {"observations": np.ones((5, 2)), "actions": np.ones((3, 1)), "lengths": [2, 1]}
     np.savez(tmp_path / "a.npz", **good)
     assert call("import", "arrays", tmp_path / "a.npz", "--out", tmp_path / "out.npz", *REST).exit_code == 0
-    assert load(tmp_path / "out.npz").episodes == 2
+    assert load(tmp_path / "out.npz").episodes == 2 and load(tmp_path / "out.npz").task == "PegInsertion-v0"
+    own = ("--task", "tasks/mine.py:Slot-v0", "--dt", "0.1")
+    assert call("import", "arrays", tmp_path / "a.npz", "--out", tmp_path / "out.npz", *own).exit_code == 0
+    assert load(tmp_path / "out.npz").task == "Slot-v0"
     (tmp_path / "out.npz").unlink()
     for change, message in [
         ({"lengths": [2, 2]}, "ask for 6 rows"),
