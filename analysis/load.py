@@ -18,6 +18,7 @@ from analysis.names import plural
 from benchmarks.records.proofs import kind_of, one_code_gives_all
 from benchmarks.records.schema import (
     CurvePoint,
+    DemonstrationChoice,
     Mode,
     Plan,
     Record,
@@ -79,10 +80,12 @@ class Results:
         scores: one row per (experiment, task, demonstrations, label, seed, mode), sorted so; a mode that a policy does
             not have has no row. Columns: trial, method, status, error; `variant` and `base`, the keys of the variant
             and of the one it changes (see `PlanRow`); `conditions`, words for the set of demonstrations and the
-            evaluation, which comparable trials share; `drawn`, whether the seed drew its own demonstrations; `success`,
+            evaluation, which comparable trials share; `drawn`, whether the seed drew its own demonstrations; `shown`,
+            what the method saw of the demonstrated actions ("actions", "states", or "inferred actions"); `success`,
             the fraction of successful final rollouts, and `best`, the largest on the learning curve (NaN without one),
-            both in [0, 1] and 0 unless the status is "ok"; `rollouts` and `successes`, final counts; and the fields of
-            `Usage`.
+            both in [0, 1] and 0 unless the status is "ok"; `rollouts` and `successes`, final counts; the fields of
+            `Usage`; and `core_seconds`, the seconds of training times the threads, shared by trials that trained as
+            one.
         curve: one row per (trial, point) of a learning curve: progress in [0, 1], environment_steps, episodes,
             gradient_steps, training_seconds, the success in each mode (NaN in one that the policy does not have), and
             `rollouts`, how many the success is measured on.
@@ -171,7 +174,7 @@ class _Columns:
 
     def add(self, record: Record) -> None:
         trial = record.trial
-        key = trial.id
+        key, made_by = trial.id, record.provenance
         self.demonstrations.add((trial.task, trial.demonstrations.digest))
         self.trials.append(
             {
@@ -182,12 +185,13 @@ class _Columns:
                 "seed": trial.seed,
                 "conditions": _conditions(trial),
                 "drawn": trial.demonstrations.draw_seed is not None,
+                "shown": _shown(trial.demonstrations),
                 "status": record.status,
                 "error": record.error,
                 **record.usage.model_dump(),
+                "core_seconds": record.usage.training_seconds * made_by.threads / made_by.together,
             }
         )
-        made_by = record.provenance
         self.provenance.append(
             {
                 "trial": key,
@@ -214,6 +218,12 @@ def _conditions(trial: Trial) -> str:
     drawn = "" if chosen.draw_seed is None else ", drawn by seed"
     shown = f"demonstrations {chosen.digest[:8]} from {chosen.start}{end or ' on'}{drawn}"
     return f"{shown}, {plural(evaluation.rollouts, 'rollout')} from seed {evaluation.first_seed} on"
+
+
+def _shown(chosen: DemonstrationChoice) -> str:
+    if chosen.inference_steps:
+        return "inferred actions"
+    return "states" if chosen.states_alone or chosen.final_only else "actions"
 
 
 def _comparable(record: Record) -> list[CurvePoint]:

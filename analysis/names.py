@@ -14,11 +14,20 @@ COST_NAMES: Mapping[Cost, str] = {
     "gradient_steps": "Gradient steps (all networks)",
     "training_seconds": "Training time (s)",
 }
+PRICES: Mapping[str, str] = {
+    "environment_steps": "Environment steps",
+    "expert_queries": "Expert labels",
+    "core_seconds": "Core-seconds of training",
+}
+"""What methods cost besides demonstrations: column of the scores -> its name."""
 TASK_NAMES = {
     "ClipInsertion-v0": "Clip insertion",
     "PegInsertion-v0": "Peg insertion",
     "PhysicalPegInsertionFixed-v0": "Physical peg (socket fixed)",
     "PhysicalPegInsertionVarying-v0": "Physical peg (socket varying)",
+    "ClipInsertionHard-v0": "Hard clip insertion",
+    "PegInsertionHard-v0": "Hard peg insertion",
+    "PhysicalPegInsertionHard-v0": "Hard physical peg",
 }
 
 

@@ -262,6 +262,50 @@ def probability_of_improvement(
     return Estimate(value, min(value, float(possible[0])), max(value, float(possible[-1])))
 
 
+def ranks(
+    tasks: Sequence[ArrayLike], confidence: float = CONFIDENCE, repetitions: int = REPETITIONS, seed: int = SEED
+) -> list[Estimate]:
+    """The rank of each of several methods by its mean score, 1 for the highest, with a percentile bootstrap interval.
+
+    Each resample draws as many tasks as there are, and in each of them as many seeds, the same ones for all methods
+    and cells, since these share their demonstrations. Methods with equal means share the mean of their ranks. With a
+    single task the interval is about this task; with several about others like them too, which makes it wide.
+
+    Args:
+        tasks: the scores of each task, [methods, cells, seeds]; all cells weigh the same. NaN where a method lacks a
+            seed, of which it needs one in each cell: ranks are those of all seeds, intervals of those that all have.
+        confidence: fraction of the bootstrap distribution between the bounds.
+        repetitions: bootstrap samples.
+        seed: of the resampling; equal arguments give equal bounds.
+
+    Raises:
+        ValueError: there is no task, a method has no score in a cell, or the tasks have different numbers of methods.
+    """
+    blocks = [np.asarray(scores, dtype=np.float64) for scores in tasks]
+    if not blocks or any(block.ndim != 3 or len(block) != len(blocks[0]) or not block.size for block in blocks):
+        raise ValueError(
+            "ranks need scores [methods, cells, seeds] of at least one task, with the same methods in each"
+        )
+    if any(np.isnan(block).all(axis=2).any() for block in blocks):
+        raise ValueError("ranks need at least one score of each method in each cell")
+    value = _ranked(sum(np.nanmean(block, axis=2).sum(axis=1) for block in blocks)[None])[0]
+    common = [block[:, :, ~np.isnan(block).any(axis=(0, 1))] for block in blocks]
+    if min(block.shape[2] for block in common) < 2:
+        return [Estimate(float(rank), nan, nan) for rank in value]
+    rng = np.random.default_rng(seed)
+    sums = np.zeros((repetitions, len(value)))
+    for place in rng.integers(len(common), size=(len(common), repetitions)):  # which task each resample draws
+        for task, block in enumerate(common):
+            drawing = np.flatnonzero(place == task)
+            seeds = rng.integers(block.shape[2], size=(len(drawing), block.shape[2]))
+            sums[drawing] += block[:, :, seeds].mean(axis=3).sum(axis=1).T
+    drawn = _ranked(sums)
+    ends = [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0]
+    low = np.minimum(value, np.quantile(drawn, ends[0], axis=0, method="lower"))
+    high = np.maximum(value, np.quantile(drawn, ends[1], axis=0, method="higher"))
+    return [Estimate(*map(float, each)) for each in zip(value, low, high, strict=True)]
+
+
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> FloatArray:
     """Fraction of scores [n] above each threshold [k]: the run-score distribution, [k].
 
@@ -270,6 +314,14 @@ def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> FloatArray:
     """
     above = _scores(scores)[:, None] > np.asarray(thresholds, dtype=np.float64)
     return np.asarray(above.mean(axis=0), dtype=np.float64)
+
+
+def _ranked(scores: FloatArray) -> FloatArray:
+    """The rank of each of several methods in each row of scores [n, methods], 1 for the highest; equal ones share."""
+    values = scores.round(9)  # equal sums are equal in whatever order they were made
+    better = (values[:, None, :] > values[:, :, None]).sum(axis=2)
+    equal = (values[:, None, :] == values[:, :, None]).sum(axis=2)
+    return np.asarray(better + (equal + 1) / 2.0, dtype=np.float64)
 
 
 def _wilson(rate: float, attempts: float, quantile: float) -> Estimate:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from envs import TASKS
 
-Kind = Literal["success", "seconds", "curves", "seeds", "interactions", "profile"]
+Kind = Literal["success", "seconds", "curves", "seeds", "interactions", "profile", "methods", "costs"]
 Cost = Literal["episodes", "environment_steps", "gradient_steps", "training_seconds"]
 Centre = Literal["median", "mean"]
 Measure = Literal["difference", "gap", "spread", "growth", "seconds", "interactions", "learned", "retries"]
@@ -62,7 +62,8 @@ class Figure:
 
     Attributes:
         kind: success by demonstrations, simulated seconds to success, learning curves with their spread over seeds, the
-            curve of every seed, success by interactions used, or performance profiles.
+            curve of every seed, success by interactions used, performance profiles, methods in the order of their
+            success, or their success by each cost.
         title: in words.
         cost: the horizontal axis of a learning curve.
         centre: how seeds are summarised: median and quartiles, or mean and 95 % interval.

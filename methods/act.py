@@ -230,6 +230,7 @@ class ActionChunking(Method):
     """Action chunking with transformers; see the module."""
 
     name: ClassVar[str] = "act"
+    display_name = "ACT"
     Settings: ClassVar[type] = Settings
     needs_environment: ClassVar[bool] = False
     policy: ClassVar[type[Policy] | None] = ActPolicy

@@ -195,6 +195,7 @@ class BcGmm(Method):
     """Behavioural cloning with a mixture head; see the module."""
 
     name: ClassVar[str] = "bc-gmm"
+    display_name = "BC-GMM"
     Settings: ClassVar[type] = Settings
     needs_environment: ClassVar[bool] = False
     policy: ClassVar[type[Policy] | None] = MixturePolicy

@@ -143,6 +143,7 @@ class BcRnn(Method):
     """Behavioural cloning with memory; see the module."""
 
     name: ClassVar[str] = "bc-rnn"
+    display_name = "BC-RNN"
     Settings: ClassVar[type] = Settings
     needs_environment: ClassVar[bool] = False
     policy: ClassVar[type[Policy] | None] = RecurrentPolicy

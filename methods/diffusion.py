@@ -260,6 +260,7 @@ class Diffusion(Method):
     """Diffusion policy; see the module."""
 
     name: ClassVar[str] = "diffusion"
+    display_name = "Diffusion policy"
     Settings: ClassVar[type] = Settings
     needs_environment: ClassVar[bool] = False
     policy: ClassVar[type[Policy] | None] = DiffusionPolicy

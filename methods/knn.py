@@ -112,6 +112,7 @@ class Knn(Method):
     """k nearest demonstrated states; see the module."""
 
     name: ClassVar[str] = "knn"
+    display_name = "Nearest neighbours"
     Settings: ClassVar[type] = Settings
     needs_environment: ClassVar[bool] = False
     policy: ClassVar[type[Policy] | None] = NearestNeighbours

@@ -48,6 +48,7 @@ class Outline:
     """What a method's class says about itself."""
 
     name: str
+    display_name: str = ""
     summary: str = ""
     needs_actions: bool = True
     needs_environment: bool = True

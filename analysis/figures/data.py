@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.load import MODES, Results
 from analysis.names import COST_NAMES
 from analysis.statistics import performance_profile
+from analysis.tables import field
 from analysis.tables.data import grouped_quartiles, grouped_rates
 from benchmarks.paper import FIGURES, Centre, Cost, Figure
 
@@ -23,6 +24,8 @@ SPREAD: dict[Centre, tuple[str, str, str]] = {"median": ("median", "q1", "q3"), 
 
 SUCCESS = Figure("success", "Final success")
 PROFILE = Figure("profile", "Performance profiles")
+METHODS = Figure("methods", "Which method: success of each", centre="mean")
+PRICES = Figure("costs", "Which method: success by what a training costs", centre="mean")
 PAPER = {experiment.name: experiment.figure for experiment in FIGURES}
 
 
@@ -47,15 +50,17 @@ class Series:
 
 def all_series(results: Results) -> Iterator[Series]:
     """Every figure's data. For each experiment first what the paper draws of it, named after it; then its success, its
-    learning curves by each cost and its profile, where the paper's figure is not the same. Of a single trial there are
-    only learning curves."""
+    learning curves by each cost and its profile, where the paper's figure is not the same. Success is drawn in another
+    way where many methods are compared (see `tables.field`). Of a single trial there are only learning curves."""
     for experiment in results.scores["experiment"].unique():
         stem = quote(experiment, safe="")  # an experiment's name may hold what a file's may not
         scores = results.scores[results.scores["experiment"] == experiment]
         paper = PAPER.get(experiment)
         figures = {stem: paper} if paper else {}
         several = scores["trial"].nunique() > 1
-        if several and (not paper or (paper.kind, paper.centre) != ("success", "median")):
+        if field.compares_many(scores):
+            figures |= {f"{stem}-methods": METHODS, f"{stem}-costs": PRICES}
+        elif several and (not paper or (paper.kind, paper.centre) != ("success", "median")):
             figures[f"{stem}-success"] = SUCCESS
         for cost in COSTS:
             name = f"Success by {COST_NAMES[cost][0].lower()}{COST_NAMES[cost][1:]}"
@@ -70,8 +75,10 @@ def all_series(results: Results) -> Iterator[Series]:
 def _data(figure: Figure, scores: pd.DataFrame, results: Results) -> pd.DataFrame:
     """What a figure draws of an experiment's scores; empty where there is nothing to draw."""
     match figure.kind:
-        case "success":
+        case "success" | "methods":
             return success(scores, figure.centre)
+        case "costs":
+            return field.by_price(scores)
         case "seconds":
             return seconds(scores, results.rollouts)
         case "interactions":

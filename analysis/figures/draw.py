@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import product
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from analysis.figures.style import (
     encode,
     label_handles,
     legend,
+    name_points,
     panels,
     plot_style,
     present,
@@ -39,7 +41,7 @@ from analysis.figures.style import (
     wrapped,
 )
 from analysis.load import MODES
-from analysis.names import COST_NAMES, MODE_NAMES
+from analysis.names import COST_NAMES, MODE_NAMES, PRICES
 from analysis.tables.build import PIPELINE_CHECK
 from benchmarks.paper import Centre, Kind
 
@@ -172,17 +174,58 @@ def plot_interactions(series: Series, look: dict[str, Style]) -> Figure:
     return figure
 
 
-def _by_label(series: Series, look: dict[str, Style]) -> Figure:
+def plot_methods(series: Series, look: dict[str, Style]) -> Figure:
+    """Success of many methods, the best on top: a row of panels per task, one per number of demonstrations."""
+    cells = series.data.drop_duplicates(["task", "demonstrations", "label", "mode"])
+    means = cells.groupby("label", observed=True)["mean"].mean()
+    counts = cells.drop_duplicates(["task", "demonstrations", "label"]).groupby("label", observed=True).size()
+    order = sorted(look, key=lambda label: (-counts[label], -means[label]))  # only those with all cells compare
+    numbers = cells["demonstrations"].nunique()
+    return _by_label(series, {label: look[label] for label in order}, columns=numbers if numbers > 1 else 2)
+
+
+def plot_costs(series: Series, look: dict[str, Style]) -> Figure:
+    """Mean success by cost: a row of panels per cost, one per kind of actions, with the front of the best."""
+    data = series.data
+    prices = data["price"].cat.remove_unused_categories().cat.categories
+    modes = [part for _, part in data.groupby("mode", observed=True)]
+    figure = Figure(figsize=(COLUMN * len(modes), 0.2 + 3.4 * len(prices)))
+    grid = figure.subplots(len(prices), len(modes), sharex="row", sharey=True, squeeze=False)
+    for (row, price), (column, part) in product(enumerate(prices), enumerate(modes)):
+        axes, points = grid[row, column], part[part["price"] == price]
+        axes.set(title=MODE_NAMES[points["mode"].iloc[0]], xlabel=PRICES[price], ylabel=SUCCESS, ylim=PERCENT)
+        axes.tick_params(labelbottom=True, labelleft=True)
+        scale(axes, data.loc[data["price"] == price, "used"].to_numpy(dtype=float))
+        front = points[points["front"]]
+        ends = np.array([*front["used"], points["used"].max()]), np.array([*front["mean"], front["mean"].max()])
+        axes.step(ends[0], 100 * ends[1], where="post", color=GREY, linewidth=0.9, alpha=0.6)
+        for label, used, *spread in points[["label", "used", "mean", "low", "high"]].itertuples(index=False):
+            style, (mean, low, high) = look[label], (100 * share for share in spread)
+            axes.plot([used, used], [low, high], color=style.colour, linewidth=1.2, alpha=0.6)
+            axes.plot([used], [mean], linestyle="", markersize=7, zorder=3, **style.marks(style.line != "-"))
+    for (row, price), (column, part) in product(enumerate(prices), enumerate(modes)):  # once limits are known
+        points = part[part["price"] == price]
+        places = points["used"].to_numpy(), 100 * points["mean"].to_numpy()
+        name_points(grid[row, column], *places, points["label"].tolist())
+    return figure
+
+
+def _by_label(series: Series, look: dict[str, Style], columns: int = 0) -> Figure:
+    """Labels below each other, a panel per task and number of demonstrations, in so many columns; 0 is one row."""
     data = series.data
     cells = [part for _, part in data.groupby(["task", "demonstrations"], observed=True)]
     labels = list(map(wrapped, look))
     lines = max(label.count("\n") + 1 for label in labels)
-    figure = Figure(figsize=((COLUMN + 1) * len(cells), 1.5 + max(0.45, 0.2 * lines) * len(look)))
-    grid = figure.subplots(1, len(cells), sharex=True, sharey=True, squeeze=False)[0]
+    columns = min(columns, len(cells)) if columns else len(cells)
+    height = 1.5 + max(0.35 if columns < len(cells) else 0.45, 0.2 * lines) * len(look)
+    figure = Figure(figsize=((COLUMN + 1) * columns, height * ceil(len(cells) / columns)))
+    grid = figure.subplots(ceil(len(cells) / columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
     distribution = Distribution.of(series, horizontal=True)
     modes = [mode for mode in MODES if (data["mode"] == mode).any()]
     experts: list[Line2D] = []
-    for axes, part in zip(grid, cells, strict=True):
+    for axes in grid[len(cells) :]:
+        axes.set_axis_off()
+    for axes, part in zip(grid, cells, strict=False):
         axes.set_title(title(str(part["task"].iloc[0]), int(part["demonstrations"].iloc[0])))
         for (row, label), (side, mode) in product(enumerate(look), enumerate(modes)):
             trials = part[(part["label"] == label) & (part["mode"] == mode)]
@@ -191,7 +234,7 @@ def _by_label(series: Series, look: dict[str, Style]) -> Figure:
         experts = distribution.expert(axes, _of_task(series.expert, part)) or experts
         axes.set(ylim=(len(look) - 0.5, -0.5), xlabel=distribution.axis)
         axes.set_yticks(range(len(look)), labels)
-        axes.tick_params(labelleft=True)
+        axes.tick_params(labelleft=True, labelbottom=True)
         axes.grid(False, axis="y")
         _value_axis(axes, distribution, data)
     grey = Style(GREY, "o", "")
@@ -313,6 +356,8 @@ PLOTS: dict[Kind, Callable[[Series, dict[str, Style]], Figure]] = {
     "curves": plot_curves,
     "seeds": plot_seeds,
     "profile": plot_profile,
+    "methods": plot_methods,
+    "costs": plot_costs,
 }
 
 

@@ -29,6 +29,8 @@ READING: dict[Kind, str] = {
     "interactions": "medians and quartiles over seeds at the median of the episodes used; lines connect the budgets",
     "curves": "{centre} over seeds",
     "seeds": "every seed's learning curve; the thick one is the seed that ended best, chosen afterwards",
+    "methods": "single seeds, and {centre} over them; methods in the order of their mean over all panels",
+    "costs": "{centre} over all cells at the median cost; the grey steps are the best success for a cost or less",
     "profile": "the percentage of trials, over all numbers of demonstrations, above each success",
 }
 """How each kind of figure is read."""

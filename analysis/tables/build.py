@@ -1,6 +1,7 @@
 """The tables: each as exact data for machines (CSV) and as a few legible columns for people (Markdown, LaTeX, text).
 
-Their bytes follow from the records alone. Only `costs` holds numbers that differ between identical runs.
+Their bytes follow from the records alone. Only `costs`, `ranks` and `field` hold numbers that differ between identical
+runs: seconds.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import MODES, Results
-from analysis.names import MODE_NAMES, task_name
+from analysis.names import MODE_NAMES, PRICES, task_name
 from analysis.tables import data as frames
+from analysis.tables import field
 from analysis.tables.render import csv, latex, markdown
 
 PIPELINE_CHECK = "pipeline check, no scientific meaning"
@@ -69,6 +71,56 @@ def winners_table(results: Results) -> Table:
         "two may be chance; it was chosen for being the largest, so it flatters the best."
     )
     return _table(results, "winners", "The best of each comparison", note, frames.winners(results), shown)
+
+
+def ranks_table(results: Results) -> Table:
+    """How each of many methods stands over all tasks, and what it costs; see `field.overview`."""
+
+    def shown(row: Row) -> dict[str, str]:
+        whole = row["cells"] == row["of_cells"]
+        return {
+            "Shown": row["shown"],
+            "Actions": _mode(row),
+            "Cells": f"{row['cells']}" if whole else f"{row['cells']} of {row['of_cells']}",
+            "Seeds": f"{row['seeds']} ({row['failed']} failed)" if row["failed"] else f"{row['seeds']}",
+            "Success": _percent(row, "success"),
+            "Rank": _span(row, "rank", ".3g"),
+            "Minus the best": _difference(row, "behind"),
+            "Minus GPRIL": _difference(row, "against"),
+            **{name: _number(row[column]) for column, name in PRICES.items()},
+        }
+
+    note = (
+        "Success in % of the final rollouts: mean over cells (a task with a number of demonstrations), each with the "
+        "same weight [95 % interval over seeds]. Methods that lack a cell have costs only. Rank: 1 is the highest "
+        "success [95 % interval of a bootstrap over tasks and seeds]. Differences in points "
+        "[95 %], paired where the seeds of both learned from the same demonstrations; GPRIL is its first variant of "
+        "the experiment, and the best was chosen for being the best, which flatters it. Each interval stands alone; a "
+        "star marks differences that are still none of chance when all intervals of their column (one experiment, one "
+        "kind of actions) are widened for their number (Bonferroni). A trial that failed counts as success 0. Shown: "
+        "demonstrated actions, states alone, or actions that were inferred from own steps. Environment steps, labels "
+        "asked of the demonstrator and core-seconds of training (machine dependent): medians of a training."
+    )
+    return _table(results, "ranks", "Which method: over all tasks", note, field.overview(results), shown)
+
+
+def field_table(results: Results) -> Table:
+    """What each of many methods achieves on each task, and what it costs; see `field.details`."""
+
+    def shown(row: Row) -> dict[str, str]:
+        cells = {"Shown": NOTHING if pd.isna(row["shown"]) else row["shown"], "Seeds": _seeds(row)}
+        for mode in MODES:
+            cells[MODE_NAMES[mode]] = _percent(row, f"{mode}_last", row["seeds"] > 1)
+            cells[f"{_short(mode)} rank"] = _span(row, f"{mode}_rank", ".3g")
+        return cells | {name: _number(row[column]) for column, name in PRICES.items()}
+
+    note = (
+        "Success in % of the final rollouts: median [quartiles] over seeds; a trial that failed counts as 0, a dash is "
+        "a kind of actions that the policy does not have. Rank by mean success in this cell [95 % interval of a "
+        "bootstrap over seeds, not corrected for the number of cells and methods]. Differences to the best and to "
+        "GPRIL are in the CSV file. Shown and costs: see the table over all tasks."
+    )
+    return _table(results, "field", "Which method: task by task", note, field.details(results), shown)
 
 
 def main_table(results: Results) -> Table:
@@ -192,6 +244,8 @@ def trials_table(results: Results) -> Table:
 TABLES: tuple[Callable[[Results], Table], ...] = (
     main_table,
     winners_table,
+    ranks_table,
+    field_table,
     overall_table,
     improvement_table,
     changes_table,
@@ -266,6 +320,11 @@ def _span(row: Row, name: str, form: str, scale: float = 1.0, several: bool = Tr
 
 def _percent(row: Row, name: str, several: bool = True, form: str = ".0f") -> str:
     return _span(row, name, form, 100.0, several)
+
+
+def _difference(row: Row, name: str) -> str:
+    """A difference in points with its interval, and a star where it is sure."""
+    return _percent(row, name, form="+.0f") + "*" * bool(row[f"{name}_sure"])
 
 
 def _seeds(row: Row) -> str:

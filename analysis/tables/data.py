@@ -48,16 +48,16 @@ def winners(results: Results) -> pd.DataFrame:
     and the `next` one with their success and its interval, and the `difference` with its interval.
     """
     rows = []
-    for key, group in _groups(results.scores, ["experiment", "task", "mode"]):
-        parts = {part_key["label"]: part for part_key, part in _groups(group, ["label"])}
+    for key, group in split(results.scores, ["experiment", "task", "mode"]):
+        parts = {part_key["label"]: part for part_key, part in split(group, ["label"])}
         shared = set.intersection(*(cells_of(part) for part in parts.values()))
         if len(parts) < 2 or not shared:
             continue
         pooled = [Pooled.of(in_cells(part, shared), label) for label, part in parts.items()]
         best, second, *_ = sorted(pooled, key=lambda one: -one.estimate.value)
         row: dict[str, Any] = {**key, "cells": len(shared), "variants": len(parts)}
-        row |= {"best": best.label, **_named("best_success", best.estimate), "next": second.label}
-        rows.append(row | _named("next_success", second.estimate) | _named("difference", best.minus(second)))
+        row |= {"best": best.label, **named("best_success", best.estimate), "next": second.label}
+        rows.append(row | named("next_success", second.estimate) | named("difference", best.minus(second)))
     return _in_order(pd.DataFrame(rows), results)
 
 
@@ -70,7 +70,7 @@ def comparison(results: Results) -> pd.DataFrame:
     """
     rows = []
     planned = pd.concat([results.scores, results.missing.assign(status=MISSING)])
-    for key, group in _groups(planned, GROUP):
+    for key, group in split(planned, GROUP):
         there = group[group["status"] != MISSING]
         trials = there.drop_duplicates("trial")
         row = {**key, "seeds": len(trials), "ok": int((trials["status"] == "ok").sum())}
@@ -81,10 +81,10 @@ def comparison(results: Results) -> pd.DataFrame:
             if scores.empty:
                 continue
             last = scores["success"].to_numpy()
-            row |= _named(f"{mode}_last", quartiles(last))
+            row |= named(f"{mode}_last", quartiles(last))
             if scores["best"].notna().all():
-                row |= _named(f"{mode}_best", quartiles(scores["best"].to_numpy()))
-            row |= _named(f"{mode}_mean", rate_interval(last, int(scores["rollouts"].sum())))
+                row |= named(f"{mode}_best", quartiles(scores["best"].to_numpy()))
+            row |= named(f"{mode}_mean", rate_interval(last, int(scores["rollouts"].sum())))
         ok = trials[trials["status"] == "ok"]
         row |= {name: ok[name].median() for name in used(results)}
         rows.append(row)
@@ -104,11 +104,11 @@ def overall(results: Results) -> pd.DataFrame:
     (`iqm`) over all trials. Experiments with a single cell are left out: the comparison says the same.
     """
     rows = []
-    cells = {key["experiment"]: len(cells_of(group)) for key, group in _groups(results.scores, ["experiment"])}
-    for key, group in _groups(results.scores, ["experiment", "label", "mode"]):
+    cells = {key["experiment"]: len(cells_of(group)) for key, group in split(results.scores, ["experiment"])}
+    for key, group in split(results.scores, ["experiment", "label", "mode"]):
         if cells[key["experiment"]] > 1:
             row = {**key, "cells": len(cells_of(group)), "trials": group["trial"].nunique()}
-            row |= _named("mean", Pooled.of(group).estimate)
+            row |= named("mean", Pooled.of(group).estimate)
             rows.append(row | {"iqm": interquartile_mean(group["success"].to_numpy())})
     return _in_order(pd.DataFrame(rows), results)
 
@@ -120,13 +120,13 @@ def improvement(results: Results) -> pd.DataFrame:
     as the task. Columns: label, other, mode, `trials`, `other_trials`, and the probability with its interval.
     """
     rows = []
-    for key, group in _groups(results.scores, ["experiment", "task", "demonstrations", "mode"]):
-        parts = {part_key["label"]: [part["success"].to_numpy()] for part_key, part in _groups(group, ["label"])}
+    for key, group in split(results.scores, ["experiment", "task", "demonstrations", "mode"]):
+        parts = {part_key["label"]: [part["success"].to_numpy()] for part_key, part in split(group, ["label"])}
         for label, other in combinations(parts, 2):
             rows.append({**key, **_compared(label, other, parts[label], parts[other])})
-    for key, group in _groups(results.scores, ["experiment", "mode"]):
+    for key, group in split(results.scores, ["experiment", "mode"]):
         cells: dict[str, dict[tuple[Any, ...], np.ndarray]] = {}
-        for cell, part in _groups(group, ["label", *CELL]):
+        for cell, part in split(group, ["label", *CELL]):
             cells.setdefault(cell["label"], {})[cell["task"], cell["demonstrations"]] = part["success"].to_numpy()
         for label, other in combinations(cells, 2):
             shared = [cell for cell in cells[label] if cell in cells[other]]
@@ -144,8 +144,8 @@ def changes(results: Results) -> pd.DataFrame:
     its interval. Variants whose base is not in the same cell are left out, as are those that are the same trials.
     """
     rows = []
-    for key, group in _groups(results.scores, ["experiment", "task", "demonstrations"]):
-        parts = {part_key["variant"]: part for part_key, part in _groups(group, ["label", "variant"])}
+    for key, group in split(results.scores, ["experiment", "task", "demonstrations"]):
+        parts = {part_key["variant"]: part for part_key, part in split(group, ["label", "variant"])}
         for part in parts.values():
             base = parts.get(part["base"].iloc[0])
             if base is None or set(part["trial"]) == set(base["trial"]):
@@ -157,7 +157,7 @@ def changes(results: Results) -> pd.DataFrame:
                 estimate = Estimate(nan, nan, nan)
                 if len(ours) and len(theirs):
                     estimate = Pooled.of(ours).minus(Pooled.of(theirs))
-                row |= _named(mode, estimate)
+                row |= named(mode, estimate)
             rows.append(row)
     return _in_order(pd.DataFrame(rows), results)
 
@@ -186,10 +186,10 @@ def endings(results: Results) -> pd.DataFrame:
 def costs(results: Results) -> pd.DataFrame:
     """What depends on the machine and its load: quartiles over the trials with status "ok", in rows as `comparison`."""
     rows = []
-    for key, group in _groups(results.trials[results.trials["status"] == "ok"], GROUP):
+    for key, group in split(results.trials[results.trials["status"] == "ok"], GROUP):
         row = {**key, "trials": len(group)}
         for name in COSTS:
-            row |= _named(name, quartiles(group[name].to_numpy()))
+            row |= named(name, quartiles(group[name].to_numpy()))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -228,12 +228,13 @@ def grouped_rates(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rates, index=grouped.index, columns=["mean", "low", "high"])
 
 
-def _groups(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+def split(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The groups of a frame that occur, each with its key as column -> value."""
     for key, group in frame.groupby(by, observed=True):
         yield dict(zip(by, key, strict=True)), group
 
 
-def _named(name: str, statistic: Quartiles | Estimate) -> dict[str, float]:
+def named(name: str, statistic: Quartiles | Estimate) -> dict[str, float]:
     """Columns `name_median`, `name_q1`, `name_q3`, or `name`, `name_low`, `name_high`."""
     return {f"{name}_{field}".removesuffix("_value"): number for field, number in statistic._asdict().items()}
 
@@ -241,7 +242,7 @@ def _named(name: str, statistic: Quartiles | Estimate) -> dict[str, float]:
 def _compared(label: str, other: str, ours: list[np.ndarray], theirs: list[np.ndarray]) -> dict[str, Any]:
     numbers = {"trials": sum(map(len, ours)), "other_trials": sum(map(len, theirs))}
     estimate = probability_of_improvement(ours, theirs)
-    return {"label": label, "other": other, **numbers, **_named("probability", estimate)}
+    return {"label": label, "other": other, **numbers, **named("probability", estimate)}
 
 
 def _in_order(frame: pd.DataFrame, results: Results) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 # Columns of words; others hold numbers.
 WORDS = {"Experiment", "Task", "Method", "Better than", "Compared with", "Actions", "Trial", "Status", "Error"}
-WORDS |= {"Best", "Next best", "The paper says", "Verdict", "Compared", "In each cell", "Remarks"}
+WORDS |= {"Shown", "Best", "Next best", "The paper says", "Verdict", "Compared", "In each cell", "Remarks"}
 WORDS |= {"Reading", "Instead of", "Setting", "quick"}
 LATEX = str.maketrans(
     {

@@ -1,9 +1,10 @@
-"""All experiments: the comparison of chosen methods, the paper's evaluations, controls and ablations."""
+"""All experiments: the comparison of chosen methods, the field, the paper's evaluations, controls and ablations."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import envs
 from benchmarks.errors import unknown
 from benchmarks.paper import (
     BC,
@@ -18,6 +19,8 @@ from benchmarks.paper import (
     Variant,
 )
 from benchmarks.planning.ablations import ABLATIONS
+from methods import registry
+from methods.action_inference import STEPS
 
 __all__ = ["DEFAULT", "EXPERIMENTS", "Experiment", "Variant", "find"]
 
@@ -112,10 +115,73 @@ GAIL_LONG_PEG = Experiment(
     5,
 )
 
+
+OUTLINES = {name: registry.outline(name) for name in registry.BUILT_IN}
+
+
+def _methods(needs_actions: bool) -> tuple[Variant, ...]:
+    """The suite's methods that need demonstrated actions, or those that do not, which are shown states alone."""
+    return tuple(
+        Variant(
+            name if needs_actions else f"{name}/states-alone",
+            about.display_name or name,
+            name,
+            states_alone=not needs_actions,
+        )
+        for name, about in OUTLINES.items()
+        if about.needs_actions == needs_actions
+    )
+
+
+def _inferring(*names: str) -> tuple[Variant, ...]:
+    """Methods that learn from actions which were inferred from their own steps."""
+    return tuple(
+        Variant(
+            f"{name}/inferred",
+            f"{OUTLINES[name].display_name or name}, inferred actions",
+            name,
+            base=name,
+            states_alone=True,
+            inference_steps=STEPS,
+        )
+        for name in names
+    )
+
+
+OWN_WAY = (GPRIL_STATES, GAIL_STATES, *_methods(needs_actions=False))
+"""Methods that learn from states alone as they are published."""
+INFERRING = _inferring("gpril", "dac", "act", "diffusion")
+PHYSICAL = ("gpril", "bco", "dac", "diffusion")
+FIELD = (
+    Experiment(
+        "field",
+        "every method that learns from demonstrated actions, on four tasks",
+        _methods(needs_actions=True),
+        tuple(envs.WITH_ACTIONS),
+        (10, 25),
+    ),
+    Experiment(
+        "field-states",
+        "methods that learn from states alone, in their own way or from inferred actions, on four tasks",
+        OWN_WAY + INFERRING,
+        tuple(envs.WITH_ACTIONS),
+        (10, 25),
+    ),
+    Experiment(
+        "field-physical",
+        "the hard physical peg, taught by hand and so from states alone: a few methods",
+        tuple(variant for variant in OWN_WAY + INFERRING if variant.method in PHYSICAL),
+        ("physical-hard",),
+        (10, 25),
+    ),
+)
+"""The comparison of all methods (docs/which-method.md); `--methods`, `--tasks` and `--demos` choose a slice of it."""
+
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
         Experiment(DEFAULT, "the chosen methods side by side"),
+        *FIELD,
         PLACEBO,
         STATES,
         *FIGURES,

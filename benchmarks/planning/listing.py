@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -48,9 +48,7 @@ def _summary(method: str) -> str:
 
 def show_plan(found: ExistingResults, estimator: Estimator, jobs: int, console: Console) -> None:
     """Print what would be done: one row per experiment, task, variant and number of demonstrations."""
-    table = Table("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each", box=SIMPLE)
-    for column in table.columns[3:]:
-        column.justify = "right"
+    table = _table("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each")
     groups: dict[tuple[str, str, str, str], list[PlannedTrial]] = {}
     for item in found.planned:
         episodes = str(item.trial.demonstrations.episodes)
@@ -65,10 +63,38 @@ def show_plan(found: ExistingResults, estimator: Estimator, jobs: int, console: 
     if not console.is_terminal:
         console.width = WIDTH
     console.print(table)
-    total = sum(estimator.seconds(trial) for trial in found.to_do) / jobs
+    seconds = {trial.id: estimator.seconds(trial) for trial in found.to_do}
+    console.print(_slices(found, seconds))
+    total = sum(seconds.values())
     source = "a rough guess of the profile" if estimator.guessing else "from the records here"
     console.print(
-        f"{plural(len(found.to_do), 'trial')} to do, about {duration(total)} with {plural(jobs, 'job')} ({source})"
+        f"{plural(len(seconds), 'trial')} to do, {total / 3600:.1f} core-hours, about {duration(total / jobs)} with "
+        f"{plural(jobs, 'job')} ({source})"
     )
     for message in found.damage:
         console.print(f"damaged, so it is done again: {message}")
+
+
+def _slices(found: ExistingResults, seconds: Mapping[str, float]) -> Table:
+    """What each experiment and task will cost; a trial that several experiments share counts in the first one.
+
+    Args:
+        seconds: what each trial to do will take, by its id.
+    """
+    table = _table("experiment", "task", "to do", "core-hours", words=2)
+    slices: dict[tuple[str, str], list[float]] = {}
+    for trial, row in {item.row.trial: item.row for item in reversed(found.planned)}.items():
+        costs = slices.setdefault((row.experiment, short_name(row.task)), [])
+        costs += [seconds[trial]] if trial in seconds else []
+    for place in dict.fromkeys((item.row.experiment, short_name(item.row.task)) for item in found.planned):
+        costs = slices.get(place, [])
+        table.add_row(*place, str(len(costs)), f"{sum(costs) / 3600:.1f}")
+    return table
+
+
+def _table(*heads: str, words: int = 3) -> Table:
+    """An empty table whose first columns hold words, the others numbers."""
+    table = Table(*heads, box=SIMPLE)
+    for column in table.columns[words:]:
+        column.justify = "right"
+    return table

@@ -141,7 +141,7 @@ class Profile(_Model):
 
 def names() -> list[str]:
     """The profiles in the suite's folder: those that ship with it, smallest first, and whatever was added."""
-    order = ["smoke", "quick", "tuning", "standard", "paper"]
+    order = ["smoke", "quick", "tuning", "standard", "field", "paper"]
     stems = sorted(path.stem for path in FOLDER.glob("*.toml"))
     return sorted(stems, key=lambda name: order.index(name) if name in order else len(order))
 

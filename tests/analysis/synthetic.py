@@ -44,12 +44,14 @@ def make_record(
     points: int = 6,
     usage: tuple[int, int, float] = (0, 1_000, 10.0),
     code: str = "0" * 64,
+    drawn: bool = False,
 ) -> Record:
     """A record whose success is the nearest possible with that many rollouts.
 
     Args:
         success: final fraction in each mode; the learning curve rises towards it.
         usage: episodes, gradient steps and training seconds at the end of training.
+        drawn: whether the seed draws its own demonstrations.
     """
     success = success or {"sampled": 0.5, "mean": 0.5}
     episodes, steps, seconds = usage
@@ -57,7 +59,9 @@ def make_record(
         method=method,
         settings={},
         task=task,
-        demonstrations=DemonstrationChoice(source="shipped", digest="d" * 64, episodes=demonstrations),
+        demonstrations=DemonstrationChoice(
+            source="shipped", digest="d" * 64, episodes=demonstrations, draw_seed=seed if drawn else None
+        ),
         seed=seed,
         budget=BudgetChoice(environment_steps=100 * episodes, policy_updates=steps),
         evaluation=Evaluation(rollouts=rollouts, curve_points=points, curve_rollouts=rollouts),
@@ -167,4 +171,52 @@ def comparison(
                     cost = tuple(type(part)(part * rng.uniform(0.9, 1.1)) for part in usage)
                     made = make_record(method, task, count, seed, success=success, usage=cost, **record)  # type: ignore[arg-type]
                     folder.add(label, made)
+    return folder
+
+
+# label: (method, success with 25 demonstrations on the clip, environment steps, expert labels, seconds)
+FIELD = {
+    "GPRIL": ("gpril", 0.9, 160_000, 0, 130.0),
+    "GAIL": ("gail", 0.55, 160_000, 0, 90.0),
+    "BC": ("bc", 0.45, 0, 0, 25.0),
+    "Nearest neighbours": ("knn", 0.2, 0, 0, 1.0),
+    "BC-GMM": ("bc-gmm", 0.5, 0, 0, 40.0),
+    "BC-RNN": ("bc-rnn", 0.6, 0, 0, 130.0),
+    "ACT": ("act", 0.7, 0, 0, 150.0),
+    "Diffusion policy": ("diffusion", 0.75, 0, 0, 150.0),
+    "DAgger": ("dagger", 0.85, 2_000, 2_000, 40.0),
+    "DAC": ("dac", 0.7, 60_000, 0, 240.0),
+    "SQIL": ("sqil", 0.3, 60_000, 0, 180.0),
+    "IQ-Learn": ("iq-learn", 0.25, 60_000, 0, 240.0),
+}
+
+
+def many_methods(seeds: int = 5, demonstrations: tuple[int, ...] = (10, 25), experiment: str = "field") -> Folder:
+    """Twelve methods on two tasks: one policy only samples, one training failed, and one method lacks a task."""
+    rng = np.random.default_rng(0)
+    folder = Folder(profile="field")
+    for task, ease in (("ClipInsertion-v0", 1.0), ("PegInsertionHard-v0", 0.6)):
+        for count in demonstrations:
+            for label, (method, level, steps, labels, seconds) in FIELD.items():
+                if (label, task) == ("IQ-Learn", "PegInsertionHard-v0"):
+                    continue
+                for seed in range(seeds):
+                    sampled = float(np.clip(level * ease * count / (count + 4) + rng.normal(0, 0.06), 0, 1))
+                    success: dict[Mode, float] = {"sampled": sampled, "mean": float(np.clip(sampled + 0.1, 0, 1))}
+                    if label == "Diffusion policy":
+                        del success["mean"]
+                    failed = (label, task, seed) == ("SQIL", "ClipInsertion-v0", 1)
+                    made = make_record(
+                        method,
+                        task,
+                        count,
+                        seed,
+                        success=success,
+                        status="diverged" if failed else "ok",
+                        points=0,
+                        usage=(steps // 100, 1_000, seconds * rng.uniform(0.8, 1.2)),
+                        drawn=True,
+                    )
+                    usage = made.usage.model_copy(update={"expert_queries": labels})
+                    folder.add(label, made.model_copy(update={"usage": usage}), experiment, variant=method)
     return folder

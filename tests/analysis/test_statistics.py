@@ -20,6 +20,7 @@ from analysis.statistics import (
     performance_profile,
     probability_of_improvement,
     quartiles,
+    ranks,
     rate_interval,
     wilson_interval,
 )
@@ -223,3 +224,34 @@ def test_bad_counts_rates_and_strata_are_refused() -> None:
         probability_of_improvement([], [])
     with pytest.raises(ValueError, match="X has 1 strata and Y has 2"):
         probability_of_improvement([[1.0]], [[1.0], [2.0]])
+
+
+def test_ranks_by_hand() -> None:
+    """Of two seeds, the first method is better in one and worse in the other."""
+    first, second, third = ranks([np.array([[[0.9, 0.1]], [[0.5, 0.4]], [[0.0, 0.0]]])])
+    assert (first, second, third) == ((1.0, 1.0, 2.0), (2.0, 1.0, 2.0), (3.0, 3.0, 3.0))
+    assert [one.value for one in ranks([np.array([[[0.1, 0.2]], [[0.2, 0.1]], [[0.15, 0.15]]])])] == [2.0, 2.0, 2.0]
+    alone = ranks([np.array([[[0.3]], [[0.4]]])])
+    assert [one.value for one in alone] == [2.0, 1.0] and all(np.isnan(one.low) for one in alone)
+
+
+def test_intervals_of_ranks_are_those_of_the_seeds_that_all_methods_have() -> None:
+    lacking = np.array([[[0.9, 0.1, 0.8]], [[0.5, 0.4, 0.2]], [[0.0, 0.0, np.nan]]])
+    assert ranks([lacking]) == ranks([lacking[:, :, :2]]), "though the first is ahead in the third seed as well"
+    one_in_common = ranks([np.array([[[0.9, 0.1]], [[0.5, np.nan]]])])
+    assert [one.value for one in one_in_common] == [1.5, 1.5] and np.isnan(one_in_common[0].low)
+
+
+def test_ranks_resample_tasks_as_well() -> None:
+    """Each of two methods is the better one on a task: over both it may be either, on each it is certain."""
+    tasks = [np.array([[[0.9, 0.9]], [[0.1, 0.1]]]), np.array([[[0.2, 0.2]], [[0.8, 0.8]]])]
+    assert ranks(tasks[:1])[0] == (1.0, 1.0, 1.0)
+    assert ranks(tasks)[0] == (1.0, 1.0, 2.0) and ranks(tasks)[1] == (2.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "tasks", [[], [np.zeros((2, 1))], [np.full((2, 1, 3), np.nan)], [np.zeros((2, 1, 1))] * 1 + [np.zeros((3, 1, 1))]]
+)
+def test_ranks_refuse_what_has_none(tasks: list[np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="ranks need"):
+        ranks(tasks)

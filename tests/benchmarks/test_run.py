@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ def test_costs_and_curve_are_those_of_training_alone(bench: Bench, inline: None)
 def test_a_dry_run_changes_nothing_and_counts(bench: Bench, inline: None) -> None:
     before = bench.run("--dry-run", "--seeds=7")
     assert before.code == 0 and "7 trials to do" in before.out and "a rough guess" in before.out
+    assert re.search(r"compare +\S+ +7 +0\.1 ", before.out), "core-hours of each experiment and task"
+    assert "7 trials to do, 0.1 core-hours, " in before.out
     assert not bench.results.exists()
     bench.run("--seeds=1")
     files = {path: path.stat().st_mtime_ns for path in bench.results.rglob("*")}

@@ -178,8 +178,8 @@ def test_outlines_agree_with_the_classes() -> None:
         method = registry.resolve(name)
         told = registry.outline(name)
         assert (told.name, told.summary) == (method.name, method.summary) and told.summary
-        for need in ("needs_actions", "needs_environment", "needs_expert"):
-            assert getattr(told, need) == getattr(method, need), (name, need)
+        for told_also in ("display_name", "needs_actions", "needs_environment", "needs_expert"):
+            assert getattr(told, told_also) == getattr(method, told_also), (name, told_also)
 
 
 def test_groups_and_outlines_import_no_torch() -> None:

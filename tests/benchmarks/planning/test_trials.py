@@ -278,3 +278,36 @@ def test_methods_that_need_actions_are_refused_where_a_task_shows_none() -> None
     planned = plan(request(experiments.EXPERIMENTS["fig2f"]))
     assert {item.trial.task for item in planned} == {envs.TASKS["physical-fixed"], envs.TASKS["physical-varying"]}
     assert {item.trial.demonstrations.episodes for item in planned} == {20}
+
+
+def test_the_field_has_every_method_and_each_way_of_learning_from_states() -> None:
+    """What is compared follows from what methods say they need, so a new one joins by itself."""
+    field, states, physical = experiments.FIELD
+    planned = plan(request(field, states, physical, profile=profiles.load("field"), seeds=1))
+    of = {each.name: [item for item in planned if item.row.experiment == each.name] for each in experiments.FIELD}
+    needy = {name for name in registry.BUILT_IN if registry.resolve(name).needs_actions}
+    assert {item.trial.method for item in of["field"]} == needy
+    assert {item.trial.method for item in of["field-states"]} >= set(registry.BUILT_IN) - needy | {"gpril", "gail"}
+    assert not any(item.trial.demonstrations.states_alone for item in of["field"])
+    assert all(item.trial.demonstrations.states_alone for item in of["field-states"] + of["field-physical"])
+    inferring = {item.trial.method for item in of["field-states"] if item.trial.demonstrations.inference_steps}
+    assert inferring == {"gpril", "dac", "act", "diffusion"}
+    own_way = [item for item in of["field-states"] if item.row.variant == "gpril/states"]
+    assert own_way[0].trial.settings["beta_pi"] == 0.0 and not own_way[0].trial.demonstrations.inference_steps
+    assert {item.trial.demonstrations.episodes for item in planned} == {10, 25}
+    assert all(item.trial.evaluation.rollouts == 100 for item in planned)
+    assert {item.trial.task for item in of["field-physical"]} == {envs.TASKS["physical-hard"]}
+
+
+def test_slices_of_the_field_are_parts_of_it() -> None:
+    """Run one after the other into one folder, they are the whole."""
+    field, profile = experiments.FIELD[0], profiles.load("field")
+    whole = [item.row for item in plan(request(field, profile=profile))]
+    slices = [
+        item.row
+        for task in field.tasks
+        for number in (10, 25)
+        for methods in (("gpril", "bc"), tuple(name for name in registry.BUILT_IN if name not in ("gpril", "bc")))
+        for item in plan(request(field, profile=profile, tasks=(task,), demonstrations=(number,), methods=methods))
+    ]
+    assert sorted(slices, key=str) == sorted(whole, key=str)

@@ -1,0 +1,201 @@
+"""Many methods side by side: what each achieves, its rank, how far it is behind the best, and what it costs.
+
+Made for every experiment that compares at least four methods. Frames in full precision, each a pure function of the
+scores; `build` makes the tables and `figures` draws from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import GROUP, MODES, Results
+from analysis.names import PRICES
+from analysis.pooling import CELL, Pooled, cells_of, in_cells
+from analysis.statistics import CONFIDENCE, Estimate, ranks
+from analysis.tables.data import comparison, named, split
+
+FEWEST = 4
+"""Methods that an experiment compares at least, to be one of those of this module."""
+REFERENCE = "gpril"
+"""The method with which the others are compared besides the best: its first variant in the order of the plan."""
+UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
+
+
+def compares_many(scores: pd.DataFrame) -> bool:
+    """Whether these scores, of one experiment, are of at least four methods."""
+    return scores["method"].nunique() >= FEWEST
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one method stands among others in the same cells and mode.
+
+    Attributes:
+        success: mean over the cells, with its interval over seeds.
+        rank: 1 is the highest success, with its bootstrap interval.
+        behind: success minus that of the best; NaN for the best itself.
+        against: success minus that of the reference; NaN for the reference, or where there is none.
+        behind_sure, against_sure: whether that difference is still none of chance when the intervals of all differences
+            of its kind are widened for their number (Bonferroni).
+    """
+
+    success: Estimate
+    rank: Estimate
+    behind: Estimate = UNKNOWN
+    against: Estimate = UNKNOWN
+    behind_sure: bool = False
+    against_sure: bool = False
+
+    def columns(self, prefix: str = "") -> dict[str, Any]:
+        """The columns of a frame but for the success; the intervals' bounds end in `_low` and `_high`."""
+        found: dict[str, Any] = {}
+        for name in ("rank", "behind", "against"):
+            found |= named(f"{prefix}{name}", getattr(self, name))
+        return found | {f"{prefix}{name}": getattr(self, name) for name in ("behind_sure", "against_sure")}
+
+
+def standings(scores: pd.DataFrame) -> dict[str, Standing]:
+    """How each label stands, best first.
+
+    Args:
+        scores: rows of `Results.scores` of one experiment in one mode, where every label has every cell.
+    """
+    parts = {key["label"]: part for key, part in split(scores, ["label"])}
+    comparisons = max(len(parts) - 1, 1)
+    pooled = {label: Pooled.of(part, label) for label, part in parts.items()}
+    wide = {
+        label: Pooled.of(part, label, confidence=1.0 - (1.0 - CONFIDENCE) / comparisons)
+        for label, part in parts.items()
+    }
+    order = sorted(parts, key=lambda label: -pooled[label].estimate.value)
+    reference = next((label for label, part in parts.items() if part["method"].iloc[0] == REFERENCE), "")
+    estimates = dict(zip(parts, ranks(_by_task(parts)), strict=True))
+    found = {}
+    for label in order:
+        differences: dict[str, Any] = {}
+        for name, other in (("behind", order[0]), ("against", reference)):
+            if other and label != other:
+                differences[name] = pooled[label].minus(pooled[other])
+                corrected = wide[label].minus(wide[other])
+                differences[f"{name}_sure"] = corrected.low > 0.0 or corrected.high < 0.0
+        found[label] = Standing(pooled[label].estimate, estimates[label], **differences)
+    return found
+
+
+def _by_task(parts: dict[str, pd.DataFrame]) -> list[np.ndarray]:
+    """The scores of each task, [labels, cells, seeds], as `statistics.ranks` takes them."""
+    tables = [part.pivot_table("success", CELL, "seed", aggfunc="mean", observed=True) for part in parts.values()]
+    seeds = sorted(set[int]().union(*(table.columns for table in tables)))
+    tables = [table.reindex(columns=seeds) for table in tables]
+    of_rows = tables[0].index.get_level_values("task")
+    return [np.stack([table[of_rows == task].to_numpy() for table in tables]) for task in of_rows.unique()]
+
+
+def overview(results: Results) -> pd.DataFrame:
+    """One row per (experiment, mode, label): how it stands over all cells, the best first.
+
+    Columns: what was `shown` to it; `cells`, and `of_cells`, how many the experiment has; `seeds` (fewest in a cell)
+    and `failed` trials; those of `Standing`, all NaN for a label that lacks a cell, which cannot be compared over all;
+    and the medians of what a training costs (`names.PRICES`), over all of its trials that ended well.
+    """
+    rows = []
+    for key, group in split(results.scores, ["experiment"]):
+        if not compares_many(group):
+            continue
+        everywhere = cells_of(group)
+        for mode, scores in split(group, ["mode"]):
+            parts = {part_key["label"]: part for part_key, part in split(scores, ["label"])}
+            whole = [label for label, part in parts.items() if cells_of(part) == everywhere]
+            found = standings(scores[scores["label"].isin(whole)]) if len(whole) > 1 else {}
+            lacking = [label for label in parts if label not in found]
+            for label in [*found, *lacking]:
+                part = parts[label]
+                standing = found.get(label, Standing(UNKNOWN, UNKNOWN))
+                counts = part.groupby(CELL, observed=True)["seed"].nunique()
+                rows.append(
+                    {
+                        **key,
+                        **mode,
+                        "label": label,
+                        "shown": part["shown"].iloc[0],
+                        "cells": len(counts),
+                        "of_cells": len(everywhere),
+                        "seeds": int(counts.min()),
+                        "failed": int((part["status"] != "ok").sum()),
+                        **named("success", standing.success),
+                        **standing.columns(),
+                        **prices(part),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def details(results: Results) -> pd.DataFrame:
+    """One row per (experiment, task, demonstrations, label): `tables.data.comparison`'s, and more.
+
+    Columns besides: what was `shown`; those of `Standing` in this cell, beginning with the mode; and the medians of
+    what a training costs (`names.PRICES`).
+    """
+    many = [key["experiment"] for key, group in split(results.scores, ["experiment"]) if compares_many(group)]
+    frame = comparison(results)
+    frame = frame[frame["experiment"].isin(many)]
+    more = []
+    for key, group in split(results.scores[results.scores["experiment"].isin(many)], GROUP[:3]):
+        cell: dict[str, dict[str, Any]] = {
+            part_key["label"]: {"shown": part["shown"].iloc[0], **prices(part)}
+            for part_key, part in split(group, ["label"])
+        }
+        for mode, scores in split(group, ["mode"]):
+            for label, standing in standings(scores).items():
+                cell[label] |= standing.columns(f"{mode['mode']}_")
+        more += [{**key, "label": label, **values} for label, values in cell.items()]
+    if not more:
+        return pd.DataFrame()
+    added = pd.DataFrame(more)
+    used = [name for name in added.columns if name in PRICES and name in frame.columns]
+    return frame.drop(columns=used).merge(added, on=GROUP, how="left")
+
+
+def prices(scores: pd.DataFrame) -> dict[str, float]:
+    """Medians of what a training costs, over the trials that ended well; NaN where none did."""
+    ok = scores[scores["status"] == "ok"].drop_duplicates("trial")
+    return {name: float(ok[name].median()) for name in PRICES}
+
+
+def by_price(scores: pd.DataFrame) -> pd.DataFrame:
+    """Success by each cost: one row per (mode, price, label) of the labels that have all cells of an experiment.
+
+    Columns: the median `used`; the `mean` success over all cells with `low` and `high`; and whether it is on the
+    `front`: no label with at most this cost succeeds more often. Costs that no training has are left out.
+
+    Args:
+        scores: rows of `Results.scores` of one experiment.
+    """
+    rows = []
+    everywhere = cells_of(scores)
+    for key, group in split(scores, ["mode"]):
+        for part_key, part in split(group, ["label"]):
+            if cells_of(part) != everywhere:
+                continue
+            estimate = Pooled.of(in_cells(part, everywhere)).estimate
+            for price, used in prices(part).items():
+                if not isnan(used):
+                    spread = {"mean": estimate.value, "low": estimate.low, "high": estimate.high}
+                    rows.append({**key, "price": price, **part_key, "used": used, **spread})
+    frame = pd.DataFrame(rows)
+    if frame.empty:
+        return frame
+    frame = frame[frame.groupby("price")["used"].transform("max") > 0]
+    frame = frame.assign(
+        mode=pd.Categorical(frame["mode"], MODES, ordered=True),
+        price=pd.Categorical(frame["price"], list(PRICES), ordered=True),
+    )
+    frame = frame.sort_values(["mode", "price", "used", "mean"], ascending=[True, True, True, False], kind="stable")
+    best = frame.groupby(["mode", "price"], observed=True)["mean"].cummax()
+    first = ~frame.assign(best=best).duplicated(["mode", "price", "best"])
+    return frame.assign(front=first & (frame["mean"] == best)).reset_index(drop=True)

@@ -1,0 +1,168 @@
+"""Many methods side by side: by hand, and what must hold for any records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from analysis.figures.data import all_series
+from analysis.figures.draw import PLOTS
+from analysis.figures.style import plot_style, styles
+from analysis.load import Results, load
+from analysis.pooling import Pooled
+from analysis.tables import field
+from analysis.tables.build import field_table, ranks_table
+from tests.analysis.synthetic import FIELD, Folder, make_record, many_methods
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return load(many_methods().write(tmp_path_factory.mktemp("results")))
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Results:
+    """Four methods with two seeds each; C has .5 in both, and so has D, one of whose trials failed after a success."""
+    folder = Folder()
+    for method, (first, second) in {"a": (1.0, 0.8), "gpril": (0.9, 0.7), "c": (0.5, 0.5), "d": (1.0, 0.0)}.items():
+        for seed, success in enumerate((first, second)):
+            record = make_record(
+                method,
+                seed=seed,
+                success={"sampled": success, "mean": success},
+                status="failed" if (method, seed) == ("d", 1) else "ok",
+                usage=(10 * (seed + 1), 5, 2.0),
+                drawn=True,
+            )
+            folder.add(method.upper(), record, variant=method)
+    return load(folder.write(tmp_path))
+
+
+def test_overview_by_hand(by_hand: Results) -> None:
+    found = field.overview(by_hand)
+    sampled = found[found["mode"] == "sampled"].set_index("label")
+    assert sampled.index.tolist() == ["A", "GPRIL", "C", "D"]
+    assert sampled["success"].tolist() == pytest.approx([0.9, 0.8, 0.5, 0.5])
+    assert sampled["rank"].tolist() == [1.0, 2.0, 3.5, 3.5], "C and D share the ranks 3 and 4"
+    assert sampled["behind"].tolist()[1:] == pytest.approx([-0.1, -0.4, -0.4]) and pd.isna(sampled["behind"]["A"])
+    assert sampled["against"]["A"] == pytest.approx(0.1) and pd.isna(sampled["against"]["GPRIL"])
+    assert sampled["failed"].tolist() == [0, 0, 0, 1] and sampled["seeds"].tolist() == [2] * 4
+    assert sampled["environment_steps"].tolist() == [1500, 1500, 1500, 1000], "medians of those that ended well"
+    assert sampled["core_seconds"].tolist() == [2.0] * 4 and set(sampled["shown"]) == {"actions"}
+    # Of the two seeds A has .2 more than GPRIL in none: the difference is .1 whichever are drawn, so A is always first.
+    assert (sampled["rank_low"]["A"], sampled["rank_high"]["A"]) == (1.0, 1.5), "D has 1 as well where seed 0 is drawn"
+    assert (sampled["rank_low"]["D"], sampled["rank_high"]["D"]) == (1.5, 4.0)
+
+
+def test_differences_are_those_of_paired_seeds(by_hand: Results) -> None:
+    scores = by_hand.scores[by_hand.scores["mode"] == "sampled"]
+    ours, theirs = (Pooled.of(scores[scores["label"] == label]) for label in ("GPRIL", "A"))
+    found = field.overview(by_hand).set_index(["label", "mode"]).loc[("GPRIL", "sampled")]
+    assert found[["behind", "behind_low", "behind_high"]].tolist() == pytest.approx(list(ours.minus(theirs)))
+
+
+def test_a_method_that_lacks_a_cell_has_costs_but_no_place(results: Results) -> None:
+    found = field.overview(results)
+    lacking = found[found["label"] == "IQ-Learn"]
+    assert lacking["success"].isna().all() and lacking["rank"].isna().all() and lacking["behind"].isna().all()
+    assert lacking["cells"].tolist() == [2, 2] and (lacking["environment_steps"] == 60_000).all()
+    others = found[found["label"] != "IQ-Learn"]
+    assert others.groupby("mode")["rank"].sum().to_dict() == {"sampled": sum(range(1, 12)), "mean": sum(range(1, 11))}
+    assert set(others["of_cells"]) == {4}
+    assert "Diffusion policy" not in set(found.loc[found["mode"] == "mean", "label"]), "it only samples"
+    there = field.details(results).set_index(["label", "task", "demonstrations"])
+    assert there.loc[("IQ-Learn", "ClipInsertion-v0", 10), "sampled_rank"] >= 1, "but a place where it has the cell"
+
+
+def test_failed_trials_appear_and_count(results: Results) -> None:
+    row = ranks_table(results).shown
+    assert set(row.loc[row["Method"] == "SQIL", "Seeds"]) == {"5 (2 failed)"}
+    cells = field_table(results).shown
+    assert "5 (1 diverged)" in set(cells.loc[cells["Method"] == "SQIL", "Seeds"])
+    scores = results.scores[(results.scores["label"] == "SQIL") & (results.scores["mode"] == "sampled")]
+    overview = field.overview(results).set_index(["label", "mode"])
+    assert overview.loc[("SQIL", "sampled"), "success"] == pytest.approx(
+        scores.groupby(["task", "demonstrations"], observed=True)["success"].mean().mean()
+    )
+
+
+def test_stars_are_rarer_than_intervals_without_zero(results: Results) -> None:
+    found = field.overview(results).dropna(subset="behind")
+    alone = (found["behind_low"] > 0) | (found["behind_high"] < 0)
+    starred = found["behind_sure"].astype(bool)
+    assert (alone | ~starred).all() and 0 < starred.sum() < alone.sum()
+    shown = ranks_table(results).shown["Minus the best"]
+    assert shown.str.endswith("*").sum() == starred.sum()
+
+
+def test_the_interval_of_a_rank_holds_it_and_is_reproducible(results: Results) -> None:
+    once, again = field.overview(results), field.overview(results)
+    pd.testing.assert_frame_equal(once, again)
+    known = once.dropna(subset="rank")
+    assert (known["rank_low"] <= known["rank"]).all() and (known["rank"] <= known["rank_high"]).all()
+    assert (known["rank_low"] < known["rank_high"]).any()
+
+
+def test_success_by_cost_has_a_front_that_nothing_beats(results: Results) -> None:
+    data = field.by_price(results.scores)
+    assert list(data["price"].cat.categories) == ["environment_steps", "expert_queries", "core_seconds"]
+    for _, points in data.groupby(["mode", "price"], observed=True):
+        for point in points.itertuples():
+            beaten = ((points["used"] <= point.used) & (points["mean"] > point.mean)).any()
+            assert point.front == (not beaten)
+    assert "IQ-Learn" not in set(data["label"])
+
+
+def test_few_methods_have_neither_tables_nor_figures(tmp_path: Path) -> None:
+    folder = Folder()
+    for method in ("a", "b", "c"):
+        folder.add(method, make_record(method))
+    few = load(folder.write(tmp_path))
+    assert field.overview(few).empty and field.details(few).empty
+    assert next(series.name for series in all_series(few)) == "comparison-success"
+
+
+def test_figures_of_many_methods_are_ordered_and_name_every_point(results: Results) -> None:
+    drawn = {series.figure.kind: series for series in all_series(results)}
+    look = styles(results)
+    figure = PLOTS["methods"](drawn["methods"], look)
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    found = field.overview(results)
+    expected = found.groupby("label")["success"].mean()
+    assert sorted(names) == sorted(FIELD) and names[0] == "GPRIL" and names[-1] == "IQ-Learn"
+    only_both = [name for name in names[:-1] if name != "Diffusion policy"]
+    assert only_both == sorted(only_both, key=lambda name: -expected[name])
+    assert len(figure.axes) == 4
+    with plot_style():
+        costs = PLOTS["costs"](drawn["costs"], look)
+        costs.draw_without_rendering()
+    renderer = FigureCanvasAgg(costs).get_renderer()
+    for axes in costs.axes:
+        written = [text for text in axes.texts if text.get_text()]
+        assert len(written) in (10, 11)
+        boxes = [Text.get_window_extent(text, renderer) for text in written]  # without the line to its point
+        overlaps = [a.get_text() for i, a in enumerate(written) for j in range(i) if boxes[i].overlaps(boxes[j])]
+        assert not overlaps, overlaps
+
+
+def test_ranks_of_tasks_count_each_cell(tmp_path: Path) -> None:
+    """A is best on one task with two cells, B on another with one: A has the higher mean over the three."""
+    folder = Folder()
+    for method in "abcd":
+        for task, count in (("ClipInsertion-v0", 10), ("ClipInsertion-v0", 25), ("PegInsertion-v0", 10)):
+            best = {"ClipInsertion-v0": "a", "PegInsertion-v0": "b"}[task] == method
+            for seed in range(3):
+                success = 0.9 if best else 0.1
+                folder.add(
+                    method, make_record(method, task, count, seed, success={"sampled": success, "mean": success})
+                )
+    found = field.overview(load(folder.write(tmp_path)))
+    found = found[found["mode"] == "sampled"].set_index("label")
+    assert found["rank"].to_dict() == {"a": 1.0, "b": 2.0, "c": 3.5, "d": 3.5}
+    assert found["rank_high"]["a"] > 1.0, "other tasks might all be like the second one"
+    assert np.isclose(found["success"]["a"], (0.9 + 0.9 + 0.1) / 3)
