@@ -28,6 +28,14 @@ def name_list(context: click.Context, parameter: click.Parameter, value: str | N
         raise click.BadParameter(f"{value!r} has an empty entry") from None
 
 
+def method_list(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names of methods, groups of them, and files."""
+    try:
+        return () if value is None else registry.expand(registry.split(value))
+    except MethodError as error:
+        raise InputError(f"{parameter.opts[0]}: {error}") from None
+
+
 def count_list(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
     """Whole numbers of a comma-separated list, each at least 1."""
     try:

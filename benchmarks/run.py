@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from benchmarks.command_line import cores, count_list, end_well, name_list, option
+from benchmarks.command_line import cores, count_list, end_well, method_list, name_list, option
 from benchmarks.errors import InputError, RunError, cannot_write, one_line, plural
 from benchmarks.execution.console import say, show
 from benchmarks.execution.executor import Executor
@@ -36,18 +36,10 @@ RUNS = Path("results") / "runs"
 """Where runs go by default; what lies beside it in the repository are the suite's own results, the reference."""
 
 
-def _methods(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Names, groups of them, and files."""
-    try:
-        return () if value is None else registry.expand(registry.split(value))
-    except MethodError as error:
-        raise InputError(f"--methods: {error}") from None
-
-
 @click.command(help="Compare imitation-learning methods. Stopped and started again, it resumes.")
 @option(
     "--methods",
-    callback=_methods,
+    callback=method_list,
     help="Names, module:Class, file.py:Class; groups: all, offline, interactive, states.  [default: gpril,gail,bc]",
 )
 @option("--tasks", callback=name_list, help="Names of --list, or any Gymnasium id.  [default: clip,peg]")

@@ -1,11 +1,18 @@
-"""Searches the settings of a method with Optuna: `python -m benchmarks.tune --method knn --task clip --trials 20`.
+"""Searches the settings of methods with Optuna: `python -m benchmarks.tune --methods all --tasks clip,peg --trials 12`.
 
-What is tried is what the method declares (see `benchmarks.planning.search`). Each choice of settings is evaluated by
-trials of the suite, one for each number of demonstrations and seed, planned, run and recorded as those of a comparison.
-A choice scores the mean, over these trials and over sampled and deterministic actions, of the fraction of successful
-rollouts; a mode that the policy does not have is left out, and a trial that failed counts as 0. Choices are proposed by
-a tree-structured Parzen estimator (Bergstra et al., 2011), whose seed for each of them is fixed, so that a search that
-was interrupted proposes what it would have proposed.
+The same care for every method: the same number of settings, the first of which are the profile's own; the same tasks,
+numbers of demonstrations and seeds for each of them, on a split that no comparison uses; the same rule to stop early.
+What is tried is what the method declares (see `benchmarks.planning.search`).
+
+Settings are evaluated by trials of the suite, planned, run and recorded as those of a comparison. Their score is the
+mean, over these trials and over sampled and deterministic actions, of the fraction of successful rollouts; a mode that
+the policy does not have is left out, and a trial that failed counts as 0. Once a seed is done and others are left, a
+choice is stopped if its score is below the median of what earlier ones had in the same cells, four or more of them
+(the rule of Golovin et al., "Google Vizier", KDD 2017). The profile's own settings are never stopped.
+
+Choices are proposed by a tree-structured Parzen estimator (Bergstra et al., 2011), whose seed for each of them is
+fixed, so that a search that was interrupted proposes what it would have proposed. A method's search is one small JSON
+file (see `benchmarks.records.studies`), from which it is resumed, also where its records are not at hand.
 """
 
 from __future__ import annotations
@@ -16,9 +23,10 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -27,83 +35,57 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.command_line import cores, count_list, end_well, option
-from benchmarks.errors import InputError, cannot_write, one_line, plural
+from benchmarks.command_line import cores, count_list, end_well, method_list, name_list, option
+from benchmarks.errors import InputError, cannot_read, cannot_write, one_line, plural, unknown
 from benchmarks.execution.console import say, show
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.progress import new_view
 from benchmarks.execution.scheduler import Scheduler
 from benchmarks.planning import experiments, profiles
-from benchmarks.planning.estimate import Estimator
+from benchmarks.planning.estimate import Estimator, duration
 from benchmarks.planning.preflight import preflight
 from benchmarks.planning.reuse import compare, fixed_part, refuse_mixture, refuse_other_code
 from benchmarks.planning.search import Choices, Space, space_of
-from benchmarks.planning.trials import Planning, Request, parse_changes, plan
-from benchmarks.records import atomic
-from benchmarks.records.schema import MODES, Plan, Record, Trial
+from benchmarks.planning.trials import TABLES, Actions, Planning, Request, parse_changes, plan, resolve_method
+from benchmarks.records.schema import MODES, Plan, Record, RecordError, Trial
 from benchmarks.records.store import Store
+from benchmarks.records.studies import FOLDER, Choice, Score, Study, load_study, write_study
 from envs.tasks import short_name
+from methods.conformance.declaration import plain_settings
 from methods.interface import Method, MethodError, make_settings
-
-if TYPE_CHECKING:
-    import optuna
 
 RUNS = Path("results") / "runs"
 PROFILE = "tuning"
 SEEDS = 2
 DEMONSTRATIONS = (10, 25)
-QUESTION = "question"
-"""Attribute of a study: what it is about."""
-SHOWN = 5
-"""Rows of the table of the best settings."""
+MINUTES = 10.0
+ROWS = 5
+"""Of the table of the best settings."""
+SHOWN: Mapping[Actions, str] = {"demonstrated": "", "inferred": ", inferred actions", "none": ", states only"}
+"""What a method's name in tables ends with."""
 SAVE_EVERY = 300.0
 """Seconds between two checkpoints of a trial."""
+FEWEST = 4
+"""Choices that must be known before others are stopped early."""
+ATTEMPTS = 100
+"""Proposals of settings that were tried already, after which one is tried again."""
 
 Values = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What some settings achieved.
-
-    Attributes:
-        values: the settings that were tried.
-        scores: success in [0, 1] of each trial, mean of its modes, by (demonstrations, seed); empty for settings that
-            the method refuses.
-        rollouts: of all trials and modes.
-        failed: trials that did not end well.
-    """
-
-    values: Values
-    scores: Mapping[tuple[int, int], float]
-    rollouts: int = 0
-    failed: int = 0
-
-    @property
-    def score(self) -> float:
-        return float(np.mean(list(self.scores.values()))) if self.scores else 0.0
-
-    def of_demonstrations(self, number: int) -> float:
-        """Mean success of the trials with so many demonstrations."""
-        return float(np.mean([score for (episodes, _), score in self.scores.items() if episodes == number]))
-
-    @property
-    def interval(self) -> str:
-        """The 95 % interval of the mean over seeds, in %; empty where there is one seed."""
-        from analysis.statistics import rate_interval  # here, because SciPy takes a while to import
-
-        seeds = sorted({seed for _, seed in self.scores})
-        means = [float(np.mean([x for (_, s), x in self.scores.items() if s == seed])) for seed in seeds]
-        if len(seeds) < 2:
-            return ""
-        _, low, high = rate_interval(means, self.rollouts)
-        return f"[{100 * low:.0f}, {100 * high:.0f}]"
-
-
-@click.command(help="Search a method's settings. Stopped and started again, it resumes.")
-@option("--method", required=True, help="A name, module:Class or file.py:Class that declares what may be searched.")
-@option("--task", required=True, help="A short name or any Gymnasium id.")
-@option("--trials", type=click.IntRange(min=1), required=True, help="How many settings to try, equal for all methods.")
+@click.command(help="Search methods' settings, one method after the other. Stopped and started again, it resumes.")
+@option(
+    "--methods",
+    "--method",
+    "methods",
+    required=True,
+    callback=method_list,
+    help="Names, module:Class, file.py:Class that declare what may be searched; groups: all, offline, ...",
+)
+@option("--tasks", "--task", "tasks", required=True, callback=name_list, help="Short names or Gymnasium ids, together.")
+@option(
+    "--trials", type=click.IntRange(min=1), required=True, help="Settings tried of each method, the profile's first."
+)
 @option("--profile", default=PROFILE, show_default=True, help="Budgets, demonstrations and seeds to tune on.")
 @option(
     "--demos",
@@ -114,104 +96,237 @@ class Outcome:
 )
 @option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True, help="Seeds of each setting.")
 @option("--demonstrations", type=click.Path(path_type=Path), help="A demonstration file of your own.")
+@option(
+    "--actions",
+    type=click.Choice(get_args(Actions)),
+    default="demonstrated",
+    show_default=True,
+    help="What methods see of the demonstrated actions.",
+)
 @option("--set", "changes", multiple=True, metavar="METHOD.SETTING=VALUE", help="Keep a setting fixed; also budget.*.")
-@option("--results", type=click.Path(path_type=Path), help="Records and study.  [default: results/runs/tune-PROFILE]")
+@option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=MINUTES,
+    show_default=True,
+    help="Longest trial, in minutes of its core; one that takes longer is ended and counts as 0.",
+)
+@option("--prune/--no-prune", default=True, show_default=True, help="Stop settings early that are worse than most.")
+@option("--results", type=click.Path(path_type=Path), help="Records and studies.  [default: results/runs/tune-PROFILE]")
 @option("--jobs", type=click.IntRange(min=1), help="Trials at once.  [default: one per core]")
+@option("--dry-run", is_flag=True, help="Show what would be done and how long it may take, and change nothing.")
 def command(**options: Any) -> int:
     optuna = _optuna()
-    request = Request(
-        profile=profiles.load(options["profile"]),
-        experiments=tuple(experiments.find(experiments.DEFAULT)),
-        methods=(options["method"],),
-        tasks=(options["task"],),
-        seeds=options["seeds"],
-        demonstrations=options["demos"],
-        file=options["demonstrations"],
-        changes=parse_changes(options["changes"]),
-    )
-    planning = plan(request)
-    method = planning.trials[0].method
-    fixed = request.changes.get(method.name, {})
-    space = {name: dimension for name, dimension in space_of(method).items() if name not in fixed}
-    if not space:
-        raise InputError(f"--set fixes all that may be searched of {method.name}; leave some of it out")
-    for notice in planning.notices:
+    profile = profiles.load(options["profile"])
+    changes = parse_changes(options["changes"])
+    store = Store(options["results"] or RUNS / f"tune-{profile.name}")
+    methods = {name: resolve_method(name) for name in options["methods"]}
+    own = {method.name for method in methods.values()}
+    if stray := [table for table in changes if table not in own | set(TABLES)]:
+        raise unknown("method in --set", stray[0], [*own, *TABLES])
+    searches = []
+    for name, method in methods.items():
+        # An experiment of its own, so that nothing reads the records of other methods.
+        experiment = replace(experiments.EXPERIMENTS[experiments.DEFAULT], name=f"tune-{method.name}")
+        request = Request(
+            profile=profile,
+            experiments=(experiment,),
+            methods=(name,),
+            tasks=options["tasks"],
+            seeds=options["seeds"],
+            demonstrations=options["demos"],
+            file=options["demonstrations"],
+            changes={table: values for table, values in changes.items() if table in (method.name, *TABLES)},
+            actions=options["actions"],
+        )
+        searches.append(Search(request, method, store, options))
+    if options["dry_run"]:
+        _show_plan(searches, options["trials"])
+        return 0
+    for notice in dict.fromkeys(notice for search in searches for notice in search.planning.notices):
         say(f"note: {one_line(notice)}")
-    store = Store(options["results"] or RUNS / f"tune-{request.profile.name}")
     store.open()
     try:
-        tuner = Tuner(request, method, space, store, options["jobs"] or cores())
-        with _study(optuna, store, method, options["task"], _question(planning, space)) as study:
-            before, outcomes = tuner.search(optuna, study, options["trials"])
+        for search in searches:
+            with search.locked():
+                search.run(optuna, options["trials"])
     finally:
         store.close()
-    _report(method, planning.trials[0].trial.task, before, outcomes, request.demonstrations)
+    for search in searches:
+        search.report(options["trials"])
     return 0
 
 
-class Tuner:
-    """Proposes settings and evaluates them."""
+class Search:
+    """The search of one method's settings."""
 
-    def __init__(self, request: Request, method: type[Method], space: Space, store: Store, jobs: int) -> None:
-        """Make a tuner.
+    def __init__(self, request: Request, method: type[Method], store: Store, options: Mapping[str, Any]) -> None:
+        """Plan the trials of the profile's own settings.
 
         Args:
-            request: the trials of the profile's own settings.
-            method: what is tuned.
-            space: what is tried.
-            store: where records go; open.
-            jobs: trials at once.
+            request: for these trials.
+            method: whose settings are searched.
+            store: where records and the study go; may be closed until `run`.
+            options: of the command line: `jobs`, `minutes` and `prune` are used here.
+
+        Raises:
+            InputError: the request cannot be planned, or nothing may be searched.
         """
-        self._request, self._method, self._space = request, method, space
-        self._store, self._jobs = store, jobs
+        self._request, self._method, self._store, self._options = request, method, store, options
+        self._fixed = request.changes.get(method.name, {})
+        self._space: Space = {name: one for name, one in space_of(method).items() if name not in self._fixed}
+        if not self._space:
+            raise InputError(f"--set fixes all that may be searched of {method.name}; leave some of it out")
+        self.planning = plan(request)
+        self._tasks = list(dict.fromkeys(_task(item.trial) for item in self.planning.trials))
+        shown = "" if request.actions == "demonstrated" else f"-{request.actions}"
+        name = f"{method.name}{shown}-{'+'.join(self._tasks)}"
+        self._name = re.sub(r"[^\w.=+-]+", "-", name, flags=re.ASCII).strip("-.")
         self._estimator = Estimator(request.profile, [])
+        self.study = self._new_study
 
-    def search(self, optuna: Any, study: optuna.Study, trials: int) -> tuple[Outcome, list[Outcome]]:
-        """Evaluate the profile's own settings, then as many proposals as there are not yet.
+    @property
+    def path(self) -> Path:
+        """The study's file."""
+        return self._store.root / FOLDER / f"{self._name}.json"
 
-        Returns:
-            the outcome of the profile's settings, and those of the first `trials` proposals.
+    @property
+    def seconds(self) -> float:
+        """What one choice of settings takes, at a guess."""
+        return sum(self._estimator.seconds(item.trial) for item in self.planning.trials)
+
+    @property
+    def _title(self) -> str:
+        return f"{self._method.name} on {' and '.join(self._tasks)}"
+
+    @cached_property
+    def _new_study(self) -> Study:
+        first = self.planning.trials[0]
+        found = compare(self._store, self.planning.trials, retry_failed=False).asked.values()
+        return Study(
+            method=first.trial.identity()["method"],
+            label=(self._method.display_name or self._method.name) + SHOWN[self._request.actions],
+            profile=self._request.profile.name,
+            tasks=self._tasks,
+            question=self._question(),
+            code={_task(status.trial): status.code for status in found},
+        )
+
+    def _question(self) -> dict[str, str]:
+        """What the study is about: studies of different questions are not continued as one."""
+        trials = [item.trial for item in self.planning.trials]
+        about: dict[str, Any] = {
+            "--demos": sorted({trial.demonstrations.episodes for trial in trials}),
+            "--seeds": sorted({trial.seed for trial in trials}),
+            "--minutes": self._options["minutes"],
+            "--prune": self._options["prune"],
+            "what may be searched": {name: repr(dimension) for name, dimension in self._space.items()},
+        }
+        for task, trial in {_task(trial): trial for trial in trials}.items():
+            suffix = f" ({task})" if len(self._tasks) > 1 else ""
+            about |= {f"{key}{suffix}": value for key, value in fixed_part(trial).items()}
+        return {key: json.dumps(value, sort_keys=True) for key, value in about.items()}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """While this lasts, no other process works on the study, which is read from its file.
+
+        Raises:
+            InputError: another process does, or the file is damaged, or about something else.
+            RunError: a file cannot be written.
         """
-        states, distributions = optuna.trial.TrialState, self._distributions(optuna)
-        before = self.evaluate({}, f"settings of profile {self._request.profile.name}")
-        outcomes: list[Outcome] = []
-        for done in study.get_trials(deepcopy=False, states=(states.COMPLETE,))[:trials]:
-            outcomes.append(self.evaluate(self._values(done.params), f"settings {len(outcomes) + 1} of {trials}"))
-        for interrupted in study.get_trials(states=(states.RUNNING,)):
-            study.tell(interrupted.number, state=states.FAIL)  # the same settings will be proposed again
-        while len(outcomes) < trials:
-            study.sampler = optuna.samplers.TPESampler(seed=len(outcomes))
-            trial = study.ask(distributions)
-            outcome = self.evaluate(self._values(trial.params), f"settings {len(outcomes) + 1} of {trials}")
-            study.tell(trial, outcome.score)
-            outcomes.append(outcome)
-        return before, outcomes
+        lock = FileLock(self._store.root / "locks" / f"study-{self._name}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise InputError(f"another search of {self._title} is at work in {self._store.root}") from None
+        try:
+            self.resume()
+            yield
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+        finally:
+            lock.release()
 
-    def evaluate(self, values: Values, title: str) -> Outcome:
-        """The outcome of some settings: their trials are run, unless they have records already.
+    def resume(self) -> None:
+        """Take over the study of the file, if there is one; raises InputError as `locked` does."""
+        try:
+            known = load_study(self.path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise cannot_read(self.path, error) from None
+        except RecordError as error:
+            raise InputError(
+                f"{error}; delete it: the same settings are proposed again, and their records are reused"
+            ) from None
+        new = self._new_study.question
+        if differing := [key for key in {**known.question, **new} if known.question.get(key) != new.get(key)]:
+            key = differing[0]
+            raise InputError(
+                f"{self.path} is a search with other settings: {key} was {known.question.get(key)}, now {new.get(key)}"
+                + (f" (and {len(differing) - 1} more)" if len(differing) > 1 else "")
+                + "; choose another folder with --results"
+            )
+        self.study = known
+
+    def run(self, optuna: Any, settings: int) -> None:
+        """Try so many settings in all, the first of which are the profile's.
+
+        Raises:
+            InputError: the study or the records were made by other code, or the folder holds others.
+            RunStopped: a signal came.
+        """
+        if len(self.study.choices) < settings and self.study.code != self._new_study.code:
+            raise InputError(
+                f"{self.path} was made by other code, so it cannot be continued; start afresh with --results NEW_FOLDER"
+            )
+        while (done := len(self.study.choices)) < settings:
+            title = f"{self._method.name}, settings {done + 1} of {settings}"
+            choice = self.evaluate(self._proposal(optuna), title) if done else self.evaluate(None, title)
+            self.study = self.study.model_copy(update={"choices": [*self.study.choices, choice]})
+            write_study(self.path, self.study)
+
+    def evaluate(self, proposed: Values | None, title: str) -> Choice:
+        """Train with some settings, or with the profile's own (None); trials that have records are not run again.
 
         Raises:
             InputError: the folder holds records of other code or other settings.
             RunStopped: a signal came.
         """
-        described = f"{title} ({_listed(values)})" if values else title
-        try:
-            known = self._request.profile.settings_of(self._method.name, short_name(self._task))
-            make_settings(self._method, {**known, **self._fixed, **values})
-        except MethodError as error:
-            say(f"{described}: refused by the method, counted as 0 % ({one_line(str(error))})")
-            return Outcome(values, {})
-        changes = {**self._request.changes, self._method.name: {**self._fixed, **values}}
-        planning = plan(replace(self._request, changes=changes if values else self._request.changes))
-        records = self._run(planning, described)
-        scores = {}
-        for record in records:
-            modes = [success for mode in MODES if not math.isnan(success := record.success(mode))]
-            scores[record.trial.demonstrations.episodes, record.trial.seed] = float(np.mean(modes))
-        rollouts = sum(len(found) for record in records for found in record.final.values())
-        outcome = Outcome(values, scores, rollouts, sum(record.status != "ok" for record in records))
-        say(f"{described}: success {100 * outcome.score:.1f} %" + f", {outcome.failed} failed" * bool(outcome.failed))
-        return outcome
+        values = self._own_values() if proposed is None else dict(proposed)
+        title = f"{title} ({'the profile' if proposed is None else _listed(values)})"
+        changes = dict(self._request.changes)
+        if proposed is not None:
+            changes[self._method.name] = {**self._fixed, **values}
+            try:
+                self._settings(values)
+            except MethodError as error:
+                say(f"{title}: refused by the method, counted as 0 % ({one_line(str(error))})")
+                return Choice(values=values, state="refused")
+        planning = plan(replace(self._request, changes=changes))
+        seeds = sorted({item.trial.seed for item in planning.trials})
+        stages = [seeds] if proposed is None or not self._options["prune"] else [[seed] for seed in seeds]
+        found = Choice(values=values, state="complete")
+        for stage in stages:
+            part = replace(planning, trials=[item for item in planning.trials if item.trial.seed in stage])
+            records = self._run(part, title)
+            seconds = sum(one.usage.training_seconds + one.usage.evaluation_seconds for one in records)
+            scores = [*found.scores, *map(_score, records)]
+            found = found.model_copy(update={"scores": scores, "core_seconds": found.core_seconds + seconds})
+            if stage != stages[-1] and self._is_hopeless(found):
+                found = found.model_copy(update={"state": "stopped"})
+                break
+        failed = f", {found.failed} failed" * bool(found.failed)
+        say(f"{title}: success {100 * found.score:.1f} %{failed}{', stopped early' * (found.state == 'stopped')}")
+        return found
+
+    def _is_hopeless(self, choice: Choice) -> bool:
+        """Whether it is worse so far than the median of the earlier choices in the same cells."""
+        cells = {score.cell for score in choice.scores}
+        earlier = [{score.cell: score.success for score in one.scores} for one in self.study.choices]
+        means = [float(np.mean([scores[cell] for cell in cells])) for scores in earlier if cells <= set(scores)]
+        return len(means) >= FEWEST and choice.score < float(np.median(means))
 
     def _run(self, planning: Planning, title: str) -> list[Record]:
         """The records of all its trials."""
@@ -228,29 +343,64 @@ class Tuner:
             self._store.merge_plan(rows, dropped)
             for digest, files in found.files.items():
                 self._store.save_code(digest, files)
-            names = {trial.id: self._name(trial) for trial in found.to_do}
+            names = {trial.id: self._described(trial) for trial in found.to_do}
             logs = {trial.id: str(self._store.log(trial.id)) for trial in found.to_do}
             longest_first = sorted(found.to_do, key=self._estimator.seconds, reverse=True)
-            with new_view(names, longest_first, self._estimator, self._jobs, logs) as view:
+            jobs = self._options["jobs"] or cores()
+            with new_view(names, longest_first, self._estimator, jobs, logs) as view:
                 view.note(f"{title}: {plural(len(found.to_do), 'trial')} to run, {view.time_left()}")
-                scheduler = Scheduler(self._store, view, LocalExecutor(self._jobs), None, SAVE_EVERY)
+                limit = 60.0 * self._options["minutes"]
+                scheduler = Scheduler(self._store, view, LocalExecutor(jobs), limit, SAVE_EVERY)
                 scheduler.run(longest_first, found.codes, found.states)
         records, damage = self._store.read(item.row.trial for item in planning.trials)
         if damage:
             raise InputError(f"{next(iter(damage.values()))}; run the same command again")
         return list(records.values())
 
-    def _name(self, trial: Trial) -> str:
+    def _described(self, trial: Trial) -> str:
         demos = plural(trial.demonstrations.episodes, "demo")
-        return f"{self._method.name}, {short_name(trial.task)}, {demos}, seed {trial.seed}"
+        return f"{self._method.name}, {_task(trial)}, {demos}, seed {trial.seed}"
 
-    @property
-    def _task(self) -> str:
-        return self._request.tasks[0]
+    def _settings(self, values: Values) -> Any:
+        """The method's settings with some values; raises MethodError where it refuses them."""
+        profile = self._request.profile.settings_of(self._method.name, short_name(self._request.tasks[0]))
+        return make_settings(self._method, {**profile, **self._fixed, **values})
 
-    @property
-    def _fixed(self) -> Values:
-        return self._request.changes.get(self._method.name, {})
+    def _own_values(self) -> dict[str, Any]:
+        """What the profile has for the settings that are searched, on the first task."""
+        plain = plain_settings(self._method.name, self._settings({}))
+        return {name: plain[name] for name in self._space}
+
+    def _proposal(self, optuna: Any) -> dict[str, Any]:
+        """The next settings to try: the same ones after the same earlier choices."""
+        distributions, tried = self._distributions(optuna), [choice.values for choice in self.study.choices]
+        values: dict[str, Any] = {}
+        for attempt in range(ATTEMPTS):
+            study = optuna.create_study(
+                direction="maximize", sampler=optuna.samplers.TPESampler(seed=len(tried) + 100_000 * attempt)
+            )
+            for choice in self.study.choices:
+                if known := self._known(optuna, choice, distributions):
+                    study.add_trial(known)
+            values = self._values(study.ask(distributions).params)
+            if values not in tried:
+                break
+        return values
+
+    def _known(self, optuna: Any, choice: Choice, distributions: Mapping[str, Any]) -> Any:
+        """A choice as Optuna's; None for one outside of what may be searched, as the profile's settings can be."""
+        params = {
+            name: json.dumps(choice.values[name]) if isinstance(one, Choices) else choice.values[name]
+            for name, one in self._space.items()
+        }
+        states = optuna.trial.TrialState
+        outcome: dict[str, Any] = {"state": states.COMPLETE, "value": choice.score}
+        if choice.state == "stopped":
+            outcome = {"state": states.PRUNED, "intermediate_values": {len(choice.scores): choice.score}}
+        try:
+            return optuna.trial.create_trial(params=params, distributions=distributions, **outcome)
+        except ValueError:
+            return None
 
     def _distributions(self, optuna: Any) -> dict[str, Any]:
         kinds = optuna.distributions
@@ -271,6 +421,40 @@ class Tuner:
             found[name] = json.loads(value) if isinstance(dimension, Choices) else dimension.rounded(value)
         return found
 
+    def report(self, settings: int) -> None:
+        """Print the best of the first so many settings, and what to put into a profile."""
+        study = self.study.model_copy(update={"choices": self.study.choices[:settings]})
+        own, best = study.choices[0], study.best
+        numbers = self._request.demonstrations
+        table = Table("Success", "95 %", *(plural(number, "demo") for number in numbers), "Settings", box=SIMPLE)
+        for column in table.columns[:-1]:
+            column.justify, column.no_wrap = "right", True
+        whole = [choice for choice in study.choices[1:] if choice.state == "complete"]
+        ranked = sorted(whole, key=lambda choice: -choice.score)[:ROWS]
+        for choice, words in [*((one, _listed(one.values)) for one in ranked), (own, "those of the profile")]:
+            each = (f"{100 * choice.mean(number):.0f}" for number in numbers)
+            table.add_row(f"{100 * choice.score:.1f}", _interval(choice), *each, words)
+        console = Console(highlight=False, markup=False, emoji=False)
+        console.print(f"\nThe best of {plural(len(study.choices), 'choice')} of settings of {self._title}")
+        console.print(table)
+        show(
+            "Success in % of rollouts, mean of sampled and deterministic actions; intervals over seeds.\n"
+            "The best of many is flattered by chance: compare it on demonstrations and seeds it was not chosen by."
+        )
+        if failed := sum(choice.failed for choice in study.choices):
+            show(f"{plural(failed, 'trial')} did not end well, counted as 0.")
+        for state, words in (("stopped", "stopped early, below the median"), ("refused", "refused by the method")):
+            if count := sum(choice.state == state for choice in study.choices):
+                show(f"{plural(count, 'choice')} {words}.")
+        if best == own:
+            show("\nNone of them did better than the settings of the profile: keep those.")
+            return
+        place = f"settings.{_key(self._method.name)}"
+        if len(self._tasks) == 1:
+            place += f".{_key(self._tasks[0])}"
+        lines = [f"{name} = {json.dumps(value)}" for name, value in best.values.items()]
+        show("\n".join(["\nFor a profile:\n", f"[{place}]", *lines]))
+
 
 def _optuna() -> Any:
     try:
@@ -281,107 +465,55 @@ def _optuna() -> Any:
     return optuna
 
 
-def _question(planning: Planning, space: Space) -> dict[str, str]:
-    """What a study is about: studies of different questions are not continued as one."""
-    trials = [item.trial for item in planning.trials]
-    about = {
-        "--demos": sorted({trial.demonstrations.episodes for trial in trials}),
-        "--seeds": sorted({trial.seed for trial in trials}),
-        "what may be searched": {name: repr(dimension) for name, dimension in space.items()},
-        **fixed_part(trials[0]),
-    }
-    return {key: json.dumps(value, sort_keys=True) for key, value in about.items()}
+def _task(trial: Trial) -> str:
+    """Its task's short name or Gymnasium id, without the folder or module that registers it."""
+    return short_name(trial.task).rpartition(":")[2]
 
 
-@contextmanager
-def _study(
-    optuna: Any, store: Store, method: type[Method], task: str, question: Mapping[str, str]
-) -> Iterator[optuna.Study]:
-    """The study of a folder about a method and a task, made where there is none.
-
-    Raises:
-        InputError: another process works on it, it is damaged, or about something else.
-        RunError: it cannot be written.
-    """
-    name = re.sub(r"[^\w.=+-]+", "-", f"{method.name}-{short_name(task)}", flags=re.ASCII).strip("-.")
-    path = store.root / "studies" / f"{name}.journal"
-    lock = FileLock(store.root / "locks" / f"study-{name}.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise InputError(f"another search of {method.name} on {task} is at work in {store.root}") from None
-    try:
-        yield _opened(optuna, path, f"{method.name} on {task}", question)
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    finally:
-        lock.release()
+def _score(record: Record) -> Score:
+    modes = [success for mode in MODES if not math.isnan(success := record.success(mode))]
+    return Score(
+        task=_task(record.trial),
+        demonstrations=record.trial.demonstrations.episodes,
+        seed=record.trial.seed,
+        success=float(np.mean(modes)),
+        rollouts=sum(map(len, record.final.values())),
+        failed=record.status != "ok",
+    )
 
 
-def _opened(optuna: Any, path: Path, name: str, question: Mapping[str, str]) -> optuna.Study:
-    journal = optuna.storages.journal
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Path(f"{path}.lock").unlink(missing_ok=True)  # Optuna's, of a process that was killed: the caller holds ours
-    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):  # the last line was cut
-        atomic.write(path, content[: content.rfind(b"\n") + 1], "cut")
-    try:
-        storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(path)))
-        study: optuna.Study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True
-        )
-        known = study.user_attrs.get(QUESTION)
-        study.get_trials(deepcopy=False)
-    except OSError:
-        raise
-    except Exception as error:  # Optuna has no exception of its own for what a file may hold
-        raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {one_line(str(error))}); delete it: the same settings are "
-            "proposed again, and their records are reused"
-        ) from None
-    if known is None:
-        study.set_user_attr(QUESTION, dict(question))
-    elif known != question:
-        differing = [key for key in {**known, **question} if known.get(key) != question.get(key)]
-        key = differing[0]
-        raise InputError(
-            f"{path} is a search with other settings: {key} was {known.get(key)}, now {question.get(key)}"
-            + (f" (and {len(differing) - 1} more)" if len(differing) > 1 else "")
-            + "; choose another folder with --results"
-        )
-    return study
+def _interval(choice: Choice) -> str:
+    """The 95 % interval of the mean over seeds, in %; empty where there is one seed."""
+    from analysis.statistics import rate_interval  # here, because SciPy takes a while to import
+
+    seeds = sorted({score.seed for score in choice.scores})
+    if len(seeds) < 2:
+        return ""
+    means = [float(np.mean([one.success for one in choice.scores if one.seed == seed])) for seed in seeds]
+    _, low, high = rate_interval(means, sum(score.rollouts for score in choice.scores))
+    return f"[{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _show_plan(searches: Sequence[Search], settings: int) -> None:
+    """Print what would be trained, method by method."""
+    table = Table("study", "settings", "done", "trials", "each setting", "core-hours", box=SIMPLE)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    total = 0.0
+    for search in searches:
+        search.resume()
+        done = len(search.study.choices)
+        left = max(0, settings - done)
+        total += left * search.seconds
+        numbers = (str(settings), str(done), str(left * len(search.planning.trials)), duration(search.seconds))
+        table.add_row(search.path.stem, *numbers, f"{left * search.seconds / 3600:.1f}")
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(table)
+    console.print(f"at most {total / 3600:.1f} core-hours, less what is stopped early (a rough guess of the profile)")
 
 
 def _listed(values: Values) -> str:
     return ", ".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
-
-
-def _report(
-    method: type[Method], task: str, before: Outcome, outcomes: Sequence[Outcome], demonstrations: Sequence[int]
-) -> None:
-    """Print the best settings, and what to put into a profile."""
-    best = sorted(outcomes, key=lambda outcome: -outcome.score)
-    table = Table("Success", "95 %", *(plural(number, "demo") for number in demonstrations), "Settings", box=SIMPLE)
-    for column in table.columns[:-1]:
-        column.justify, column.no_wrap = "right", True
-    rows = [(outcome, _listed(outcome.values)) for outcome in best[:SHOWN] if outcome.scores]
-    for outcome, settings in [*rows, (before, "those of the profile")]:
-        each = (f"{100 * outcome.of_demonstrations(number):.0f}" for number in demonstrations)
-        table.add_row(f"{100 * outcome.score:.1f}", outcome.interval, *each, settings)
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(f"\nThe best of {len(outcomes)} settings of {method.name} on {short_name(task)}")
-    console.print(table)
-    show(
-        "Success in % of rollouts, mean of sampled and deterministic actions; intervals over seeds.\n"
-        "The best of many is flattered by chance: compare it on demonstrations and seeds it was not chosen by."
-    )
-    if failed := sum(outcome.failed for outcome in outcomes):
-        show(f"{plural(failed, 'trial')} did not end well, counted as 0.")
-    if not rows or best[0].score <= before.score:
-        show("\nNone of them did better than the settings of the profile: keep those.")
-        return
-    place = f"settings.{_key(method.name)}.{_key(short_name(task).rpartition(':')[2])}"
-    lines = [f"{name} = {json.dumps(value)}" for name, value in best[0].values.items()]
-    show("\n".join(["\nFor a profile:\n", f"[{place}]", *lines]))
 
 
 def _key(name: str) -> str:

@@ -134,6 +134,14 @@ def resolve_task(name: str) -> str:
     return envs.TASKS.get(name, name)
 
 
+def resolve_method(name: str) -> type[Method]:
+    """The class of a method; raises InputError if there is none."""
+    try:
+        return registry.resolve(name)
+    except MethodError as error:
+        raise InputError(str(error)) from None
+
+
 def _supported(task: str) -> None:
     """Raises InputError where no method could learn a task, whatever its demonstrations."""
     try:
@@ -173,10 +181,7 @@ class _Planner:
 
     def _method(self, name: str) -> type[Method]:
         if name not in self._methods:
-            try:
-                self._methods[name] = registry.resolve(name)
-            except MethodError as error:
-                raise InputError(str(error)) from None
+            self._methods[name] = resolve_method(name)
         return self._methods[name]
 
     def _grid(self, experiment: Experiment) -> Iterator[PlannedTrial]:
