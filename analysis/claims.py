@@ -4,7 +4,7 @@ A claim (see `benchmarks.paper`) says where a number lies after training. It *ho
 there, *does not hold* where none of it does, and is *undecided* otherwise: where the interval is on both sides, where a
 variant has fewer than `SEEDS` seeds, where planned trials have no record yet, and where what is compared with succeeds
 in less than `LITTLE` of its rollouts, so that it has nothing to lose. The verdict is that of sampled and of
-deterministic actions alike; where these disagree, the claim is undecided and the row says so.
+deterministic actions alike; where these disagree, the claim is undecided and the row says what each of them gives.
 
 All numbers of a claim weigh each cell (a task with a number of demonstrations) equally: a seed's score is the mean of
 its success over the cells, and the spread of these scores over seeds gives the interval. Where each seed draws its own
@@ -15,12 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 from math import inf, isnan, nan
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import pandas as pd
 
 from analysis.load import MODES, Results
@@ -29,19 +26,17 @@ from analysis.pooling import Pooled, cells_of, in_cells
 from analysis.statistics import (
     CONFIDENCE,
     Estimate,
-    bootstrap,
     correlation,
     deviations,
     difference,
     mean_interval,
     rate_interval,
+    times_fewer,
 )
 from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, written
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
-Curve: TypeAlias = list[tuple[float, float]]
-"""Episodes and success, from few to many episodes."""
 
 SEEDS = 5
 """Fewest seeds of each variant in each cell that decide a claim: fewer give no interval that covers what it should."""
@@ -136,7 +131,7 @@ def claims_table(results: Results) -> Table | None:
                 "Verdict": decided,
                 **{MODE_NAMES[mode]: _written(claim, one) for mode, one in measured.items()},
                 "Compared": first.words if first else NOTHING,
-                "In each cell": _cells_in_words(claim, first) or NOTHING,
+                "In each cell": _cells_in_words(claim, *filter(None, measured.values())) or NOTHING,
                 "Remarks": remarks,
                 "Trials": str(trials) if trials == planned else f"{trials} of {planned}",
             }
@@ -177,11 +172,13 @@ def judge(claim: Claim, measured: Mapping[str, Measured | None], trials: int, pl
     if not there:
         return "undecided", "not recorded" if claim.measure == "retries" else "not all variants have records"
     verdicts = {mode: verdict(claim.region, one) for mode, one in there.items()}
-    different = dict.fromkeys(verdicts.values())
-    if len(different) > 1:
-        said = "; ".join(f"{MODE_NAMES[mode].lower()}: {found}" for mode, (found, _) in verdicts.items())
-        return "undecided", said
-    return next(iter(verdicts.values()))
+    if len({found for found, _ in verdicts.values()}) > 1:
+        return "undecided", "; ".join(
+            f"{MODE_NAMES[mode].lower()}: {found}{', ' * bool(why)}{why} ({there[mode].words})"
+            for mode, (found, why) in verdicts.items()
+        )
+    found, _ = next(iter(verdicts.values()))
+    return found, "; ".join(dict.fromkeys(why for _, why in verdicts.values() if why))
 
 
 def verdict(region: Region, measured: Measured) -> tuple[Verdict, str]:
@@ -300,37 +297,31 @@ def _learned(keys: Sequence[str], scores: pd.DataFrame, results: Results, confid
 
 
 def _interactions(keys: Sequence[str], scores: pd.DataFrame, results: Results, confidence: float) -> Measured | None:
-    """How many times as many episodes the second method uses as the first at equal success.
-
-    That is the highest mean success that both reach, each with the fewest episodes that reach it: on straight lines
-    through its budgets, over the logarithm of the episodes. A smallest budget that is enough counts as it is; since
-    fewer episodes might do, the bounds are those with 0 episodes in its place.
-    """
-    methods = [str(scores.loc[scores["variant"] == key, "method"].max()) for key in keys]
-    budgets = scores.groupby(["method", "variant"], observed=True)
-    owners = [method for (method, _), _ in budgets]
-    samples = [[*zip(rows["episodes"].clip(lower=1), rows["success"], strict=True)] for _, rows in budgets]
-    if not set(methods) <= set(owners):
+    """How many times as many episodes the second method needs as the first to succeed as often; see `times_fewer`."""
+    first, second = (_budgets(scores, scores.loc[scores["variant"] == key, "method"].max(), confidence) for key in keys)
+    if not first or not second:
         return None
+    table = [[ours.minus(theirs) for _, theirs in second] for _, ours in first]
+    estimate = times_fewer([episodes for episodes, _ in first], [episodes for episodes, _ in second], table)
+    words = "; ".join(map(_curve_in_words, (first, second)))
+    return Measured(estimate, words, min(side.seeds for _, side in (*first, *second)))
 
-    def at_equal_success(sides: Sequence[Sequence[tuple[float, float]]]) -> tuple[list[Curve], float]:
-        curves = [
-            _curve([side for side, owner in zip(sides, owners, strict=True) if owner == name]) for name in methods
-        ]
-        return curves, min(max(success for _, success in curve) for curve in curves)
 
-    def times(sides: Sequence[Sequence[tuple[float, float]]], more: int = 1, least: bool = False) -> float:
-        """Episodes of the method `more` over those of the other; `least`: as few as its budgets leave possible."""
-        curves, level = at_equal_success(sides)
-        return _episodes(curves[more], level, least) / _episodes(curves[1 - more], level) if level > 0 else nan
+def _budgets(scores: pd.DataFrame, method: str, confidence: float) -> list[tuple[float, Pooled]]:
+    """Median episodes and success of each variant of a method, from few to many episodes."""
+    variants = scores[scores["method"] == method].groupby("variant", observed=True)
+    found = [
+        (max(float(rows["episodes"].median()), 1.0), Pooled.of(rows, confidence=confidence)) for _, rows in variants
+    ]
+    return sorted(found, key=lambda budget: budget[0])
 
-    low = bootstrap(partial(times, least=True), samples, confidence).low
-    inverse = bootstrap(partial(times, more=0, least=True), samples, confidence).low
-    estimate = Estimate(times(samples), low, 1.0 / inverse if inverse else inf)
-    curves, level = at_equal_success(samples)
-    labels = _labels(scores)
-    used = (f"{labels[key]} {_episodes(curve, level):,.0f} episodes" for key, curve in zip(keys, curves, strict=True))
-    return Measured(estimate, f"at {100 * level:.0f} %: {', '.join(used)}", min(map(len, samples)), baseline=level)
+
+def _curve_in_words(budgets: Sequence[tuple[float, Pooled]]) -> str:
+    """`GAIL 28 % (96 episodes), 32 % (436)`, under the shortest of the labels."""
+    label = min((side.label for _, side in budgets), key=len)
+    (fewest, first), *others = budgets
+    more = [f"{100 * side.estimate.value:.0f} % ({episodes:,.0f})" for episodes, side in others]
+    return ", ".join([f"{label} {100 * first.estimate.value:.0f} % ({fewest:,.0f} episodes)", *more])
 
 
 MEASURES: Mapping[Measure, Compare] = {
@@ -363,7 +354,11 @@ def _labels(scores: pd.DataFrame) -> dict[str, str]:
 
 
 def _words(sides: Sequence[Pooled]) -> str:
-    return ", ".join(f"{side.label} {100 * side.estimate.value:.0f} %" for side in sides)
+    return ", ".join(map(_percent, sides))
+
+
+def _percent(side: Pooled) -> str:
+    return f"{side.label} {100 * side.estimate.value:.0f} %"
 
 
 def _named(cells: Mapping[tuple[Any, ...], float]) -> tuple[tuple[str, float], ...]:
@@ -374,24 +369,14 @@ def _named(cells: Mapping[tuple[Any, ...], float]) -> tuple[tuple[str, float], .
     return tuple((", ".join(str(cell[place]) for place in differing), number) for cell, number in cells.items())
 
 
-def _cells_in_words(claim: Claim, measured: Measured | None) -> str:
-    """`5: +43, 10: +52`."""
+def _cells_in_words(claim: Claim, *measured: Measured | None) -> str:
+    """`5: +43, 10: +52`, or `5: +43 / +40, 10: +52 / +31` of several modes."""
     _, worth, form = UNITS[claim.measure]
-    return ", ".join(f"{cell}: {written(worth * number, form)}" for cell, number in measured.cells) if measured else ""
-
-
-def _curve(budgets: Sequence[Sequence[tuple[float, float]]]) -> Curve:
-    """Median episodes and mean success of each budget's trials."""
-    columns = [np.array(trials).T for trials in budgets]
-    return sorted((float(np.median(episodes)), float(np.mean(success))) for episodes, success in columns)
-
-
-def _episodes(curve: Curve, level: float, least: bool = False) -> float:
-    """The fewest episodes that reach a level which the curve does reach; `least`: 0 where the smallest budget does."""
-    if curve[0][1] >= level:
-        return 0.0 if least else curve[0][0]
-    (few, below), (many, above) = next(pair for pair in pairwise(curve) if pair[0][1] < level <= pair[1][1])
-    return float(few * (many / few) ** ((level - below) / (above - below)))
+    numbers: dict[str, list[str]] = {}
+    for one in filter(None, measured):
+        for cell, number in one.cells:
+            numbers.setdefault(cell, []).append(written(worth * number, form))
+    return ", ".join(f"{cell}: {' / '.join(found)}" for cell, found in numbers.items())
 
 
 def _written(claim: Claim, measured: Measured | None) -> str:
@@ -404,23 +389,23 @@ def _written(claim: Claim, measured: Measured | None) -> str:
 
 
 def _note(scores: pd.DataFrame, asked: int) -> str:
+    little, most = 100 * LITTLE, 100 * REGIONS["most"][0]
+    widened = 100 - 100 * (1 - CONFIDENCE) / max(asked, 1)
     return (
         "A claim holds where the whole 95 % interval agrees, does not hold where none of it does, both for sampled and "
         f"for deterministic actions, and is undecided otherwise or with fewer than {SEEDS} seeds. Points: difference "
         "in the success in % of the final rollouts; each number of demonstrations (and, for growth on the peg, each "
-        f"kind of demonstrations) weighs the same and is shown. Little, or no change, is up to {100 * LITTLE:.0f} "
-        "points, a drop is more; neither is decided where the baseline succeeds in fewer. Spread: mean distance of a "
-        "seed's success from the median over seeds. Times: GAIL's episodes over GPRIL's at the highest success that "
-        "both reach; fewer than the fewest tried might do as well, of GPRIL, so there may be no upper end, and of "
-        "GAIL, so the lower one may be 0. Orders of magnitude are at least "
-        f"{REGIONS['orders of magnitude'][0]:.0f} times. To learn is to succeed in more than "
-        f"{100 * REGIONS['most'][0]:.0f} % of rollouts, mean over seeds. Retries: difference in the % that came back "
-        "to the socket's mouth, of the rollouts that had been there and moved away, whatever the number of "
-        "demonstrations. Compared: the values behind the number for sampled actions. Tuned: not the paper's claim, but "
-        "the same asked of a baseline with the best settings found "
-        "on other demonstrations. Each verdict stands alone, and one interval in twenty misses: the remarks name the "
-        f"verdicts that widening each interval to {100 - 100 * (1 - CONFIDENCE) / max(asked, 1):.1f} % for all {asked} "
-        "claims with records leaves undecided (Bonferroni)." + _short_of_steps(scores)
+        "kind of demonstrations) weighs the same and is shown, for sampled / deterministic actions. Little, or no "
+        f"change, is up to {little:.0f} points, a drop is more; neither is decided where the baseline succeeds in "
+        "fewer. Spread: mean distance of a seed's success from the median over seeds. Times: the most episodes up to "
+        "which GAIL succeeds less often than GPRIL with its fewest, over these fewest; with more, GPRIL exceeds GAIL "
+        "as well. There is no upper end unless GAIL with some budget exceeds GPRIL. Orders of magnitude are at least "
+        f"{REGIONS['orders of magnitude'][0]:.0f} times. To learn is to succeed in more than {most:.0f} % of rollouts, "
+        "mean over seeds. Retries: difference in the % that came back to the socket's mouth, of the rollouts that had "
+        "been there and moved away, whatever the number of demonstrations. Compared: the values behind the number for sampled actions. Tuned: not the paper's claim, "
+        "but the same asked of a baseline with the best settings found on other demonstrations. Each verdict stands "
+        "alone, and one interval in twenty misses: the remarks name the verdicts that widening each interval to "
+        f"{widened:.1f} % for all {asked} claims with records leaves undecided (Bonferroni)." + _short_of_steps(scores)
     )
 
 

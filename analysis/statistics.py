@@ -17,7 +17,8 @@ mean and performance profiles.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isnan, nan, sqrt
+from itertools import takewhile
+from math import inf, isnan, nan, sqrt
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -98,9 +99,7 @@ def rate_interval(scores: ArrayLike, rollouts: int, confidence: float = CONFIDEN
     Raises:
         ValueError: there is no score, or one outside of [0, 1].
     """
-    values = _scores(scores)
-    if values.min() < 0.0 or values.max() > 1.0:
-        raise ValueError(f"a success rate is within [0, 1], not {values.min():g} to {values.max():g}")
+    values = _rates(scores)
     mean, count = float(values.mean()), len(values)
     if count < 2:
         return Estimate(mean, nan, nan)
@@ -123,6 +122,30 @@ def mean_interval(scores: ArrayLike, confidence: float = CONFIDENCE) -> Estimate
         return Estimate(mean, nan, nan)
     half_width = _t_quantile(count - 1, confidence) * float(values.std(ddof=1)) / sqrt(count)
     return Estimate(mean, mean - half_width, mean + half_width)
+
+
+def next_seed(scores: ArrayLike, rollouts: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Mean success rate over seeds and the interval in which that of one more seed lies: a prediction interval.
+
+    As `rate_interval`, for one seed instead of the mean: as many effective rollouts as vary like single seeds, and the
+    quantile of Student's t times sqrt(1 + 1 / n), since the mean is uncertain as well.
+
+    Args:
+        scores: success rate of each seed, in [0, 1], [n].
+        rollouts: how many each score is made of.
+        confidence: nominal coverage.
+
+    Raises:
+        ValueError: there is no score, or one outside of [0, 1].
+    """
+    values = _rates(scores)
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return Estimate(mean, nan, nan)
+    variance, attempts = float(values.var(ddof=1)), float(rollouts)
+    if variance > 0.0:
+        attempts = min(attempts, mean * (1.0 - mean) / variance)
+    return _wilson(mean, attempts, _t_quantile(count - 1, confidence) * sqrt(1.0 + 1.0 / count))
 
 
 def difference(first: Estimate, second: Estimate, correlation: float = 0.0) -> Estimate:
@@ -185,6 +208,43 @@ def deviations(scores: ArrayLike) -> FloatArray:
     values = _scores(scores)
     count = len(values)
     return np.asarray(np.abs(values - np.median(values)) * sqrt(count / max(count - 1, 1)), dtype=np.float64)
+
+
+def times_fewer(ours: Sequence[float], theirs: Sequence[float], differences: Sequence[Sequence[Estimate]]) -> Estimate:
+    """How many times as many episodes another method needs to succeed as often as ours.
+
+    To match our success with some budget, they need more than each of their budgets up to which they succeed less often
+    than we do. The ratio of these budgets is the answer at that level of success; the largest one over our budgets is
+    returned. Budgets of ours are tried from the largest to the first with which we do not exceed all of theirs. Since
+    each is only asked after all larger ones have passed, their number needs no correction (a fixed sequence of tests).
+
+    Args:
+        ours: episodes of our budgets, in ascending order, [n].
+        theirs: episodes of their budgets, in ascending order, [m].
+        differences: success with each budget of ours minus that with each of theirs, [n][m].
+
+    Returns:
+        The ratio that follows from the values; at least the one that follows where only differences count whose
+        interval lies above 0; and the ratio above which an interval lies below 0, infinite where none does.
+    """
+
+    def exceeded(clear: Callable[[Estimate], bool]) -> float:
+        most = 0.0
+        for own, row in reversed([*zip(ours, differences, strict=True)]):
+            below = [*takewhile(lambda pair: clear(pair[1]), zip(theirs, row, strict=True))]
+            most = max([most, *(episodes / own for episodes, _ in below)])
+            if len(below) < len(theirs):
+                break
+        return most
+
+    value = exceeded(lambda one: one.value > 0.0)
+    if any(isnan(one.low) for row in differences for one in row):
+        return Estimate(value, nan, nan)
+    reached = [
+        min((episodes / own for episodes, one in zip(theirs, row, strict=True) if one.high < 0.0), default=inf)
+        for own, row in zip(ours, differences, strict=True)
+    ]
+    return Estimate(value, exceeded(lambda one: one.low > 0.0), max(reached))
 
 
 def bootstrap(
@@ -340,6 +400,13 @@ def _t_quantile(degrees: int, confidence: float) -> float:
 def _hypotenuse(one: float, other: float, correlation: float) -> float:
     square = one**2 + other**2 - 2.0 * correlation * one * other
     return nan if isnan(square) else sqrt(max(0.0, square))  # rounding can make it negative
+
+
+def _rates(values: ArrayLike) -> FloatArray:
+    rates = _scores(values)
+    if rates.min() < 0.0 or rates.max() > 1.0:
+        raise ValueError(f"a success rate is within [0, 1], not {rates.min():g} to {rates.max():g}")
+    return rates
 
 
 def _scores(values: ArrayLike) -> FloatArray:

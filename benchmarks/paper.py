@@ -87,7 +87,8 @@ class Claim:
             "spread": standard deviation over seeds of the first variant's success minus that of the second;
             "growth": success with most demonstrations minus that with fewest;
             "seconds": simulated seconds to success of the first variant minus those of the second;
-            "interactions": episodes of the second method over those of the first at equal success;
+            "interactions": episodes of the second method over those of the first for equal success, over all budgets of
+                both methods that the experiment has;
             "learned": success within the episodes that the paper's robot was given;
             "retries": fraction that came back to the mouth, of the rollouts that missed it, of the first variant minus
             that of the second.
@@ -133,6 +134,11 @@ COMPARED = (GPRIL, GAIL, BC)
 
 AS_IN_THE_PAPER = Variant("gpril/paper", "GPRIL (as in the paper)", "gpril", preset="gpril-paper", base="gpril")
 """GPRIL with the paper's choices where a profile departs from them."""
+BASELINES_AS_IN_THE_PAPER = (
+    Variant("gail/paper", "GAIL (as in the paper)", "gail", preset="gail-paper", base="gail"),
+    Variant("bc/paper", "BC (as in the paper)", "bc", preset="bc-paper", base="bc"),
+)
+"""The same for the baselines; the budget is the profile's."""
 TUNED = (
     Variant("gail/tuned", "GAIL (tuned)", "gail", preset="gail-tuned", base="gail"),
     Variant("bc/tuned", "BC (tuned)", "bc", preset="bc-tuned", base="bc"),
@@ -191,6 +197,16 @@ def _actor(initial: int, each: int, preset: str = "") -> Variant:
     return Variant(f"gpril/{each}-per-iteration", label, "gpril", settings, preset=preset, base="gpril")
 
 
+def _few_episodes(total: int) -> Variant:
+    """GPRIL with so few episodes in all: half of them first, the others one by one before each further iteration.
+
+    The preset makes iterations so long that the budget of updates is enough for these. No episode is held out.
+    """
+    settings = {"initial_episodes": total // 2, "episodes_per_iteration": 1, "held_out_every": 0}
+    key, label = f"gpril/{total}-episodes", f"GPRIL, {total // 2} episodes, then 1 per iteration"
+    return Variant(key, label, "gpril", settings, preset=f"gpril-{total}-episodes", base="gpril")
+
+
 def _gail_steps(steps: int) -> Variant:
     label = f"GAIL, {steps // 1000}k environment steps"
     return Variant(f"gail/{steps // 1000}k-steps", label, "gail", budget={"environment_steps": steps}, base="gail")
@@ -200,7 +216,7 @@ FIGURES = (
     Experiment(
         "fig1b",
         "clip: success by number of demonstrations",
-        (AS_IN_THE_PAPER, *COMPARED, *TUNED),
+        (AS_IN_THE_PAPER, *BASELINES_AS_IN_THE_PAPER, *COMPARED, *TUNED),
         ("clip",),
         seeds=8,
         figure=Figure("success", "Final success by number of demonstrations"),
@@ -219,13 +235,14 @@ FIGURES = (
         "fig1c",
         "clip: success by self-supervised episodes, with GPRIL's actor limited",
         (
+            *map(_few_episodes, (10, 20, 40)),
             _actor(20, 1),
             _actor(30, 3),
             GPRIL,
             _actor(60, 25, "gpril-many-episodes"),
-            *map(_gail_steps, (40_000, 80_000)),
+            _gail_steps(40_000),
             GAIL,
-            _gail_steps(500_000),
+            *map(_gail_steps, (500_000, 2_000_000)),
         ),
         ("clip",),
         (10,),

@@ -108,7 +108,7 @@ GAIL_STATES_CHANGES: Changes = {
 """What helps GAIL where it has actions, tried where it sees states only."""
 
 
-def _changed(base: Variant, changes: Changes) -> tuple[Variant, ...]:
+def changed(base: Variant, changes: Changes) -> tuple[Variant, ...]:
     """A variant with each of these changes."""
     return tuple(
         replace(
@@ -132,7 +132,7 @@ PAPER_DISPLACED = replace(
 SIGMA_IN_RAD_PER_S: Changes = {"sigma bounds in rad/s": {"sigma_bounds": [0.02, 0.2]}}
 """The shipped tasks' action bounds are 0.5 rad/s, so (0.01, 0.1) rad/s are (0.02, 0.2) of them."""
 
-GPRIL_READINGS = _changed(
+GPRIL_READINGS = changed(
     GPRIL,
     {
         **SIGMA_IN_RAD_PER_S,
@@ -141,7 +141,7 @@ GPRIL_READINGS = _changed(
         "initial states as targets": {"initial_targets": True},
     },
 )
-GAIL_READINGS = _changed(
+GAIL_READINGS = changed(
     GAIL,
     {"bootstrap from the terminal state": {"terminal": "always"}, "chained episodes": {"terminal": "chain"}},
 )
@@ -154,9 +154,9 @@ def _shown_otherwise(base: Variant, name: str, **shown: Any) -> Variant:
 
 STATES_READINGS = (
     GPRIL_STATES,
-    *_changed(GPRIL_STATES, {**SIGMA_IN_RAD_PER_S, "initial states as targets": {"initial_targets": True}}),
+    *changed(GPRIL_STATES, {**SIGMA_IN_RAD_PER_S, "initial states as targets": {"initial_targets": True}}),
     GPRIL_TENTH,
-    *_changed(GPRIL_TENTH, {"initial states as targets": {"initial_targets": True}}),
+    *changed(GPRIL_TENTH, {"initial states as targets": {"initial_targets": True}}),
     _shown_otherwise(GPRIL_TENTH, "from the fifth on", offset=5),
     _shown_otherwise(GPRIL_TENTH, "statistics of the shown states", statistics="shown"),
     GPRIL_FINAL,
@@ -180,20 +180,20 @@ ABLATIONS = (
     Experiment(
         "gpril-ablation",
         "GPRIL, one setting at a time",
-        (GPRIL, *_changed(GPRIL, GPRIL_CHANGES), PAPER_DISPLACED, AS_IN_THE_PAPER),
+        (GPRIL, *changed(GPRIL, GPRIL_CHANGES), PAPER_DISPLACED, AS_IN_THE_PAPER),
     ),
     Experiment(
-        "gail-ablation", "GAIL, one or a few settings at a time", (GAIL, *_changed(GAIL, GAIL_CHANGES), TUNED[0])
+        "gail-ablation", "GAIL, one or a few settings at a time", (GAIL, *changed(GAIL, GAIL_CHANGES), TUNED[0])
     ),
-    Experiment("bc-ablation", "BC, one setting at a time", (BC, *_changed(BC, BC_CHANGES))),
+    Experiment("bc-ablation", "BC, one setting at a time", (BC, *changed(BC, BC_CHANGES))),
     Experiment(
         "gail-states-ablation",
         "peg: GAIL from states only, one or a few settings at a time",
-        (GAIL_STATES, *_changed(GAIL_STATES, GAIL_STATES_CHANGES)),
+        (GAIL_STATES, *changed(GAIL_STATES, GAIL_STATES_CHANGES)),
         ("peg",),
         (25,),
     ),
     Experiment(
-        "bc-l2", "clip: BC's regularisation by number of demonstrations", _changed(BC, L2), ("clip",), (10, 25, 50)
+        "bc-l2", "clip: BC's regularisation by number of demonstrations", changed(BC, L2), ("clip",), (10, 25, 50)
     ),
 )

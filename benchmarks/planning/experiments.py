@@ -15,10 +15,11 @@ from benchmarks.paper import (
     GPRIL_FINAL,
     GPRIL_NO_ACTIONS,
     GPRIL_STATES,
+    WITH_ACTIONS,
     Experiment,
     Variant,
 )
-from benchmarks.planning.ablations import ABLATIONS
+from benchmarks.planning.ablations import ABLATIONS, SIGMA_IN_RAD_PER_S, changed
 from methods import registry
 from methods.action_inference import STEPS
 
@@ -80,6 +81,44 @@ STATES = Experiment(
     ),
     demonstrations=(25,),
 )
+
+STATES_ALONE = Experiment(
+    "states-alone",
+    "clip: why states only cost GPRIL: warm start, exploration, sigma, budget or the missing actions",
+    (
+        GPRIL,
+        WITH_ACTIONS[0],
+        GPRIL_STATES,
+        replace(
+            GPRIL_STATES,
+            key="gpril/states/warm-start",
+            label="GPRIL, states only, warm start from inferred actions",
+            settings={"beta_pi": 0.0},
+            base=GPRIL_STATES.key,
+            inference_steps=STEPS,
+        ),
+        *changed(GPRIL_STATES, SIGMA_IN_RAD_PER_S),
+        replace(
+            GPRIL_STATES,
+            key="gpril/states/ten times the updates",
+            label="GPRIL, states only, ten times the updates",
+            preset="gpril-no-actions-long",
+            base=GPRIL_STATES.key,
+        ),
+        Variant(
+            "gpril/inferred",
+            "GPRIL, inferred actions",
+            "gpril",
+            base="gpril",
+            states_alone=True,
+            inference_steps=STEPS,
+        ),
+    ),
+    ("clip",),
+    (10,),
+    5,
+)
+"""From GPRIL with actions to GPRIL without, one difference at a time."""
 
 GAIL_LONG = Experiment(
     "gail-long",
@@ -184,6 +223,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         *FIELD,
         PLACEBO,
         STATES,
+        STATES_ALONE,
         *FIGURES,
         GAIL_LONG,
         GAIL_LONG_PEG,

@@ -8,9 +8,11 @@
     [settings.METHOD]       # [settings.METHOD.TASK] overrides it; the rest are the method's own defaults
     [presets.NAME.settings] # for the variants of experiments that ask for this preset; [presets.NAME.settings.TASK] and
     [presets.NAME.budget]   # [presets.NAME.budget.TASK] override them
+    [demonstrations.EXPERIMENT] # "VARIANT" = [10, 50]: the numbers of demonstrations of a variant that has fewer
     [seconds]               # METHOD = a rough guess of a trial's duration, used until records tell better
 
-METHOD is the name that the method's class has; TASK a short name of `envs.TASKS`, a Gymnasium id or module:Id.
+EXPERIMENT is a name of `--list` and VARIANT the key of one of its variants (see `benchmarks.paper.Variant`). METHOD is
+the name that the method's class has; TASK a short name of `envs.TASKS`, a Gymnasium id or module:Id.
 """
 
 from __future__ import annotations
@@ -89,6 +91,7 @@ class Profile(_Model):
     budget: dict[str, Table]
     settings: dict[str, Table] = Field(default_factory=dict)
     presets: dict[str, Preset] = Field(default_factory=dict)
+    demonstrations: dict[str, dict[str, Annotated[list[Positive], Field(min_length=1)]]] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
 
     def budget_of(self, method: str, task: str, overrides: Mapping[str, Any], preset: str = "") -> BudgetChoice:

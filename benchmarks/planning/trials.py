@@ -177,6 +177,14 @@ class _Planner:
         for name in self.profile.presets:
             if name not in presets:
                 raise unknown(f"preset of profile {self.profile.name}", name, presets)
+        for name, numbers in self.profile.demonstrations.items():
+            table = f"demonstrations of profile {self.profile.name}"
+            if name not in EXPERIMENTS:
+                raise unknown(f"experiment in {table}", name, EXPERIMENTS)
+            keys = [variant.key for variant in EXPERIMENTS[name].variants]
+            for key in numbers:
+                if key not in keys:
+                    raise unknown(f"variant of {name} in {table}", key, keys)
         return self.profile.unknown_tables(names, own_tasks)
 
     def _method(self, name: str) -> type[Method]:
@@ -185,11 +193,10 @@ class _Planner:
         return self._methods[name]
 
     def _grid(self, experiment: Experiment) -> Iterator[PlannedTrial]:
-        suite = self.profile.suite
-        numbers = self.request.demonstrations or experiment.demonstrations or tuple(suite.demonstrations)
+        suite, variants = self.profile.suite, self._variants(experiment)
+        numbers = {number for variant in variants for number in self._numbers(experiment, variant)}
         own_seeds = experiment.seeds if suite.figure_seeds else None
         seeds = range(suite.first_seed, suite.first_seed + (self.request.seeds or own_seeds or suite.seeds))
-        variants = self._variants(experiment)
         for task in self._tasks(experiment):
             demonstrations = self._read(task)
             pool = suite.pool_of(demonstrations.episodes)
@@ -197,12 +204,12 @@ class _Planner:
                 there = f"{task} has {plural(demonstrations.episodes, 'demonstration')}"
                 if len(pool) < demonstrations.episodes:
                     there += f", of which profile {self.profile.name} uses {len(pool)} (its `pool`)"
-                raise InputError(f"--demos {too_many[0]}: {there}; ask for at most as many")
+                raise InputError(f"--demos {max(too_many)}: {there}; ask for at most as many")
             for variant in variants:
                 method = self._method(variant.method)
                 first = self._first_trial(variant, method, task, pool)
                 names = self._names(variant, method)
-                for number in numbers:
+                for number in self._numbers(experiment, variant):
                     for seed in seeds:
                         drawn = {"draw_seed": seed} if suite.pool else {}
                         choice = first.demonstrations.model_copy(update={"episodes": number, **drawn})
@@ -254,6 +261,13 @@ class _Planner:
             budget=budget,
             evaluation=profile.evaluation_with(changes.get("evaluation", {})),
             device=self.request.device,
+        )
+
+    def _numbers(self, experiment: Experiment, variant: Variant) -> tuple[int, ...]:
+        """The numbers of demonstrations of a variant: those asked for, its own, the experiment's or the profile's."""
+        own = self.profile.demonstrations.get(experiment.name, {}).get(variant.key, ())
+        return self.request.demonstrations or tuple(
+            own or experiment.demonstrations or self.profile.suite.demonstrations
         )
 
     def _variants(self, experiment: Experiment) -> list[Variant]:

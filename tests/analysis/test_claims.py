@@ -167,8 +167,8 @@ def test_a_claim_is_decided_once_all_its_trials_are_there(tmp_path: Path) -> Non
 
 
 def test_records_of_other_code_decide_nothing(tmp_path: Path) -> None:
-    paper = Paper().add("fig1c", "gpril", 0.8, episodes=10).add("fig1c", "gail", 0.8, episodes=400)
-    paper.add("fig1c", "gail/40k-steps", 0.8, episodes=20)
+    paper = Paper().add("fig1c", "gpril", 0.8, episodes=10).add("fig1c", "gail", 0.3, episodes=400)
+    paper.add("fig1c", "gail/40k-steps", 0.9, episodes=20)
     paper.folder.rows[-5:] = [row.model_copy(update={"other_code": True}) for row in paper.folder.rows[-5:]]
     row = paper.rows(tmp_path).loc[INTERACTIONS]
     assert row["sampled_value"] == 40.0 and row["trials"] == 10
@@ -263,33 +263,54 @@ def test_records_without_retries_say_so(tmp_path: Path) -> None:
     assert (row["verdict"], row["remarks"]) == ("undecided", "not recorded"), "in some of the records"
 
 
-@pytest.mark.parametrize(("last", "expected"), [(160_000, "holds"), (1_600, "does not hold")])
-def test_interactions_at_equal_success(tmp_path: Path, last: int, expected: str) -> None:
-    """GAIL ends at .6; GPRIL rises from .4 with 10 episodes to .8 with 1000: .6 is half way, at 100 episodes."""
+def with_budgets(gpril: dict[int, float], gail: dict[int, float]) -> Paper:
+    """Records of figure 1c: success by episodes, five seeds of twenty rollouts each."""
     paper = Paper()
-    paper.add("fig1c", "gpril/1-per-iteration", 0.4, episodes=10).add("fig1c", "gpril", 0.8, episodes=1000)
-    paper.add("fig1c", "gail/40k-steps", 0.2, episodes=400).add("fig1c", "gail", 0.6, episodes=last)
-    row = paper.rows(tmp_path).loc[INTERACTIONS]
-    assert row["sampled_value"] == pytest.approx(last / 100) and row["unit"] == "times" and row["verdict"] == expected
-    words = f"at 60 %: label of gpril 100 episodes, label of gail {last:,} episodes"
-    assert row["sampled_measured"] == words and row["trials"] == 20
+    keys = {
+        "gpril": ("gpril", "gpril/10-episodes", "gpril/20-episodes"),
+        "gail": ("gail", "gail/40k-steps", "gail/500k-steps"),
+    }
+    for method, budgets in (("gpril", gpril), ("gail", gail)):
+        for key, (episodes, share) in zip(keys[method], budgets.items(), strict=False):
+            paper.add("fig1c", key, share, episodes=episodes)
+    return paper
 
 
-def test_interactions_where_the_smallest_budget_is_more_than_enough(tmp_path: Path) -> None:
-    """GAIL never gets as far as GPRIL with its fewest episodes: fewer would do, so nobody knows how many times."""
-    paper = Paper().add("fig1c", "gpril/1-per-iteration", 0.7, episodes=10)
-    paper.add("fig1c", "gpril", 0.8, episodes=1000).add("fig1c", "gail", 0.6, episodes=400)
-    row = paper.rows(tmp_path).loc[INTERACTIONS]
-    assert values(row) == [40.0, 0.0, inf] and row["verdict"] == "undecided"
-    more = paper.add("fig1c", "gail/40k-steps", 0.4, episodes=100).rows(tmp_path / "2").loc[row.name]
-    assert values(more) == [40.0, 40.0, inf], "GAIL's fewest do not"
+@pytest.mark.parametrize(
+    ("gpril", "gail", "expected", "found"),
+    [
+        # The fewest of GPRIL are enough against all of GAIL's.
+        ({10: 0.8, 500: 0.9}, {100: 0.2, 1500: 0.3}, [150.0, 150.0, inf], "holds"),
+        # With 10 GPRIL does not exceed GAIL's best, with 20 it does.
+        ({10: 0.2, 20: 0.8, 500: 0.9}, {100: 0.1, 1500: 0.3}, [75.0, 75.0, inf], "undecided"),
+        # 10 would do, but a larger number does not.
+        ({10: 0.8, 20: 0.1, 500: 0.9}, {100: 0.2, 1500: 0.3}, [3.0, 3.0, inf], "undecided"),
+        # GAIL reaches and exceeds what GPRIL ever gets.
+        ({10: 0.3, 500: 0.5}, {100: 0.2, 1500: 0.9}, [0.2, 0.2, 150.0], "undecided"),
+        ({100: 0.3, 500: 0.5}, {100: 0.2, 1500: 0.9}, [0.2, 0.2, 15.0], "does not hold"),
+        # Nobody succeeds.
+        ({10: 0.0}, {100: 0.0, 1500: 0.0}, [0.0, 0.0, inf], "undecided"),
+    ],
+)
+def test_interactions_for_equal_success(
+    tmp_path: Path, gpril: dict[int, float], gail: dict[int, float], expected: list[float], found: str
+) -> None:
+    row = with_budgets(gpril, gail).rows(tmp_path).loc[INTERACTIONS]
+    assert values(row) == pytest.approx(expected) and row["unit"] == "times" and row["verdict"] == found
 
 
-def test_interactions_without_success_or_without_one_method(tmp_path: Path) -> None:
-    paper = Paper().add("fig1c", "gail", 0.0)
-    assert paper.rows(tmp_path / "1").loc[INTERACTIONS, "verdict"] == "undecided"
-    row = paper.add("fig1c", "gpril", 0.5).rows(tmp_path / "2").loc[INTERACTIONS]
+def test_interactions_show_every_budget(tmp_path: Path) -> None:
+    row = with_budgets({10: 0.8, 500: 0.9}, {100: 0.2, 1500: 0.3}).rows(tmp_path).loc[INTERACTIONS]
+    ours, theirs = "label of gpril 80 % (10 episodes), 90 % (500)", "label of gail 20 % (100 episodes), 30 % (1,500)"
+    assert row["sampled_measured"] == f"{ours}; {theirs}" and row["trials"] == 20
+
+
+def test_interactions_without_one_method_or_with_few_seeds(tmp_path: Path) -> None:
+    paper = Paper().add("fig1c", "gail", 0.5)
+    row = paper.rows(tmp_path / "1").loc[INTERACTIONS]
     assert row["verdict"] == "undecided" and pd.isna(row["sampled_value"])
+    row = paper.add("fig1c", "gpril", 0.7, 0.8).rows(tmp_path / "2").loc[INTERACTIONS]
+    assert row["verdict"] == "undecided" and row["remarks"] == "2 seeds, at least 5 are needed"
 
 
 def test_learning_within_2000_episodes(tmp_path: Path) -> None:
@@ -335,7 +356,25 @@ def with_modes(directory: Path, mean: float | None) -> pd.Series:
 def test_modes_that_disagree_leave_a_claim_undecided_and_say_so(tmp_path: Path) -> None:
     row = with_modes(tmp_path, 0.5)
     assert row["sampled_low"] > 0 > row["mean_high"] and row["verdict"] == "undecided"
-    assert row["remarks"] == "sampled actions: holds; deterministic actions: does not hold"
+    sampled, deterministic = "GPRIL 90 %, BC 40 %", "GPRIL 50 %, BC 80 %"
+    assert row["remarks"] == (
+        f"sampled actions: holds ({sampled}); deterministic actions: does not hold ({deterministic})"
+    )
+
+
+def test_an_undecided_mode_says_why(tmp_path: Path) -> None:
+    row = with_modes(tmp_path, 0.8)
+    assert "deterministic actions: undecided, the interval is on both sides (GPRIL 80 %" in row["remarks"]
+
+
+def test_cells_are_shown_in_both_modes(tmp_path: Path) -> None:
+    paper = Paper()
+    for number, gain in ((5, 0.1), (50, 0.4)):
+        paper.add("fig1b", "gpril", 0.5 + gain, number=number).add("fig1b", "bc", 0.5, number=number)
+    table = claims_table(load(paper.folder.write(tmp_path)))
+    assert table
+    shown = table.shown.set_index("The paper says").loc[f"{AGAINST_BC} (1b)"]
+    assert shown["In each cell"] == "5: +10 / +10, 50: +40 / +40"
 
 
 def test_a_mode_that_a_policy_does_not_have_is_not_asked(tmp_path: Path) -> None:

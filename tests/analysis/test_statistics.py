@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isnan, sqrt
+from math import inf, isnan, nan, sqrt
 
 import numpy as np
 import pytest
@@ -16,12 +16,14 @@ from analysis.statistics import (
     difference,
     interquartile_mean,
     mean_interval,
+    next_seed,
     paired_difference,
     performance_profile,
     probability_of_improvement,
     quartiles,
     ranks,
     rate_interval,
+    times_fewer,
     wilson_interval,
 )
 
@@ -255,3 +257,26 @@ def test_ranks_resample_tasks_as_well() -> None:
 def test_ranks_refuse_what_has_none(tasks: list[np.ndarray]) -> None:
     with pytest.raises(ValueError, match="ranks need"):
         ranks(tasks)
+
+
+def test_the_next_seed_is_less_certain_than_the_mean_and_stays_within_its_bounds() -> None:
+    scores = [0.5, 0.7, 0.6, 0.4, 0.8]
+    mean, low, high = next_seed(scores, 100)
+    narrow = rate_interval(scores, 500)
+    assert mean == narrow.value and low < narrow.low < narrow.high < high
+    wilson = next_seed([1.0] * 5, 100)
+    assert wilson.value == wilson.high == 1.0 and 0.85 < wilson.low < 1.0
+    assert all(map(isnan, next_seed([0.4], 100)[1:]))
+    with pytest.raises(ValueError, match=r"within \[0, 1\]"):
+        next_seed([0.5, 1.5], 100)
+
+
+def test_times_fewer_by_hand() -> None:
+    """With 20 episodes we exceed all of theirs or only the first; with 10 perhaps the first, and never the second."""
+    above, below, unclear = Estimate(0.3, 0.1, 0.5), Estimate(-0.3, -0.5, -0.1), Estimate(0.1, -0.1, 0.3)
+    assert times_fewer([10, 20], [100, 900], [[unclear, below], [above, above]]) == (45.0, 45.0, inf)
+    assert times_fewer([10, 20], [100, 900], [[unclear, below], [above, below]]) == (5.0, 5.0, 90.0)
+    assert times_fewer([10, 20], [100, 900], [[above, above], [below, below]]) == (0.0, 0.0, inf)
+    assert times_fewer([10, 20], [100, 900], [[below, below], [below, below]]) == (0.0, 0.0, 10.0)
+    found = times_fewer([10], [100], [[Estimate(0.3, nan, nan)]])
+    assert found.value == 10.0 and isnan(found.low) and isnan(found.high)

@@ -6,7 +6,7 @@ docs/statistics.md is what this prints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -20,10 +20,12 @@ from analysis.statistics import (
     difference,
     interquartile_mean,
     mean_interval,
+    next_seed,
     paired_difference,
     probability_of_improvement,
     ranks,
     rate_interval,
+    times_fewer,
 )
 
 Rates: TypeAlias = Callable[[np.random.Generator, int], np.ndarray]
@@ -107,6 +109,27 @@ def rank(tasks: int, differing: float, rng: np.random.Generator, count: int) -> 
     return Estimate(FOURTH, low, high)
 
 
+def another(rates: Rates, rng: np.random.Generator, count: int) -> Estimate:
+    """How far the next seed lies below what `count` seeds predict: an interval that holds 0 if it was foreseen."""
+    after = float(measured(rates(rng, 1), rng)[0])
+    return Estimate(*(bound - after for bound in next_seed(measured(rates(rng, count), rng), ROLLOUTS)))
+
+
+def fewer(gpril: Sequence[Rates], gail: Sequence[Rates], rng: np.random.Generator, count: int) -> Estimate:
+    """The ratio of interactions with as many seeds of each budget: 10, 20, 40, ... episodes against 100, 1000, ..."""
+    ours, theirs = ([rate(rates, rng, count) for rates in side] for side in (gpril, gail))
+    differences = [[difference(one, other) for other in theirs] for one in ours]
+    return times_fewer(
+        [10.0 * 2**i for i in range(len(ours))], [100.0 * 10**i for i in range(len(theirs))], differences
+    )
+
+
+LATE = ([beta(2, 6), beta(5, 5), beta(9, 2)], [beta(3, 7), beta(3, 6)])
+"""GPRIL is better than GAIL with 20 episodes and not with 10: the ratio is 1000 / 20."""
+TIED = ([beta(4, 6), beta(4, 6), beta(9, 2)], [beta(4, 6), beta(4, 6)])
+"""GPRIL is no better than GAIL but with 40 episodes: the ratio is 1000 / 40."""
+
+
 def bootstrapped(rates: Rates, rng: np.random.Generator, count: int) -> Estimate:
     """What the intervals here replace: the percentile bootstrap of the inter-quartile mean."""
     scores = measured(rates(rng, count), rng)
@@ -132,8 +155,14 @@ ROWS: Mapping[str, tuple[Trial, int]] = {
     "seconds, 2 and 5": (seconds, 2000),
     "rank among six close methods, one task": (partial(rank, 1, 0.0), 1000),
     "rank among six close methods, four tasks": (partial(rank, 4, 0.3), 1000),
+    "next seed, around 50 %": (partial(another, beta(2, 2)), 4000),
+    "next seed, around 90 %": (partial(another, beta(9, 1)), 4000),
+    "times fewer interactions, 50": (partial(fewer, *LATE), 2000),
+    "times fewer interactions, 25": (partial(fewer, *TIED), 2000),
 }
 """What is simulated, and how often."""
+TRUTHS: Mapping[str, float] = {"times fewer interactions, 50": 50.0, "times fewer interactions, 25": 25.0}
+"""What an interval is about, where that is not the mean of its values."""
 BEFORE: Mapping[str, tuple[Trial, int]] = {
     "bootstrap of the inter-quartile mean, around 50 %": (partial(bootstrapped, beta(2, 2)), 400),
     "bootstrap of the inter-quartile mean, around 90 %": (partial(bootstrapped, beta(9, 1)), 400),
@@ -150,10 +179,11 @@ def truth(trial: Trial, count: int) -> float:
     return float(np.mean([trial(rng, count).value for _ in range(4000)]))
 
 
-def coverage(trial: Trial, count: int, repetitions: int) -> float:
-    """How often an interval with `count` seeds holds the truth."""
+def coverage(name: str, count: int) -> float:
+    """How often the interval of a row with `count` seeds holds the truth."""
+    trial, repetitions = {**ROWS, **BEFORE}[name]
     rng = np.random.default_rng(0)
-    goal = truth(trial, count)
+    goal = TRUTHS[name] if name in TRUTHS else truth(trial, count)
     estimates = [trial(rng, count) for _ in range(repetitions)]
     return float(np.mean([low - 1e-9 <= goal <= high + 1e-9 for _, low, high in estimates]))
 
@@ -161,8 +191,8 @@ def coverage(trial: Trial, count: int, repetitions: int) -> float:
 def table() -> str:
     """The coverage in % of every row with each number of seeds, as Markdown."""
     lines = [f"| Interval | {' | '.join(f'{count} seeds' for count in SEEDS)} |", f"| --- |{' ---: |' * len(SEEDS)}"]
-    for name, (trial, repetitions) in {**ROWS, **BEFORE}.items():
-        found = (f"{100 * coverage(trial, count, repetitions):.0f}" for count in SEEDS)
+    for name in (*ROWS, *BEFORE):
+        found = (f"{100 * coverage(name, count):.0f}" for count in SEEDS)
         lines.append(f"| {name} | {' | '.join(found)} |")
     return "\n".join(lines)
 

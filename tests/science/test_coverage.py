@@ -16,14 +16,12 @@ PAGE = Path(__file__).parents[2] / "docs/statistics.md"
 
 @pytest.mark.parametrize("name", ROWS)
 def test_intervals_cover_with_five_seeds(name: str) -> None:
-    trial, repetitions = ROWS[name]
-    assert coverage(trial, 5, repetitions) >= 0.90
+    assert coverage(name, 5) >= 0.90
 
 
 @pytest.mark.parametrize("name", BEFORE)
 def test_the_bootstrap_that_they_replace_does_not(name: str) -> None:
-    trial, repetitions = BEFORE[name]
-    assert coverage(trial, 3, repetitions) < 0.85
+    assert coverage(name, 3) < 0.85
 
 
 def test_the_docs_show_what_the_simulation_gives() -> None:

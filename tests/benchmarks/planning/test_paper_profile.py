@@ -48,6 +48,8 @@ def about(item: PlannedTrial) -> dict[str, Any]:
     if what.endswith("-per-iteration"):
         each = int(what.partition("-")[0])
         return {"initial_episodes": {1: 20, 3: 30, 25: 60}[each], "episodes_per_iteration": each}
+    if what.endswith("-episodes"):
+        return {"initial_episodes": int(what.partition("-")[0]) // 2, "episodes_per_iteration": 1}
     return {}
 
 
