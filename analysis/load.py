@@ -1,6 +1,7 @@
 """From the files of a results folder to tidy frames: reading, counting and looking up only.
 
-A results folder holds `plan.json` (which trials belong to which experiment) and `records/<trial id>.json`.
+A results folder holds `plan.json` (which trials belong to which experiment) and the records of trials, plain or
+compressed, in `records/`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from benchmarks.records.schema import (
     Trial,
     load_plan,
     load_record,
+    record_files,
 )
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -270,16 +272,16 @@ def plan_of(directory: Path) -> Plan:
 def records_of(directory: Path, planned: set[str], notices: list[str]) -> Iterator[Record]:
     """Records of the plan, in the order of their names; what is wrong with the others is added to `notices`."""
     strangers = []
-    for path in sorted((directory / "records").glob("*.json")):
-        if path.stem not in planned:
-            strangers.append(path.stem)
+    for name, path in record_files(directory).items():
+        if name not in planned:
+            strangers.append(name)
             continue
         try:
             record = load_record(path)
         except (RecordError, OSError) as error:
             notices.append(f"not used: {error}")
             continue
-        if record.trial.id != path.stem:
+        if record.trial.id != name:
             notices.append(f"not used: {path}: it holds trial {record.trial.id}, not the one in its name")
             continue
         yield record

@@ -127,8 +127,8 @@ def mean_interval(scores: ArrayLike, confidence: float = CONFIDENCE) -> Estimate
 def next_seed(scores: ArrayLike, rollouts: int, confidence: float = CONFIDENCE) -> Estimate:
     """Mean success rate over seeds and the interval in which that of one more seed lies: a prediction interval.
 
-    As `rate_interval`, for one seed instead of the mean: as many effective rollouts as vary like single seeds, and the
-    quantile of Student's t times sqrt(1 + 1 / n), since the mean is uncertain as well.
+    Student's t interval of the mean with the variance of one more seed added, cut to [0, 1]. Seeds vary at least as
+    much as the rollouts of equal policies do, so that it is wider than nothing where all seeds agree.
 
     Args:
         scores: success rate of each seed, in [0, 1], [n].
@@ -142,10 +142,10 @@ def next_seed(scores: ArrayLike, rollouts: int, confidence: float = CONFIDENCE) 
     mean, count = float(values.mean()), len(values)
     if count < 2:
         return Estimate(mean, nan, nan)
-    variance, attempts = float(values.var(ddof=1)), float(rollouts)
-    if variance > 0.0:
-        attempts = min(attempts, mean * (1.0 - mean) / variance)
-    return _wilson(mean, attempts, _t_quantile(count - 1, confidence) * sqrt(1.0 + 1.0 / count))
+    shrunk = (mean * rollouts * count + 2.0) / (rollouts * count + 4.0)  # not 0 or 1, as by Agresti and Coull
+    variance = max(float(values.var(ddof=1)), shrunk * (1.0 - shrunk) / rollouts)
+    half_width = _t_quantile(count - 1, confidence) * sqrt(variance * (1.0 + 1.0 / count))
+    return Estimate(mean, max(0.0, mean - half_width), min(1.0, mean + half_width))
 
 
 def difference(first: Estimate, second: Estimate, correlation: float = 0.0) -> Estimate:

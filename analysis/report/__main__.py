@@ -113,15 +113,14 @@ def _load(directory: Path) -> Results:
     return results
 
 
-def _films(directory: Path) -> list[tuple[Film, bytes]]:
+def _films(directory: Path) -> list[Film]:
     """The films whose files are there, in the order of the list; a damaged list is named on standard error."""
     try:
         listed = read_films(directory)
     except RecordError as error:
         print(error, file=sys.stderr)
         return []
-    there = [(film, directory / FOLDER / film.file) for film in listed]
-    return [(film, path.read_bytes()) for film, path in there if path.is_file()]
+    return [film for film in listed if (directory / FOLDER / film.file).is_file()]
 
 
 def _tables(results: Results) -> list[Table]:

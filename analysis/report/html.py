@@ -1,7 +1,8 @@
-"""The report as one self-contained web page: summary, claims, figures, films, tables, failed trials and provenance.
+"""The report as a web page: summary, claims, figures, films, tables, failed trials and provenance.
 
-It loads nothing, which its Content-Security-Policy forbids as well; `report.js`, which it holds, sorts tables and says
-where one has more columns than the screen shows.
+The first figure of each experiment is part of the page; further ones, which are folded, and films are the files in the
+folders beside it. The page loads nothing else, which its Content-Security-Policy forbids as well; `report.js`, which it
+holds, sorts tables and says where one has more columns than the screen shows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from base64 import b64encode
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
@@ -21,7 +23,7 @@ from analysis.names import MODE_NAMES, plural, task_name
 from analysis.tables.build import PIPELINE_CHECK, Table, written
 from analysis.tables.render import WORDS
 from benchmarks.paper import COMPARED, Centre, Kind
-from benchmarks.records.films import Film
+from benchmarks.records.films import FOLDER, Film
 
 READING: dict[Kind, str] = {
     "success": "single seeds, and {centre} over them",
@@ -46,16 +48,14 @@ LONG = 40
 """Rows of a table that is folded."""
 
 
-def render(
-    results: Results, tables: list[Table], drawings: list[tuple[Series, Drawing]], films: list[tuple[Film, bytes]]
-) -> bytes:
-    """The page, with everything it shows inside it.
+def render(results: Results, tables: list[Table], drawings: list[tuple[Series, Drawing]], films: list[Film]) -> bytes:
+    """The page.
 
     Args:
         results: the records' content.
         tables: in the order of the page; "trials" is left out, since the page shows only those that failed.
         drawings: each figure's series and how it was drawn, those of an experiment together.
-        films: of single rollouts, with the content of their files.
+        films: of single rollouts, whose files are there.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -63,8 +63,13 @@ def render(
     by_name = {table.name: table for table in tables}
     figures = []
     for experiment, group in groupby(drawings, key=lambda drawn: drawn[0].experiment):
-        first, *others = (_figure(series, drawing) for series, drawing in group)
-        figures.append((_heading(experiment), first, others))
+        first, *others = group
+        figures.append((_heading(experiment), _figure(*first), others))
+    folded = len(figures) > 1  # a single experiment shows all it has
+    figures = [
+        (heading, first, [_file(series) if folded else _figure(series, drawing) for series, drawing in others])
+        for heading, first, others in figures
+    ]
     failed = results.trials[results.trials["status"] != "ok"]
     claims = by_name.get("claims")
     return (
@@ -78,7 +83,7 @@ def render(
             notices=results.notices,
             figures=figures,
             claims=claims,
-            films=[_film(film, content, results) for film, content in films],
+            films=[_film(film, results) for film in films],
             tables=[table for table in tables if table.name not in ("claims", "trials")],
             words=WORDS,
             words_of_verdicts=VERDICTS,
@@ -137,18 +142,28 @@ def _heading(experiment: str) -> str:
 
 
 def _figure(series: Series, drawing: Drawing) -> dict[str, Any]:
+    """A figure within the page: its panels, which may stack, above a legend."""
+    return {
+        "panels": [f"data:image/png;base64,{_encoded(panel)}" for panel in drawing.panels],
+        "legend": [(_encoded(picture), text) for picture, text in drawing.legend],
+        "caption": _caption(series),
+    }
+
+
+def _file(series: Series) -> dict[str, Any]:
+    """A figure that is a file beside the page."""
+    return {"panels": [f"figures/{quote(series.name)}.png"], "legend": [], "caption": _caption(series)}
+
+
+def _caption(series: Series) -> str:
     figure = series.figure
     caption = f"{figure.title}: {READING[figure.kind].format(centre=CENTRES[figure.centre])}."
     if figure.kind == "curves" and series.data["point"].isna().any():
         caption += " Horizontal lines are methods that use none of this cost."
-    return {
-        "panels": [_encoded(panel) for panel in drawing.panels],
-        "legend": [(_encoded(picture), text) for picture, text in drawing.legend],
-        "caption": caption,
-    }
+    return caption
 
 
-def _film(film: Film, content: bytes, results: Results) -> dict[str, Any]:
+def _film(film: Film, results: Results) -> dict[str, Any]:
     planned = results.trials.loc[results.trials["trial"] == film.trial, "label"].astype(str).tolist()
     label = film.label if "(" in film.label else next(iter(planned), film.label)
     ended = "succeeds" if film.success else f"ends ({film.end})"
@@ -157,7 +172,7 @@ def _film(film: Film, content: bytes, results: Results) -> dict[str, Any]:
         f"{film.policy} of {plural(film.seeds, 'seed')} ({100 * film.share:.0f} %), "
         f"{plural(film.demonstrations, 'demonstration')}, seed {film.seed}: {ended} after {film.seconds:g} s{faster}"
     )
-    return {"task": task_name(film.task), "label": label, "caption": caption, "image": _encoded(content)}
+    return {"task": task_name(film.task), "label": label, "caption": caption, "file": f"{FOLDER}/{quote(film.file)}"}
 
 
 def _provenance(results: Results) -> dict[str, list[str]]:

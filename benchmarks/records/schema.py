@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+import zlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -33,7 +34,11 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 Status = Literal["ok", "failed", "diverged", "timed out"]
 
 LARGEST = 2**28
-"""Most bytes of a record or a plan."""
+"""Most bytes of a record or a plan, once it is decompressed."""
+COMPRESSED = ".gz"
+"""What the name of a record's file ends with where it is compressed (see `benchmarks.records.compact`)."""
+GZIP = b"\x1f\x8b"
+"""What such a file begins with."""
 _FRAME = b'{"record":%b,"sha256":"%b"}\n'
 _FRAMED = re.compile(rb'\{"record":(.*),"sha256":"([0-9a-f]{64})"\}\s*', re.DOTALL)
 
@@ -382,14 +387,27 @@ class Plan(_Model):
     demonstrators: list[Demonstrator] = Field(default_factory=list)
 
 
+def record_files(results: Path) -> dict[str, Path]:
+    """The files of a results folder's records by the trials in their names, in order, compressed or not."""
+    found = {path.name.split(".")[0]: path for path in (results / "records").glob(f"*.json{COMPRESSED}")}
+    return dict(sorted((found | {path.stem: path for path in (results / "records").glob("*.json")}).items()))
+
+
 def load_record(path: Path) -> Record:
-    """Read a record's file.
+    """Read a record's file, `NAME.json`, or `NAME.json.gz` where only that is there.
 
     Raises:
         RecordError: naming the file and what is wrong with it.
         OSError: it cannot be read, or is not there.
     """
+    if path.suffix != COMPRESSED and not path.exists() and (other := compressed(path)).exists():
+        path = other
     return read_record(_content(path), str(path))
+
+
+def compressed(path: Path) -> Path:
+    """Where the compressed form of a record's file lies."""
+    return path.with_name(path.name + COMPRESSED)
 
 
 def load_plan(path: Path) -> Plan:
@@ -415,9 +433,19 @@ def read_record(content: bytes, name: str) -> Record:
 
 def _content(path: Path) -> bytes:
     try:
-        return read_small(path, LARGEST)
-    except ArrayFileError as error:
+        content = read_small(path, LARGEST)
+        return _decompressed(content) if path.suffix == COMPRESSED else content
+    except (ArrayFileError, zlib.error) as error:
         raise RecordError(f"{path}: {error}") from None
+
+
+def _decompressed(content: bytes) -> bytes:
+    """The content of a gzip file; raises zlib.error where it is damaged, cut, or would be larger than `LARGEST`."""
+    stream = zlib.decompressobj(wbits=31)
+    found = stream.decompress(content, LARGEST)
+    if not stream.eof or stream.unused_data:
+        raise zlib.error("not one whole gzip file of a record")
+    return found
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """The only writer of a results folder.
 
-    records/<trial>.json    one finished trial each
+    records/<trial>.json    one finished trial each; NAME.json.gz where `benchmarks.records.compact` was there
     attempts/               records that a retry replaced
     damaged/                records that were damaged, and so done again
     policies/<trial>/       final policies (not for version control)
@@ -31,7 +31,19 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from benchmarks.errors import InputError, cannot_read, cannot_write
 from benchmarks.records import atomic
-from benchmarks.records.schema import Plan, PlanRow, Record, RecordError, Summary, canonical, load_plan, load_record
+from benchmarks.records.schema import (
+    COMPRESSED,
+    GZIP,
+    Plan,
+    PlanRow,
+    Record,
+    RecordError,
+    Summary,
+    canonical,
+    compressed,
+    load_plan,
+    load_record,
+)
 from envs.npz import read_small
 
 T = TypeVar("T")
@@ -89,13 +101,16 @@ class Store:
 
     def state(self, trial: str) -> str:
         """What tells the trial's record on the disk from one that replaces it, empty where there is none."""
-        path = self._record_path(trial)
-        try:
-            found = path.stat()
-        except FileNotFoundError:
+        for path in self._record_paths(trial):
+            try:
+                found = path.stat()
+                break
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise cannot_read(path, error) from None
+        else:
             return ""
-        except OSError as error:
-            raise cannot_read(path, error) from None
         return f"{found.st_ino} {found.st_mtime_ns} {found.st_size}"  # files appear by being renamed
 
     def claim(self, trial: str) -> BaseFileLock | None:
@@ -136,13 +151,14 @@ class Store:
             RunError: it could not be written; earlier records are whole.
         """
         trial = record.trial.id
-        place = self._record_path(trial)
+        place, old = self._record_paths(trial)
         earlier = self._content(trial)
         if earlier is not None:
             self._keep(earlier, trial, "attempts" if trial in self.read([trial])[0] else "damaged")
         if policy is not None and policy.is_dir():
             self._move(policy, self.root / "policies" / trial)
         self._write(place, record.to_bytes())
+        old.unlink(missing_ok=True)
 
     def save_attempt(self, record: Record) -> None:
         """Keep the record of an attempt that will be made again; raises RunError as `save` does."""
@@ -207,7 +223,7 @@ class Store:
         kept: dict[str, T] = {}
         damaged: dict[str, str] = {}
         for trial in trials:
-            path = self._record_path(trial)
+            path = self._record_paths(trial)[0]
             try:
                 record = load_record(path)
                 if record.trial.id != trial:
@@ -222,20 +238,23 @@ class Store:
         return kept, damaged
 
     def _content(self, trial: str) -> bytes | None:
-        path = self._record_path(trial)
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise cannot_read(path, error) from None
+        for path in self._record_paths(trial):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise cannot_read(path, error) from None
+        return None
 
     @property
     def _scratch(self) -> Path:
         return self.root / "scratch" / self._token
 
-    def _record_path(self, trial: str) -> Path:
-        return self.root / "records" / f"{trial}.json"
+    def _record_paths(self, trial: str) -> tuple[Path, Path]:
+        """Where a trial's record lies, plain or compressed."""
+        path = self.root / "records" / f"{trial}.json"
+        return path, compressed(path)
 
     def _code_path(self, digest: str) -> Path:
         return self.root / "code" / f"{digest[:16]}.json"
@@ -255,7 +274,8 @@ class Store:
         return lock
 
     def _keep(self, content: bytes, trial: str, folder: str) -> None:
-        name = f"{trial}-{hashlib.sha256(content).hexdigest()[:8]}.json"
+        end = COMPRESSED if content.startswith(GZIP) else ""
+        name = f"{trial}-{hashlib.sha256(content).hexdigest()[:8]}.json{end}"
         self._write(self.root / folder / name, content)
 
     def _move(self, source: Path, place: Path) -> None:

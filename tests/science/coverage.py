@@ -161,7 +161,12 @@ ROWS: Mapping[str, tuple[Trial, int]] = {
     "times fewer interactions, 25": (partial(fewer, *TIED), 2000),
 }
 """What is simulated, and how often."""
-TRUTHS: Mapping[str, float] = {"times fewer interactions, 50": 50.0, "times fewer interactions, 25": 25.0}
+TRUTHS: Mapping[str, float] = {
+    "next seed, around 50 %": 0.0,
+    "next seed, around 90 %": 0.0,
+    "times fewer interactions, 50": 50.0,
+    "times fewer interactions, 25": 25.0,
+}
 """What an interval is about, where that is not the mean of its values."""
 BEFORE: Mapping[str, tuple[Trial, int]] = {
     "bootstrap of the inter-quartile mean, around 50 %": (partial(bootstrapped, beta(2, 2)), 400),

@@ -9,6 +9,7 @@ import subprocess
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -118,6 +119,22 @@ def test_a_trial_of_two_experiments_counts_once_and_experiments_are_in_order(tmp
     assert words.index("Figure 1b") < words.index("Figure 2e")
 
 
+def test_folded_figures_are_the_files_beside_the_page(tmp_path: Path) -> None:
+    """Of several experiments; each of them shows its first figure within the page."""
+    folder = Folder()
+    for experiment in ("fig1b", "odd name?"):
+        for seed in range(2):
+            folder.add("bc", make_record("bc", seed=seed, points=3), experiment)
+    directory = folder.write(tmp_path)
+    write_report(directory)
+    page = Page((directory / "report.html").read_text())
+    files = [source for source in page.sources if source.startswith("figures/")]
+    assert len(files) >= 4 and all((directory / unquote(source)).is_file() for source in files)
+    assert any("odd" in source for source in files) and len(set(files)) == len(files)
+    whole = {path.stem for path in (directory / "figures").glob("*.png")}
+    assert len(whole) - len(files) == 2 and any(source.startswith("data:image/png") for source in page.sources)
+
+
 def test_claims_and_films_are_on_the_page_where_there_are_any(tmp_path: Path) -> None:
     folder = comparison(tasks=("ClipInsertion-v0",), seeds=2, points=0)
     folder.add("GPRIL, states only", make_record("gpril", "ClipInsertion-v0"), "fig1d", variant="gpril/states")
@@ -133,7 +150,7 @@ def test_claims_and_films_are_on_the_page_where_there_are_any(tmp_path: Path) ->
     page = Page((directory / "report.html").read_text())
     words = " ".join(page.words)
     assert "#claims" in page.sources and "#films" in page.sources and "no records yet" in words
-    assert sum(source.startswith("data:image/webp;base64,") for source in page.sources) == 1
+    assert [source for source in page.sources if source.endswith(".webp")] == ["videos/there.webp"]
     assert (
         "best of 5 seeds (90 %), 10 demonstrations, seed 3: ends (timeout) after 50 s, shown 5 times as fast" in words
     )
