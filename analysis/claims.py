@@ -402,10 +402,11 @@ def _note(scores: pd.DataFrame, asked: int) -> str:
         "as well. There is no upper end unless GAIL with some budget exceeds GPRIL. Orders of magnitude are at least "
         f"{REGIONS['orders of magnitude'][0]:.0f} times. To learn is to succeed in more than {most:.0f} % of rollouts, "
         "mean over seeds. Retries: difference in the % that came back to the socket's mouth, of the rollouts that had "
-        "been there and moved away, whatever the number of demonstrations. Compared: the values behind the number for sampled actions. Tuned: not the paper's claim, "
-        "but the same asked of a baseline with the best settings found on other demonstrations. Each verdict stands "
-        "alone, and one interval in twenty misses: the remarks name the verdicts that widening each interval to "
-        f"{widened:.1f} % for all {asked} claims with records leaves undecided (Bonferroni)." + _short_of_steps(scores)
+        "been there and moved away, whatever the number of demonstrations. Compared: the values behind the number for "
+        "sampled actions. Tuned: not the paper's claim, but the same asked of a baseline with the best settings found "
+        "on other demonstrations. Each verdict stands alone, and one interval in twenty misses: the remarks name the "
+        f"verdicts that widening each interval to {widened:.1f} % for all {asked} claims with records leaves "
+        "undecided (Bonferroni)." + _short_of_steps(scores)
     )
 
 
