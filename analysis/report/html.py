@@ -61,14 +61,14 @@ def render(results: Results, tables: list[Table], drawings: list[tuple[Series, D
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     by_name = {table.name: table for table in tables}
-    figures = []
+    groups = []
     for experiment, group in groupby(drawings, key=lambda drawn: drawn[0].experiment):
         first, *others = group
-        figures.append((_heading(experiment), _figure(*first), others))
-    folded = len(figures) > 1  # a single experiment shows all it has
+        groups.append((_heading(experiment), _figure(*first), others))
+    folded = len(groups) > 1  # a single experiment shows all it has
     figures = [
         (heading, first, [_file(series) if folded else _figure(series, drawing) for series, drawing in others])
-        for heading, first, others in figures
+        for heading, first, others in groups
     ]
     failed = results.trials[results.trials["status"] != "ok"]
     claims = by_name.get("claims")

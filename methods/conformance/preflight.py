@@ -17,7 +17,7 @@ from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import process_time
+from time import monotonic, process_time
 from typing import Any
 
 from methods.conformance.context import PlainContext
@@ -33,6 +33,8 @@ STEPS = 10
 """Of the episodes in which a policy is checked."""
 ENOUGH = 1.0
 """Seconds of processor time from the first checkpoint to the one that ends the training."""
+PATIENCE = 5.0
+"""The same by the clock, for methods that wait for something."""
 LIMIT = 30
 """Seconds after which nothing is said about a method."""
 
@@ -106,11 +108,12 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.problem = ""
-        self._begun: float | None = None
+        self._begun: tuple[float, float] | None = None
 
     def __call__(self, policy: Policy) -> None:
-        self._begun = self._begun or process_time()
-        late = process_time() - self._begun > ENOUGH
+        worked, now = process_time(), monotonic()
+        self._begun = self._begun or (worked, now)
+        late = worked - self._begun[0] > ENOUGH or now - self._begun[1] > PATIENCE
         self.problem = _problem_of(policy, thorough=late)
         if late or self.problem:
             raise Stopped("enough was seen")
