@@ -136,12 +136,14 @@ def main(
                 raise Refusal(f"--{device} needs pygame ({error}): pip install pygame") from error
             Teleoperation(env, recording, device, jogging).run(episodes)  # type: ignore[arg-type]
         added = recording.episodes - before
+        if not recording.episodes:
+            click.echo(f"nothing was recorded, so {out} was not written")
+            return
         attempts = f"discarded attempts: {recording.discarded}"
         click.echo(f"{out}: {counted(recording.episodes)}, {added} of them new; {attempts}")
-        if recording.episodes:
-            from envs.experts.demonstrate import summary
+        from envs.experts.demonstrate import summary
 
-            click.echo(summary(recording.demonstrations(), ranges=False))
+        click.echo(summary(recording.demonstrations(), ranges=False))
     except (DemonstrationError, TaskError) as error:
         raise Refusal(str(error)) from error
     except KeyboardInterrupt:

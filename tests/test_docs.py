@@ -92,6 +92,13 @@ def test_the_rules_above_find_what_is_wrong() -> None:
     assert sum(len(commands(text_of(page))) for page in PAGES) > 50
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_lines_are_short(page: str) -> None:
+    """At most 120 characters, but for tables, pictures and what is generated."""
+    text = re.sub(r"<!-- .*?<!-- end -->", "", text_of(page), flags=re.DOTALL)
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len(text_of("README.md").splitlines()) <= 150
 

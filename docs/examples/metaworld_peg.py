@@ -53,7 +53,7 @@ class MetaWorldPeg(SawyerPegInsertionSideEnvV3):
         return observation, info
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """Take a step; the episode ends with the insertion, while Meta-World's goes on to its last step."""
+        """Take a step; the episode ends with the insertion, while Meta-World's continues to its last step."""
         observation, _, _, truncated, info = super().step(action)
         success = bool(info["success"])
         return observation, float(success), success, truncated, {**info, "is_success": success}

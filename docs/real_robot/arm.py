@@ -113,7 +113,7 @@ class PlanarArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._listen()
 
     def _listen(self) -> None:
-        """Waits for a newer state than the last, while the last command goes on; the newest there is counts."""
+        """Wait for a newer state than the last one, while the last command stays in force; keep the newest."""
         deadline = monotonic() + self._patience
         newest = self._state
         while newest is self._state or self._waiting():

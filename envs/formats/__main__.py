@@ -1,5 +1,6 @@
 """Command line that brings demonstrations in from other projects' formats, and out to them.
 
+\b
 python -m envs.formats import minari FOLDER --task PegInsertion-v0 --dt 0.1 --out mine.npz
 python -m envs.formats export envs/data/peg.npz lerobot FOLDER
 """

@@ -98,7 +98,7 @@ def whole_episodes(demonstrations: Demonstrations, format: str, actions: bool = 
         if not np.array_equal(demonstrations.time_step[first:last], np.arange(last - first)):
             raise FormatError(f"{format} holds whole episodes only, and this is a subset of their states")
     if actions and demonstrations.actions is None:
-        raise FormatError(f"{format} has no data sets without actions; export states alone as plain arrays")
+        raise FormatError(f"{format} has no data sets without actions; export states only as plain arrays")
     return demonstrations.trajectories()
 
 
