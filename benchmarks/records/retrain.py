@@ -1,0 +1,156 @@
+"""Trains a random sample of a results folder's trials again: `python -m benchmarks.records.retrain results/quick`.
+
+Each is run with this checkout's code on this machine. Its outcome is equal bit by bit (everything but times and
+memory), or agrees (in both modes the 95 % interval of the difference in success holds 0), or neither. The interval is
+that of the final rollouts alone: it leaves out how much the outcome of training varies.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import hypot
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import binomtest
+
+from benchmarks.errors import InputError, plural
+from benchmarks.records.replay import ReplayError, differences, run_here
+from benchmarks.records.schema import Mode, Record, RecordError, load_record, record_files
+from methods.interface import MethodError
+
+MODES: dict[Mode, str] = {"sampled": "sampled actions", "mean": "deterministic actions"}
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A committed record and that of the same trial trained again; `new` is None where it could not be, with why."""
+
+    old: Record
+    new: Record | None
+    reason: str = ""
+
+    @property
+    def equal(self) -> bool:
+        """Whether all bits but those of times and memory are equal."""
+        return self.new is not None and not differences(self.old, self.new)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it is equal, or ended well with a success that agrees in each mode."""
+        if self.new is None or self.new.status != self.old.status:
+            return False
+        return self.equal or (self.new.status == "ok" and all(agree(self.old, self.new, mode) for mode in MODES))
+
+    @property
+    def verdict(self) -> str:
+        """What came out, in words."""
+        if self.new is None:
+            return f"not trained: {self.reason}"
+        if self.equal:
+            return "equal, bit by bit"
+        if self.new.status != self.old.status:
+            return f"does not agree: {self.new.status} instead of {self.old.status}"
+        return "agrees" if self.agrees else "does not agree"
+
+
+def agree(old: Record, new: Record, mode: Mode) -> bool:
+    """Whether the 95 % interval of the difference in success holds 0.
+
+    It is Newcombe's, from two Wilson intervals ("Interval estimation for the difference between independent
+    proportions", 1998, method 10).
+    """
+    counts = [[rollout.success for rollout in record.final.get(mode, [])] for record in (old, new)]
+    if not all(counts):
+        return not any(counts)
+    (low, high), (least, most) = (binomtest(sum(one), len(one)).proportion_ci(0.95, method="wilson") for one in counts)
+    before, after = (sum(one) / len(one) for one in counts)
+    if before > after:
+        return before - after <= hypot(before - low, most - after)
+    return after - before <= hypot(after - least, high - before)
+
+
+def sample(results: Path, count: int, seed: int) -> list[Record]:
+    """A random sample of the records of trials that ended well, the same for equal seeds.
+
+    Raises:
+        InputError: there is none.
+        RecordError: a record is damaged.
+    """
+    names = list(record_files(results).values())
+    random.Random(seed).shuffle(names)
+    found: list[Record] = []
+    for path in names:
+        if len(found) == count:
+            break
+        record = load_record(path)
+        if record.status == "ok":
+            found.append(record)
+    if not found:
+        raise InputError(f"{results} holds no records of trials that ended well; name a folder such as results/quick")
+    return found
+
+
+def retrain(records: Sequence[Record], jobs: int) -> list[Retrained]:
+    """Train the trials of records again, `jobs` at once; the result has their order."""
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(jobs) as pool:
+
+        def one(number: int) -> Retrained:
+            old = records[number]
+            try:
+                return Retrained(old, run_here(old.trial, Path(name) / str(number), interrupt=False))
+            except (ReplayError, InputError, MethodError) as error:
+                return Retrained(old, None, str(error))
+
+        return list(pool.map(one, range(len(records))))
+
+
+def show(results: Sequence[Retrained]) -> None:
+    """Print a table of the trials and what came out."""
+    table = Table("trial", "method", "task", "seed", "code", *MODES.values(), "result")
+    for one in results:
+        trial, success = one.old.trial, []
+        for mode in MODES:
+            after = f"{100 * one.new.success(mode):.0f}" if one.new else "-"
+            success.append(f"{100 * one.old.success(mode):.0f} / {after}")
+        same = one.new is not None and one.new.provenance.code_digest == one.old.provenance.code_digest
+        table.add_row(
+            trial.id, trial.method, trial.task, str(trial.seed), "same" if same else "another", *success, one.verdict
+        )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)
+
+
+@click.command(help=__doc__.splitlines()[0] if __doc__ else "")
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--sample", "count", type=click.IntRange(min=1), default=2, help="How many trials.  [default: 2]")
+@click.option("--seed", type=int, default=0, help="Of the draw of the sample.  [default: 0]")
+@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="How many at once.")
+def main(results: Path, count: int, seed: int, jobs: int) -> None:
+    try:
+        found = retrain(sample(results, count, seed), jobs)
+    except (InputError, RecordError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    show(found)
+    click.echo("Success in % of the final rollouts: committed / trained again.")
+    equal, agreeing = sum(one.equal for one in found), sum(one.agrees for one in found)
+    click.echo(
+        f"{plural(len(found), 'trial')}: {equal} equal bit by bit, {agreeing - equal} different but in agreement, "
+        f"{len(found) - agreeing} neither"
+    )
+    sys.exit(0 if agreeing == len(found) else 1)
+
+
+if __name__ == "__main__":
+    main()
