@@ -37,6 +37,7 @@ BUILT_IN: Mapping[str, str] = {
     "dac": "methods.off_policy.dac:Dac",
     "sqil": "methods.off_policy.sqil:Sqil",
     "gaifo": "methods.gail.algorithm:Gaifo",
+    "airl": "methods.gail.airl:Airl",
     "iq-learn": "methods.off_policy.iq_learn:IqLearn",
 }
 

@@ -1,10 +1,11 @@
-"""The discriminator of GAIL: its inputs, its regularisation, and the rewards it gives, those of terminations included.
+"""Discriminators: the inputs of GAIL's, regularisation, and the rewards they give, those of terminations included.
 
 "The cited implementation" is the one the paper compares with, openai/baselines' `gail`.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -12,6 +13,7 @@ from typing import Any, Literal, cast
 import gymnasium
 import numpy as np
 import torch
+from imitation.algorithms.adversarial import common
 from imitation.algorithms.adversarial.gail import GAIL
 from imitation.data.rollout import TrajectoryAccumulator
 from imitation.rewards.reward_nets import RewardNet
@@ -40,7 +42,7 @@ Rewards are positive, so an end that pays nothing more teaches the policy to del
 success. Except with "chain", gamma V(s_T) follows where an episode is cut off by the time limit.
 """
 RewardFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""States [n, O], actions [n, A], next states [n, O] and ends [n] -> rewards [n]."""
+"""States [n, O], actions [n, A], next states [n, O] and whether these are terminal [n] -> rewards [n]."""
 
 
 class Discriminator(RewardNet):
@@ -101,36 +103,43 @@ class Regularisation:
     gradient_penalty: float
 
 
-class RegularisedGail(GAIL):
-    """`imitation`'s GAIL with a regularised discriminator.
+class AdversarialTrainer(common.AdversarialTrainer):
+    """`imitation`'s adversarial trainer with a regularised discriminator, and with a state to resume from.
 
     The loss is E_demonstrations[-log D] + E_policy[-log(1 - D)] plus the two terms of `Regularisation`. Without them it
-    is twice the library's, which makes no difference to Adam. The reward is the library's, -log(1 - D) > 0.
+    is twice the library's, which makes no difference to Adam.
     """
 
     def __init__(self, *, regularisation: Regularisation, **options: Any) -> None:
         super().__init__(**options)
         self.regularisation = regularisation
 
-    def _get_log_policy_act_prob(self, obs_th: Tensor, acts_th: Tensor) -> None:
-        """The library's other adversaries need the policy's probabilities, GAIL does not."""
+    @abstractmethod
+    def rewards(self, states: np.ndarray, actions: np.ndarray, reached: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """See `RewardFunction`."""
+
+    @abstractmethod
+    def slopes(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Lengths [n] of the gradient of the logits at random points between n demonstrated and n own samples.
+
+        `batch` holds both kinds, [2 n, ...] each, the demonstrated ones first. Lengths are differentiable.
+        """
 
     def train_disc(
         self, *, expert_samples: Mapping | None = None, gen_samples: Mapping | None = None
     ) -> Mapping[str, float]:
         """One step of the discriminator; returns its loss and its accuracy on both kinds of samples."""
         (batch,) = self._make_disc_train_batches(gen_samples=gen_samples, expert_samples=expert_samples)
-        discriminator = cast(Discriminator, self._reward_net)
-        features = discriminator.features(batch["state"], batch["action"], batch["next_state"])
         labels = batch["labels_expert_is_one"].float()
-        logits = discriminator.mlp(features)
+        logits = self.logits_expert_is_high(
+            batch["state"], batch["action"], batch["next_state"], batch["done"], batch["log_policy_act_prob"]
+        )
         loss = 2.0 * F.binary_cross_entropy_with_logits(logits, labels)
         if self.regularisation.entropy:
             entropy = F.binary_cross_entropy_with_logits(logits, logits.sigmoid())
             loss = loss - self.regularisation.entropy * entropy
         if self.regularisation.gradient_penalty:
-            penalty = _gradient_penalty(discriminator.mlp, *features.chunk(2))
-            loss = loss + self.regularisation.gradient_penalty * penalty
+            loss = loss + self.regularisation.gradient_penalty * (self.slopes(batch) - 1.0).square().mean()
         self._disc_opt.zero_grad()
         loss.backward()
         self._disc_opt.step()
@@ -170,11 +179,23 @@ class RegularisedGail(GAIL):
         self.venv_buffering._traj_accum = trajectories
 
 
-def _gradient_penalty(network: nn.Module, demonstrated: Tensor, generated: Tensor) -> Tensor:
-    mixed = torch.lerp(demonstrated, generated, torch.rand(len(generated), 1, device=generated.device))
-    mixed.requires_grad_(True)
-    (gradient,) = torch.autograd.grad(network(mixed).sum(), mixed, create_graph=True)
-    return (gradient.norm(dim=1) - 1.0).square().mean()
+class RegularisedGail(AdversarialTrainer, GAIL):
+    """`imitation`'s GAIL with a regularised `Discriminator`. The reward is the library's, -log(1 - D) > 0."""
+
+    def _get_log_policy_act_prob(self, obs_th: Tensor, acts_th: Tensor) -> None:
+        """Other adversaries need the policy's probabilities, GAIL does not."""
+
+    def rewards(self, states: np.ndarray, actions: np.ndarray, reached: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        return self.reward_train.predict(states, actions, reached, ended)
+
+    def slopes(self, batch: Mapping[str, Tensor]) -> Tensor:
+        discriminator = cast(Discriminator, self._reward_net)
+        features = discriminator.features(batch["state"], batch["action"], batch["next_state"])
+        demonstrated, generated = features.chunk(2)
+        mixed = torch.lerp(demonstrated, generated, torch.rand(len(generated), 1, device=generated.device))
+        mixed.requires_grad_(True)
+        (gradient,) = torch.autograd.grad(discriminator.mlp(mixed).sum(), mixed, create_graph=True)
+        return gradient.norm(dim=1)
 
 
 class DemonstratedBatches:
@@ -203,7 +224,8 @@ class DemonstratedBatches:
             states, actions = demonstrations.pairs()
             reached = states
         elif transitions:
-            states, reached = _transitions(demonstrations)
+            rows = taken(demonstrations)
+            states, reached = demonstrations.observations[rows], demonstrations.observations[rows + 1]
             actions = np.zeros((len(states), action_size), np.float32)
         else:
             states = reached = demonstrations.observations[demonstrations.time_step > 0]
@@ -218,8 +240,8 @@ class DemonstratedBatches:
             yield {name: column[rows] for name, column in self.columns.items()}
 
 
-def _transitions(demonstrations: Demonstrations) -> tuple[np.ndarray, np.ndarray]:
-    """States [N, O] before and [N, O] after each demonstrated step.
+def taken(demonstrations: Demonstrations) -> np.ndarray:
+    """The rows [N] of the demonstrated states in which a step was taken; the next row has the state it led to.
 
     Raises:
         MethodError: steps are left out, or there are none.
@@ -228,9 +250,9 @@ def _transitions(demonstrations: Demonstrations) -> tuple[np.ndarray, np.ndarray
     if not within.any() or (np.diff(demonstrations.time_step)[within] != 1).any():
         raise MethodError(
             "transitions need every state of an episode, and these demonstrations leave some out; use demonstrations "
-            "with every=1, or set transitions=false"
+            "with every=1, or a method that does not judge transitions"
         )
-    return demonstrations.observations[:-1][within], demonstrations.observations[1:][within]
+    return np.flatnonzero(within)
 
 
 class DeferredRewards(VecEnvWrapper):
@@ -260,14 +282,16 @@ class DeferredRewards(VecEnvWrapper):
         stepped: Any = self.venv.step_wait()
         observations, _, dones, infos = stepped
         reached, weights = observations.copy(), np.full(len(dones), self.scale, np.float32)
+        ended = dones.copy()
         for i in np.flatnonzero(dones):
             reached[i] = infos[i]["terminal_observation"]
             timeout = infos[i].get("TimeLimit.truncated", False)
+            ended[i] = not timeout
             if self.terminal == "absorbing" and not timeout:
                 weights[i] /= 1.0 - self.gamma
             # SB3 adds gamma V(s_T) to the reward of a step that it takes for the end by a time limit.
             infos[i]["TimeLimit.truncated"] = self.terminal == "always" or (timeout and self.terminal != "chain")
-        self._steps.append((self._actions, reached, dones, weights))
+        self._steps.append((self._actions, reached, ended, weights))
         return observations, np.zeros(len(dones), np.float32), dones, infos
 
     def rewards(self, observations: np.ndarray) -> np.ndarray:

@@ -1,0 +1,290 @@
+"""AIRL: adversarial inverse reinforcement learning, through `imitation`'s AIRL on the loop of our GAIL.
+
+Fu, Luo & Levine (2018), "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning". The discriminator is
+D = exp(f) / (exp(f) + pi(a | s)), where pi is the present policy and f(s, a, s') = g(s, a) + gamma h(s') - h(s) is a
+reward g with a potential h for shaping, so its logit is f(s, a, s') - log pi(a | s). At the optimum f is log pi_E(a | s),
+the demonstrator's advantage, and with `use_actions` false g is its reward of states up to a constant. The policy's reward
+is log D - log(1 - D), the logit itself, as in the paper: f with a bonus for entropy. (`imitation` leaves the bonus to the
+learner, of which TRPO has none; `policy_entropy` 0 gives its reward, f.) Networks and logits are the library's.
+
+Demonstrated actions are needed whatever g sees, because D asks how probable the policy finds them.
+
+Rewards can have either sign, and so could make any end of an episode attractive or repulsive, successes and failures
+alike. Therefore ends are states of their own here ("absorbing"): from its terminal state s_T an episode moves on to
+(s_T, 1), observations having a flag, and stays there, with nothing to choose (log pi = 0). These steps are judged as all
+others are, those of demonstrations against the policy's own, each end counting as the gamma / (1 - gamma) steps that
+discounting leaves of them, and the sum of their rewards is paid with the last step. So the potential of s_T cancels, and
+an end is worth as much as demonstrations end like that more often than the policy. With `terminal` set to "terminal"
+ends are the library's: nothing follows, and h(s_T) = 0.
+
+Differences from the paper besides: a density of actions depends on their unit, which moves f by a constant for each step
+but not for ends, so actions are measured in a unit in which an untrained policy has entropy 0; the discriminator is
+regularised, its own samples are those of the last iteration alone, and the policy begins as a clone.
+
+What to expect: the discriminator knows few demonstrations by heart, as GAIL's does; users of the library often find AIRL
+weaker than GAIL. Cost: as GAIL, with one more network in each update of the discriminator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, cast
+
+import gymnasium
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Lt
+from gymnasium.spaces import Box
+from imitation.algorithms.adversarial.airl import AIRL
+from imitation.rewards.reward_nets import BasicShapedRewardNet, RewardNet
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor, nn
+
+from envs.demonstrations import Demonstrations
+from methods.gail.discriminator import AdversarialTrainer, Terminal, taken
+from methods.gail.training import AdversarialSettings, Training
+from methods.interface import FitContext, Method, MethodError
+from methods.policy import GaussianNetwork, GaussianPolicy, compress
+from methods.registry import register
+
+SEARCH = {
+    "gamma": {"choices": [0.9, 0.97, 0.99, 0.995]},
+    "kl": {"low": 3e-3, "high": 3e-2, "log": True},
+    "discriminator_steps": {"low": 5, "high": 80, "log": True},
+    "discriminator_learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
+    "gradient_penalty": {"choices": [0.0, 0.1, 1.0, 10.0]},
+    "entropy": {"choices": [0.0, 1e-2, 0.1, 1.0]},
+    "policy_entropy": {"choices": [0.0, 0.1, 1.0]},
+    "use_actions": {"choices": [False, True]},
+    "critic_learning_rate": {"low": 3e-4, "high": 5e-3, "log": True},
+}
+"""What tuning may try: that of GAIL, and what AIRL adds to it."""
+
+
+@dataclass(frozen=True)
+class Settings(AdversarialSettings):
+    """Settings of AIRL; those shared with GAIL are explained in `AdversarialSettings`.
+
+    Attributes:
+        discriminator_hidden: hidden layers (tanh) of g.
+        potential_hidden: hidden layers (tanh) of h.
+        use_actions: g sees the action; false makes it a reward of states alone. Demonstrated actions are needed anyway.
+        terminal: what follows the end of an episode: "absorbing" and "terminal" see the module, "always" and "chain"
+            see `methods.gail.discriminator.Terminal`.
+        policy_entropy: weight of -log pi(a | s) in the policy's reward: 1 is the paper's, 0 the library's.
+    """
+
+    potential_hidden: tuple[int, ...] = (32, 32)
+    policy_entropy: Annotated[float, Ge(0.0)] = 1.0
+
+
+@register
+class Airl(Method):
+    """AIRL; see the module for the algorithm and for what to expect of it."""
+
+    name: ClassVar[str] = "airl"
+    display_name = "AIRL"
+    Settings: ClassVar[type] = Settings
+    summary: ClassVar[str] = "adversarial inverse reinforcement learning (Fu et al., 2018) through imitation's AIRL"
+    small: ClassVar[Mapping[str, Any]] = {"processes": 4, "batch_size": 64, "critic_batch": 128}
+
+    def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
+        return AirlTraining(self.name, self.settings, demonstrations, context).run()
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps of episodes.
+
+    Attributes:
+        states: [n, O] float32.
+        actions: [n, A] float32.
+        reached: [n, O] float32, the next states.
+        ended: [n] whether these are terminal, other than by a time limit.
+    """
+
+    states: np.ndarray
+    actions: np.ndarray
+    reached: np.ndarray
+    ended: np.ndarray
+
+    @staticmethod
+    def of(demonstrations: Demonstrations) -> Steps:
+        """All demonstrated steps; each episode ends with a terminal state.
+
+        Raises:
+            MethodError: actions are missing, or steps are left out.
+        """
+        if demonstrations.actions is None:
+            raise MethodError(
+                "AIRL asks how probable the policy finds demonstrated actions, and these demonstrations hold states "
+                "alone; infer the actions (--actions inferred), or use gail or gaifo"
+            )
+        rows, states = taken(demonstrations), demonstrations.observations
+        return Steps(states[rows], demonstrations.actions[rows], states[rows + 1], demonstrations.terminal[rows + 1])
+
+    def inputs(self, terminal: Terminal, rows: np.ndarray, after: np.ndarray) -> dict[str, np.ndarray]:
+        """Steps in the form `imitation` expects, whose states have a flag in addition, [k, O + 1].
+
+        Args:
+            terminal: how ends are marked: by the flag ("absorbing"), as `dones` ("terminal"), or not at all.
+            rows: [k] which steps.
+            after: [k] whether to give a step in the absorbing state after that step instead.
+        """
+        reached, ended = self.reached[rows], self.ended[rows]
+        states = np.where(after[:, None], reached, self.states[rows])
+        return {
+            "obs": np.column_stack([states, after]).astype(np.float32),
+            "acts": np.where(after[:, None], np.float32(0.0), self.actions[rows]),
+            "next_obs": np.column_stack([reached, after | (ended & (terminal == "absorbing"))]).astype(np.float32),
+            "dones": ended & (terminal == "terminal"),
+        }
+
+    def sample(self, terminal: Terminal, gamma: float, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Random `inputs`, where an end counts as gamma / (1 - gamma) further steps if `terminal` is "absorbing"."""
+        ends = np.flatnonzero(self.ended) if terminal == "absorbing" else np.zeros(0, int)
+        further = len(ends) * gamma / (1.0 - gamma)
+        rows, after = (
+            rng.integers(len(self.states), size=size),
+            rng.random(size) < further / (len(self.states) + further),
+        )
+        if len(ends):
+            rows = np.where(after, ends[rng.integers(len(ends), size=size)], rows)
+        return self.inputs(terminal, rows, after)
+
+
+class ShapedReward(RewardNet):
+    """`imitation`'s f(s, a, s') of states with a flag, [n, O + 1], and actions [n, A]; see the module.
+
+    Observations are normalised as for the policy, and compressed beyond `knee` standard deviations (0: never).
+    """
+
+    def __init__(self, action_space: gymnasium.Space, network: GaussianNetwork, settings: Settings) -> None:
+        flagged = Box(-np.inf, np.inf, (network.shape.observation_size + 1,), np.float32)
+        super().__init__(flagged, action_space)
+        self.knee = settings.compress
+        self.unit = action_unit(network)
+        self.register_buffer("shift", nn.functional.pad(network.shift, (0, 1)))
+        self.register_buffer("scale", nn.functional.pad(network.scale, (0, 1), value=1.0))
+        self.shaped = BasicShapedRewardNet(
+            flagged,
+            action_space,
+            reward_hid_sizes=settings.discriminator_hidden,
+            potential_hid_sizes=settings.potential_hidden,
+            use_action=settings.use_actions,
+            discount_factor=settings.gamma,
+            activation=nn.Tanh,
+        )
+
+    def forward(self, state: Tensor, action: Tensor, next_state: Tensor, done: Tensor) -> Tensor:
+        before, reached = (compress((part - self.shift) / self.scale, self.knee) for part in (state, next_state))
+        return self.shaped(before, action / self.unit, reached, done)
+
+
+def action_unit(network: GaussianNetwork) -> float:
+    """The sigma of an untrained policy, half-way between its bounds."""
+    return sum(network.shape.sigma_bounds) / 2.0
+
+
+class RegularisedAirl(AdversarialTrainer, AIRL):
+    """`imitation`'s AIRL with regularisation and absorbing states; the logits are the library's."""
+
+    def __init__(
+        self, *, network: GaussianNetwork, settings: Settings, rng: np.random.Generator, **options: Any
+    ) -> None:
+        """See `AIRL`.
+
+        Args:
+            network: the policy's.
+            settings: of the method.
+            rng: draws the policy's own samples.
+            options: see `AdversarialTrainer`.
+        """
+        super().__init__(**options)
+        self.network = network
+        self.settings = settings
+        self.rng = rng
+        size = network.shape.action_size
+        self._entropy = size * math.log(action_unit(network) * math.sqrt(2.0 * math.pi * math.e))
+        self._own: Steps | None = None
+        self._paid: dict[str, float] = {}
+
+    def _get_log_policy_act_prob(self, obs_th: Tensor, acts_th: Tensor) -> Tensor:
+        """log pi [n] of actions [n, A] in states with a flag, [n, O + 1]; 0 in absorbing states."""
+        return (1.0 - obs_th[:, -1]) * (self.network.log_prob(obs_th[:, :-1], acts_th) + self._entropy)
+
+    def rewards(self, states: np.ndarray, actions: np.ndarray, reached: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """See `RewardFunction`. These steps are what the discriminator's next updates see of the policy."""
+        s = self.settings
+        own = self._own = Steps(states, actions, reached, ended)
+        found = own.inputs(s.terminal, np.arange(len(states)), np.zeros(len(states), bool))
+        rewards = self._reward_net.predict(*found.values())
+        if s.policy_entropy:
+            with torch.no_grad():
+                columns = (torch.as_tensor(found[name], device=self._reward_net.device) for name in ("obs", "acts"))
+                rewards = rewards - s.policy_entropy * self._get_log_policy_act_prob(*columns).cpu().numpy()
+        self._paid = {"reward_steps": float(rewards.mean())}
+        ends = np.flatnonzero(ended)
+        if s.terminal == "absorbing" and len(ends):
+            stays = self._reward_net.predict(*own.inputs(s.terminal, ends, np.ones(len(ends), bool)).values())
+            rewards[ends] += s.gamma / (1.0 - s.gamma) * stays
+            self._paid["reward_ends"] = float(stays.mean())
+        return rewards
+
+    def train_disc(
+        self, *, expert_samples: Mapping | None = None, gen_samples: Mapping | None = None
+    ) -> Mapping[str, float]:
+        """See `AdversarialTrainer.train_disc`; returns as well what the last iteration's steps and ends were paid."""
+        if gen_samples is None:
+            assert self._own is not None, "train_gen comes first"
+            gen_samples = self._own.sample(self.settings.terminal, self.settings.gamma, self.demo_batch_size, self.rng)
+        return {**super().train_disc(expert_samples=expert_samples, gen_samples=gen_samples), **self._paid}
+
+    def slopes(self, batch: Mapping[str, Tensor]) -> Tensor:
+        net = cast(ShapedReward, self._reward_net)
+        weight = torch.rand(len(batch["done"]) // 2, 1, device=net.device)
+        state, action, reached = (
+            torch.lerp(*batch[name].chunk(2), weight).requires_grad_(True) for name in ("state", "action", "next_state")
+        )
+        f = net(state, action, reached, torch.lerp(*batch["done"].chunk(2), weight[:, 0]))
+        inputs = (state, action, reached)
+        slopes = torch.autograd.grad(f.sum(), inputs, create_graph=True, materialize_grads=True)
+        log_prob = self._get_log_policy_act_prob(state, action).sum()
+        others = torch.autograd.grad(log_prob, inputs, materialize_grads=True)
+        units = (net.scale, net.unit, net.scale)
+        parts = [(one - other) * unit for one, other, unit in zip(slopes, others, units, strict=True)]
+        return torch.cat(parts, 1).norm(dim=1)
+
+
+class DemonstratedSteps:
+    """Endless random batches of demonstrated steps, in the form `imitation` expects; see `Steps.sample`."""
+
+    def __init__(self, steps: Steps, settings: Settings, rng: np.random.Generator) -> None:
+        self.steps, self.settings, self.rng = steps, settings, rng
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        s = self.settings
+        while True:
+            yield self.steps.sample(s.terminal, s.gamma, s.discriminator_batch, self.rng)
+
+
+class AirlTraining(Training):
+    """The loop with AIRL's discriminator."""
+
+    settings: Settings
+
+    @property
+    def ends(self) -> Terminal:
+        """Rewards hold already what an absorbing state pays."""
+        return "terminal" if self.settings.terminal == "absorbing" else self.settings.terminal
+
+    def demonstrated_batches(self) -> DemonstratedSteps:
+        return DemonstratedSteps(Steps.of(self.demonstrations), self.settings, self.rng)
+
+    def adversary(self, venv: VecEnv, **options: Any) -> RegularisedAirl:
+        net = ShapedReward(venv.action_space, self.network, self.settings)
+        return RegularisedAirl(
+            venv=venv, reward_net=net, network=self.network, settings=self.settings, rng=self.rng, **options
+        )
