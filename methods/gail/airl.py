@@ -1,27 +1,28 @@
 """AIRL: adversarial inverse reinforcement learning, through `imitation`'s AIRL on the loop of our GAIL.
 
-Fu, Luo & Levine (2018), "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning". The discriminator is
-D = exp(f) / (exp(f) + pi(a | s)), where pi is the present policy and f(s, a, s') = g(s, a) + gamma h(s') - h(s) is a
-reward g with a potential h for shaping, so its logit is f(s, a, s') - log pi(a | s). At the optimum f is log pi_E(a | s),
-the demonstrator's advantage, and with `use_actions` false g is its reward of states up to a constant. The policy's reward
-is log D - log(1 - D), the logit itself, as in the paper: f with a bonus for entropy. (`imitation` leaves the bonus to the
-learner, of which TRPO has none; `policy_entropy` 0 gives its reward, f.) Networks and logits are the library's.
+Fu, Luo & Levine (2018), "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning". The discriminator
+is D = exp(f) / (exp(f) + pi(a | s)), where pi is the present policy and f(s, a, s') = g(s, a) + gamma h(s') - h(s) is
+a reward g with a potential h for shaping, so its logit is f(s, a, s') - log pi(a | s). At the optimum f is log pi_E(a
+| s), the demonstrator's advantage, and with `use_actions` false g is its reward of states up to a constant. The
+policy's reward is log D - log(1 - D), the logit itself, as in the paper: f with a bonus for entropy. (`imitation`
+leaves the bonus to the learner, of which TRPO has none; `policy_entropy` 0 gives its reward, f.) Networks and logits
+are the library's.
 
 Demonstrated actions are needed whatever g sees, because D asks how probable the policy finds them.
 
 Rewards can have either sign, and so could make any end of an episode attractive or repulsive, successes and failures
 alike. Therefore ends are states of their own here ("absorbing"): from its terminal state s_T an episode moves on to
-(s_T, 1), observations having a flag, and stays there, with nothing to choose (log pi = 0). These steps are judged as all
-others are, those of demonstrations against the policy's own, each end counting as the gamma / (1 - gamma) steps that
-discounting leaves of them, and the sum of their rewards is paid with the last step. So the potential of s_T cancels, and
-an end is worth as much as demonstrations end like that more often than the policy. With `terminal` set to "terminal"
-ends are the library's: nothing follows, and h(s_T) = 0.
+(s_T, 1), observations having a flag, and stays there, with nothing to choose (log pi = 0). These steps are judged as
+all others are, those of demonstrations against the policy's own, each end counting as the gamma / (1 - gamma) steps
+that discounting leaves of them, and the sum of their rewards is paid with the last step. So the potential of s_T
+cancels, and an end is worth as much as demonstrations end like that more often than the policy. With `terminal` set to
+"terminal" ends are the library's: nothing follows, and h(s_T) = 0.
 
-Differences from the paper besides: a density of actions depends on their unit, which moves f by a constant for each step
-but not for ends, so actions are measured in a unit in which an untrained policy has entropy 0; the discriminator is
-regularised, its own samples are those of the last iteration alone, and the policy begins as a clone.
+Differences from the paper besides: a density of actions depends on their unit, which moves f by a constant for each
+step but not for ends, so actions are measured in a unit in which an untrained policy has entropy 0; the discriminator
+is regularised, its own samples are those of the last iteration alone, and profiles let the policy begin as a clone.
 
-What to expect: the discriminator knows few demonstrations by heart, as GAIL's does; users of the library often find AIRL
+What to expect: the discriminator memorises few demonstrations, as GAIL's does; users of the library often find AIRL
 weaker than GAIL. Cost: as GAIL, with one more network in each update of the discriminator.
 """
 
@@ -35,7 +36,7 @@ from typing import Annotated, Any, ClassVar, cast
 import gymnasium
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge
 from gymnasium.spaces import Box
 from imitation.algorithms.adversarial.airl import AIRL
 from imitation.rewards.reward_nets import BasicShapedRewardNet, RewardNet
@@ -76,6 +77,7 @@ class Settings(AdversarialSettings):
         policy_entropy: weight of -log pi(a | s) in the policy's reward: 1 is the paper's, 0 the library's.
     """
 
+    terminal: Terminal = "absorbing"
     potential_hidden: tuple[int, ...] = (32, 32)
     policy_entropy: Annotated[float, Ge(0.0)] = 1.0
 
@@ -248,7 +250,7 @@ class RegularisedAirl(AdversarialTrainer, AIRL):
         state, action, reached = (
             torch.lerp(*batch[name].chunk(2), weight).requires_grad_(True) for name in ("state", "action", "next_state")
         )
-        f = net(state, action, reached, torch.lerp(*batch["done"].chunk(2), weight[:, 0]))
+        f = net(state, action, reached, torch.lerp(*batch["done"].float().chunk(2), weight[:, 0]))
         inputs = (state, action, reached)
         slopes = torch.autograd.grad(f.sum(), inputs, create_graph=True, materialize_grads=True)
         log_prob = self._get_log_policy_act_prob(state, action).sum()

@@ -333,7 +333,7 @@ def test_demonstrated_actions_and_every_state_are_needed(tmp_path: Path) -> None
     ):
         with pytest.raises(MethodError, match=message):
             Airl(replace(SMALL, use_actions=False)).fit(shown, tiny_context(tmp_path, steps=600))
-    with pytest.raises(MethodError, match="lower airl.processes"):
+    with pytest.raises(MethodError, match=r"lower airl\.processes"):
         AirlTraining("airl", SMALL, demonstrations, tiny_context(tmp_path, steps=255))
 
 

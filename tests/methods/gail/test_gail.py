@@ -22,7 +22,7 @@ from envs.insertion.base import make_env
 from envs.insertion.vector import InsertionVector
 from envs.sb3 import GroupVecEnv
 from methods.conformance.context import PlainContext
-from methods.gail import algorithm
+from methods.gail import algorithm, training
 from methods.gail.algorithm import Gaifo, GaifoSettings, Gail, Settings
 from methods.gail.discriminator import (
     DeferredRewards,
@@ -241,7 +241,8 @@ def watch(monkeypatch: pytest.MonkeyPatch, kind: type) -> list[Any]:
         made.append(kind(*arguments, **options))
         return made[-1]
 
-    monkeypatch.setattr(algorithm, kind.__name__, watched)
+    module = algorithm if kind is RegularisedGail else training
+    monkeypatch.setattr(module, kind.__name__, watched)
     return made
 
 
