@@ -121,11 +121,11 @@ class _Training(Learner):
     def critic_loss(self, batch: Batch) -> Tensor:
         s = self.settings
         with torch.no_grad():
-            states, reached, ended = batch.states[:, 0], batch.reached, batch.ended
-            ends = self.features.of_ends(reached)
-            taken = self.features.of_pairs(states, batch.actions[:, 0])
-            here = self.features.of_pairs(states, self.explored(states))
-            there = self.features.of_pairs(reached, self.explored(reached))
+            ended, here_features, there_features = batch.ended, batch.features[:, 0], batch.reached_features
+            ends = self.features.of_ends(there_features)
+            taken = self.features.of_pairs(here_features, batch.actions[:, 0])
+            here = self.features.of_pairs(here_features, self.explored(batch.states))
+            there = self.features.of_pairs(there_features, self.explored(batch.reached))
             there = torch.where(ended[:, None], ends, there)
             # From an absorbing state the only transition leads to itself.
             taken, here, there = (torch.cat([part, ends[ended]]) for part in (taken, here, there))

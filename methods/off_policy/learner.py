@@ -2,7 +2,7 @@
 
 In every cycle each of the environments is stepped once with the deterministic action plus Gaussian noise; whole
 episodes enter the replay buffer; then critics and policy are updated on batches that mix own and demonstrated steps.
-Methods differ in where rewards come from (`rewards`, `end_values`) or in the loss of the critics (`critic_loss`).
+A method is a `Learner` with a loss of the critics, or a `RewardLearner`, which has one and lacks the rewards.
 
 All values are multiplied by 1 - gamma, so that they are averages of rewards, whatever the discount. The end of an
 episode, other than by a time limit, leads into an absorbing state, whose value `end_values` gives: success and failure
@@ -10,12 +10,14 @@ both end episodes in these tasks, so an end that pays nothing more would say not
 
 Differences from TD3: two critics with layer normalisation (as in Ball et al., 2023) and n-step targets; the current
 policy instead of a slow copy in the targets; the policy's loss is divided by the mean absolute value, as in TD3+BC
-(Fujimoto & Gu, 2021), and a cloning term may be added; only the policy's mean is trained, its sigma is constant.
+(Fujimoto & Gu, 2021), and two terms may be added that keep it near the demonstrated actions and near the cloned policy;
+only the policy's mean is trained, its sigma is constant; what is returned is a running average of the policy's weights.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -29,7 +31,7 @@ from envs.demonstrations import Demonstrations
 from methods.interface import Diverged, EnvGroup, FitContext, MethodError, State
 from methods.off_policy.networks import Features, TwinCritics, seeded
 from methods.off_policy.replay import Batch, Replay
-from methods.policy import GaussianPolicy, new_network
+from methods.policy import GaussianNetwork, GaussianPolicy, new_network
 from methods.warm_start import warm_start
 
 CLONED_PAIRS = 64
@@ -48,6 +50,7 @@ SEARCH: dict[str, dict[str, Any]] = {
     "actor_learning_rate": {"low": 3e-5, "high": 5e-4, "log": True},
     "exploration": {"low": 0.02, "high": 0.3, "log": True},
     "cloning": {"choices": [0.0, 0.02, 0.05, 0.2]},
+    "anchor": {"choices": [0.0, 0.1, 0.3, 1.0]},
 }
 """What tuning may try for every method on this learner."""
 
@@ -66,12 +69,14 @@ class OffPolicySettings:
         gamma: discount.
         n_steps: rewards summed in a target, before the critics' value of the state then reached.
         critic_hidden, critic_learning_rate: hidden layers of each critic, and Adam's rate.
-        target_rate: rate at which the target critics follow.
+        target_rate: rate at which the target critics, and the average of the policy that is returned, follow.
         actor_learning_rate: Adam's.
         actor_every: updates of the critics per update of the policy.
         actor_delay: updates of the critics before the first update of the policy.
         cloning: weight in the policy's loss of the mean squared difference from demonstrated actions, in units of 0.1;
             needs demonstrated actions unless 0.
+        anchor: weight in the policy's loss of the mean squared difference from the actions of the cloned policy, in the
+            same units, in the states of the batch; without a warm start it has no effect.
         exploration: standard deviation of the noise on actions while collecting, and in the critics' targets.
         sigma: constant sigma of the policy that is returned, between the policy's bounds.
         action_scale: actions are divided by this where critics and discriminators see them.
@@ -95,8 +100,9 @@ class OffPolicySettings:
     actor_every: Annotated[int, Ge(1)] = 2
     actor_delay: Annotated[int, Ge(0)] = 1500
     cloning: Annotated[float, Ge(0.0)] = 0.0
+    anchor: Annotated[float, Ge(0.0)] = 0.0
     exploration: Annotated[float, Gt(0.0), Le(1.0)] = 0.05
-    sigma: Annotated[float, Gt(0.0)] = 0.02
+    sigma: Annotated[float, Gt(0.0)] = 0.05
     action_scale: Annotated[float, Gt(0.0)] = 0.2
     warm_start: Annotated[int, Ge(0)] = 0
     warm_start_learning_rate: Annotated[float, Gt(0.0)] = 1e-3
@@ -104,10 +110,13 @@ class OffPolicySettings:
     warm_start_decay: bool = True
 
 
-class Learner:
-    """One training. A method implements `rewards` and `end_values`, or `critic_loss`.
+class Learner(ABC):
+    """One training; a method adds `critic_loss`.
 
     Attributes:
+        network: the policy that acts and is updated.
+        average: a running average of it, which is returned.
+        start: the policy before the first update, for the anchor.
         replay: the policy's own steps, and the demonstrated ones if actions are used.
         features: what critics see.
         critics, targets: see `TwinCritics`; the targets follow slowly.
@@ -142,21 +151,27 @@ class Learner:
                 "warm_start and cloning need demonstrated actions, and these demonstrations hold states alone; "
                 "set both to 0"
             )
+        self.network = new_network(demonstrations, context)
+        self.average = deepcopy(self.network).requires_grad_(False)
+        self.policy = GaussianPolicy(self.average)
+        self.features = Features(self.network, settings.action_scale)
         self.replay = Replay(
-            steps + len(demonstrations.observations), task.observation_size, task.action_size, context.device
+            steps + len(demonstrations.observations),
+            task.observation_size,
+            task.action_size,
+            context.device,
+            self.features.encode,
         )
         if use_actions:
             self.replay.add_demonstrations(demonstrations)
-        self.network = new_network(demonstrations, context)
-        self.policy = GaussianPolicy(self.network)
-        self.features = Features(self.network, settings.action_scale)
         self.critics = seeded(context, "critics", lambda: TwinCritics(self.features.pairs, settings.critic_hidden))
         self.targets = deepcopy(self.critics).requires_grad_(False)
         self.critic_optimizer = torch.optim.Adam(
             self.critics.parameters(), lr=settings.critic_learning_rate, fused=True
         )
-        acting = [*self.network.body.parameters(), *self.network.mean.parameters()]
-        self.actor_optimizer = torch.optim.Adam(acting, lr=settings.actor_learning_rate, fused=True)
+        self.start = deepcopy(self.average)
+        self._acting, self._averaged = map(_trained, (self.network, self.average))
+        self.actor_optimizer = torch.optim.Adam(self._acting, lr=settings.actor_learning_rate, fused=True)
         self.rng = context.seeds.generator("off-policy updates")
         self.rollouts = context.seeds.generator("rollouts")
         self.updates = 0
@@ -165,18 +180,9 @@ class Learner:
         self._actor_updates = 0
         self._scalars: dict[str, list[Tensor]] = {}
 
-    def rewards(self, batch: Batch) -> Tensor:
-        """Rewards [B, n] of the steps of a batch; those of padding do not count."""
-        raise NotImplementedError
-
-    def end_values(self, batch: Batch) -> Tensor:
-        """Values [B] of the absorbing state after `batch.reached`, used where that is terminal."""
-        raise NotImplementedError
-
-    @property
-    def value_limit(self) -> float:
-        """Largest absolute value of a target."""
-        return math.inf
+    @abstractmethod
+    def critic_loss(self, batch: Batch) -> Tensor:
+        """Loss of the critics on a batch, summed over the two."""
 
     @property
     def other_updates(self) -> int:
@@ -185,9 +191,11 @@ class Learner:
 
     def before_updates(self) -> None:
         """Called once, when the first own steps are stored."""
+        return
 
     def after_update(self) -> None:
         """Called after each update of the critics."""
+        return
 
     def method_state(self) -> State:
         """What the method itself changes while it trains."""
@@ -195,6 +203,7 @@ class Learner:
 
     def restore_method(self, state: State) -> None:
         """Restore what `method_state` returned."""
+        return
 
     def run(self) -> GaussianPolicy:
         """Train until the budget of environment steps is spent.
@@ -209,8 +218,11 @@ class Learner:
             if "replay" in state:
                 self._restore(state)
             else:
-                self._warm_updates = warm_start(self.policy, self.demonstrations, self.context, s, state["warm_start"])
+                cloned = GaussianPolicy(self.network)
+                self._warm_updates = warm_start(cloned, self.demonstrations, self.context, s, state["warm_start"])
                 self.network.set_sigma(s.sigma)
+                for copy in (self.average, self.start):
+                    copy.load_state_dict(self.network.state_dict())
                 self._running = [([], []) for _ in range(s.processes)]
             self._collect_and_update(group)
         finally:
@@ -224,7 +236,7 @@ class Learner:
         while (left := budget - self.context.environment_steps) > 0:
             self._step(group, min(left, s.processes))
             due = int((self.context.environment_steps - first) * s.updates_per_step)
-            while self.updates < due and self.replay.size > self.replay.shown:
+            while self.updates < due and self.replay.own_episodes:
                 if not self.updates:
                     self.before_updates()
                 self.update()
@@ -278,7 +290,7 @@ class Learner:
         self.updates += 1
         self.note(critic_loss=loss.detach())
         if self.updates > s.actor_delay and self.updates % s.actor_every == 0:
-            self._update_actor(batch.states[:, 0])
+            self._update_actor(batch)
         self.after_update()
         if self.updates % REPORT_EVERY == 0:
             means = {name: float(torch.stack(values).mean()) for name, values in self._scalars.items()}
@@ -287,42 +299,32 @@ class Learner:
                 raise Diverged(f"after {self.updates} updates: {means}; lower the learning rates")
             self.context.report(self._gradient_steps, **means)
 
-    def critic_loss(self, batch: Batch) -> Tensor:
-        """Mean squared difference of both critics from n-step targets, summed over the two."""
-        s = self.settings
-        with torch.no_grad():
-            discounts = s.gamma ** torch.arange(s.n_steps, device=batch.counted.device)
-            sums = ((1.0 - s.gamma) * self.rewards(batch) * batch.counted * discounts).sum(1)
-            values = self.targets(self.features.of_pairs(batch.reached, self.explored(batch.reached))).amin(0)
-            values = torch.where(batch.ended, self.end_values(batch), values)
-            target = (sums + s.gamma**batch.length * values).clamp(-self.value_limit, self.value_limit)
-        found = self.critics(self.features.of_pairs(batch.states[:, 0], batch.actions[:, 0]))
-        self.note(target=target.mean())
-        return (found - target).square().mean(1).sum()
-
     def explored(self, states: Tensor) -> Tensor:
         """Actions [..., A] of the policy in states [..., O], with the noise of exploration."""
         mean = self.network(states)[0]
         noise = torch.from_numpy(self.rng.standard_normal(mean.shape, dtype=np.float32)).to(mean.device)
         return (mean + self.settings.exploration * noise).clamp(-1.0, 1.0)
 
-    def _update_actor(self, states: Tensor) -> None:
+    def _update_actor(self, batch: Batch) -> None:
         s = self.settings
-        values = self.critics(self.features.of_pairs(states, self.network(states)[0].clamp(-1.0, 1.0))).amin(0)
+        actions = self.network(batch.states)[0].clamp(-1.0, 1.0)
+        values = self.critics(self.features.of_pairs(batch.features[:, 0], actions)).amin(0)
         loss = -values.mean() / values.detach().abs().mean().clamp(min=1e-6)
         if s.cloning:
-            rows = self.rng.integers(self.replay.shown, size=CLONED_PAIRS)
-            shown, wanted = (torch.from_numpy(column[rows]).to(values.device) for column in self._shown())
-            difference = (self.network(shown)[0] - wanted) / CLONING_UNIT
-            loss = loss + s.cloning * difference.square().mean()
-        self.actor_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+            states, wanted = self.replay.demonstrated_pairs(self.rng, CLONED_PAIRS)
+            loss = loss + s.cloning * ((self.network(states)[0] - wanted) / CLONING_UNIT).square().mean()
+        if s.anchor and s.warm_start:
+            with torch.no_grad():
+                start = self.start(batch.states)[0]
+            loss = loss + s.anchor * ((actions - start) / CLONING_UNIT).square().mean()
+        # Gradients of the policy alone: those of the critics would cost half as much again.
+        for parameter, gradient in zip(self._acting, torch.autograd.grad(loss, self._acting), strict=True):
+            parameter.grad = gradient
         self.actor_optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self._averaged, self._acting, s.target_rate)
         self._actor_updates += 1
         self.note(value=values.detach().mean())
-
-    def _shown(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.replay.states, self.replay.actions
 
     def note(self, **scalars: Tensor) -> None:
         """Diagnostics whose mean is reported every so many updates."""
@@ -337,6 +339,8 @@ class Learner:
                 for states, actions in self._running
             ],
             "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "start": self.start.state_dict(),
             "critics": self.critics.state_dict(),
             "targets": self.targets.state_dict(),
             "critic_optimizer": self.critic_optimizer.state_dict(),
@@ -355,7 +359,7 @@ class Learner:
         self._running = [
             ([], []) if kept is None else (list(kept["states"]), list(kept["actions"])) for kept in state["running"]
         ]
-        for name in ("network", "critics", "targets", "critic_optimizer", "actor_optimizer"):
+        for name in ("network", "average", "start", "critics", "targets", "critic_optimizer", "actor_optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.rng.bit_generator.state = state["updates_rng"]
         self.rollouts.bit_generator.state = state["rollouts_rng"]
@@ -363,3 +367,38 @@ class Learner:
         self._warm_updates, self._actor_updates = state["warm_updates"], state["actor_updates"]
         self._scalars = {name: list(values) for name, values in state["scalars"].items()}
         self.restore_method(state["method"])
+
+
+def _trained(network: GaussianNetwork) -> list[Tensor]:
+    """The weights of the mean: all that is trained."""
+    return [*network.body.parameters(), *network.mean.parameters()]
+
+
+class RewardLearner(Learner):
+    """A learner from rewards, with n-step targets; a method adds `rewards`, `end_values` and `value_limit`."""
+
+    @abstractmethod
+    def rewards(self, batch: Batch) -> Tensor:
+        """Rewards [B, n] of the steps of a batch; those of padding do not count."""
+
+    @abstractmethod
+    def end_values(self, batch: Batch) -> Tensor:
+        """Values [B] of the absorbing state after `batch.reached`, used where that is terminal."""
+
+    @property
+    @abstractmethod
+    def value_limit(self) -> float:
+        """Largest absolute reward, and so the largest absolute value."""
+
+    def critic_loss(self, batch: Batch) -> Tensor:
+        """Mean squared difference of both critics from n-step targets, summed over the two."""
+        s = self.settings
+        with torch.no_grad():
+            discounts = s.gamma ** torch.arange(s.n_steps, device=batch.counted.device)
+            sums = ((1.0 - s.gamma) * self.rewards(batch) * batch.counted * discounts).sum(1)
+            values = self.targets(self.features.of_pairs(batch.reached_features, self.explored(batch.reached))).amin(0)
+            values = torch.where(batch.ended, self.end_values(batch), values)
+            target = (sums + s.gamma**batch.length * values).clamp(-self.value_limit, self.value_limit)
+        found = self.critics(self.features.of_pairs(batch.features[:, 0], batch.actions[:, 0]))
+        self.note(target=target.mean())
+        return (found - target).square().mean(1).sum()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,28 +22,31 @@ N = TypeVar("N", bound=nn.Module)
 
 
 class Features:
-    """What critics and discriminators see of states, actions and ends."""
+    """What critics and discriminators see of states, actions and ends.
+
+    Attributes:
+        pairs: O + 1 + A, numbers seen of a state and an action; the one between them is 1 where the episode ended.
+    """
 
     def __init__(self, network: GaussianNetwork, action_scale: float) -> None:
         """Observations are normalised as for the policy and compressed, actions divided by `action_scale`."""
         self._network, self._action_scale = network, action_scale
-        self.states = network.shape.observation_size + 1
-        self.pairs = self.states + network.shape.action_size
+        self._action_size = network.shape.action_size
+        self.pairs = network.shape.observation_size + 1 + self._action_size
 
-    def of_states(self, states: Tensor, ended: float | Tensor = 0.0) -> Tensor:
-        """States [..., O] as [..., O + 1], the last entry telling whether (1) or not (0) the episode ended there."""
-        normalised = compress(self._network.normalise(states), KNEE)
-        flag = torch.as_tensor(ended, dtype=normalised.dtype, device=normalised.device)
-        return torch.cat([normalised, flag.expand(normalised.shape[:-1]).unsqueeze(-1)], -1)
+    def encode(self, observations: np.ndarray) -> np.ndarray:
+        """Features [..., O] of observations [..., O], float32."""
+        states = torch.tensor(observations, device=self._network.shift.device)
+        return compress(self._network.normalise(states), KNEE).cpu().numpy()
 
-    def of_pairs(self, states: Tensor, actions: Tensor) -> Tensor:
-        """States [..., O] and actions [..., A] as [..., O + 1 + A], with flag 0."""
-        return torch.cat([self.of_states(states), actions / self._action_scale], -1)
+    def of_pairs(self, features: Tensor, actions: Tensor) -> Tensor:
+        """Features [..., O] of states and actions [..., A] as [..., O + 1 + A]."""
+        return torch.cat([features, torch.zeros_like(features[..., :1]), actions / self._action_scale], -1)
 
-    def of_ends(self, states: Tensor) -> Tensor:
-        """Terminal states [..., O] as pairs [..., O + 1 + A], with flag 1 and an action of 0."""
-        flagged = self.of_states(states, 1.0)
-        return torch.cat([flagged, flagged.new_zeros(*flagged.shape[:-1], self.pairs - self.states)], -1)
+    def of_ends(self, features: Tensor) -> Tensor:
+        """Features [..., O] of terminal states as pairs [..., O + 1 + A] with an action of 0."""
+        ended = torch.ones_like(features[..., :1])
+        return torch.cat([features, ended, features.new_zeros(*features.shape[:-1], self._action_size)], -1)
 
 
 class TwinCritics(nn.Module):
@@ -68,9 +72,9 @@ class TwinCritics(nn.Module):
 
 
 def perceptron(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
-    """A network with tanh units: [n, `inputs`] -> [n, 1]."""
+    """A network with ReLU units: [n, `inputs`] -> [n, 1]."""
     sizes = [inputs, *hidden]
-    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.Tanh())]
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +18,12 @@ class Batch:
     """B sampled steps, each with the m <= n steps of its episode that begin with it, padded to n.
 
     Attributes:
-        states: [B, n, O].
+        states: [B, O] observations where the first step begins.
         actions: [B, n, A].
-        next_states: [B, n, O].
-        counted: [B, n] float32, 1 for the m steps and 0 for the padding, which repeats the episode's last step.
+        features: [B, n + 1, O] what critics and discriminators see of the n + 1 states along the steps.
+        counted: [B, n] float32, 1 for the m steps and 0 for the padding, which repeats the episode's last state.
         reached: [B, O] the state after the m-th step.
+        reached_features: [B, O] its features.
         length: [B] float32, m.
         ended: [B] bool, whether `reached` is terminal: the episode ended there, other than by a time limit.
         demonstrated: [B] bool, whether the steps were demonstrated.
@@ -29,31 +31,42 @@ class Batch:
 
     states: Tensor
     actions: Tensor
-    next_states: Tensor
+    features: Tensor
     counted: Tensor
     reached: Tensor
+    reached_features: Tensor
     length: Tensor
     ended: Tensor
     demonstrated: Tensor
 
 
 class Replay:
-    """Steps (s, a, s') of whole episodes, one episode after the other, the demonstrated ones first.
+    """Whole episodes one after the other, the demonstrated ones first: a row per state, the last one included.
 
     Attributes:
-        size: steps stored.
-        shown: how many of them were demonstrated; these are rows 0 to `shown - 1`.
+        steps: environment steps stored.
+        shown: how many of them were demonstrated.
     """
 
-    def __init__(self, capacity: int, observation_size: int, action_size: int, device: str) -> None:
-        """Room for `capacity` steps; nothing is ever overwritten."""
-        self.states = np.empty((capacity, observation_size), np.float32)
-        self.actions = np.empty((capacity, action_size), np.float32)
-        self.next_states = np.empty((capacity, observation_size), np.float32)
-        self.last = np.empty(capacity, np.int64)  # the row where the step's episode ends
-        self.ended = np.empty(capacity, bool)  # whether it ended there, other than by a time limit
-        self.size = self.shown = 0
-        self.device = device
+    def __init__(
+        self,
+        capacity: int,
+        observation_size: int,
+        action_size: int,
+        device: str,
+        encode: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        """Room for `capacity` steps; nothing is ever overwritten. `encode` gives the features [T, O] of states."""
+        rows = 2 * capacity  # at most as many final states as steps; memory that is never written is never used
+        self.states = np.empty((rows, observation_size), np.float32)
+        self.features = np.empty((rows, observation_size), np.float32)
+        self.actions = np.empty((rows, action_size), np.float32)
+        self._rows = np.empty(capacity, np.int64)  # the row where each step begins
+        self._last = np.empty(rows, np.int64)  # the row of the last state of each row's episode
+        self._ended = np.empty(rows, bool)  # whether that state is terminal
+        self._finals: list[int] = []  # the row of the last state of each of the policy's own episodes
+        self._size = self._shown_size = self.steps = self.shown = 0
+        self._device, self._encode = device, encode
 
     def add(self, states: np.ndarray, actions: np.ndarray, ended: bool) -> None:
         """Store an episode of T >= 1 steps.
@@ -63,10 +76,14 @@ class Replay:
             actions: [T, A].
             ended: whether its last state is terminal; False where a time limit cut it off.
         """
-        rows = slice(self.size, self.size + len(actions))
-        self.states[rows], self.next_states[rows], self.actions[rows] = states[:-1], states[1:], actions
-        self.last[rows], self.ended[rows] = rows.stop - 1, ended
-        self.size = rows.stop
+        count, begin = len(actions), self._size
+        end = begin + count
+        self.states[begin : end + 1], self.features[begin : end + 1] = states, self._encode(states)
+        self.actions[begin:end], self.actions[end] = actions, 0.0
+        self._last[begin : end + 1], self._ended[begin : end + 1] = end, ended
+        self._rows[self.steps : self.steps + count] = np.arange(begin, end)
+        self._finals.append(end)
+        self._size, self.steps = end + 1, self.steps + count
 
     def add_demonstrations(self, demonstrations: Demonstrations) -> None:
         """Store all demonstrated episodes, before any other.
@@ -85,7 +102,8 @@ class Replay:
         for states, actions in demonstrations.trajectories():
             if actions is not None and len(actions):
                 self.add(states, actions, ended=True)
-        self.shown = self.size
+        self.shown, self._shown_size = self.steps, self._size
+        self._finals.clear()
 
     def sample(self, rng: np.random.Generator, own: int, shown: int, steps: int) -> Batch:
         """Steps drawn with replacement, the policy's own before the demonstrated ones.
@@ -96,42 +114,58 @@ class Replay:
             shown: how many demonstrated ones; some must be stored.
             steps: n.
         """
-        drawn = [rng.integers(self.shown, self.size, size=own), rng.integers(max(self.shown, 1), size=shown)]
-        first = np.concatenate(drawn)
-        wanted = first[:, None] + np.arange(steps)
-        rows = np.minimum(wanted, self.last[first, None])
-        counted = rows == wanted
-        final = rows[:, -1]
+        drawn = [rng.integers(self.shown, self.steps, size=own), rng.integers(max(self.shown, 1), size=shown)]
+        first = self._rows[np.concatenate(drawn)]
+        last = self._last[first]
+        wanted = first[:, None] + np.arange(steps + 1)
+        rows = np.minimum(wanted, last[:, None])
+        reached = rows[:, -1]
         return Batch(
-            states=self._tensor(self.states[rows]),
-            actions=self._tensor(self.actions[rows]),
-            next_states=self._tensor(self.next_states[rows]),
-            counted=self._tensor(counted.astype(np.float32)),
-            reached=self._tensor(self.next_states[final]),
-            length=self._tensor(counted.sum(axis=1).astype(np.float32)),
-            ended=self._tensor(self.ended[final] & (final == self.last[final])),
+            states=self._tensor(self.states[first]),
+            actions=self._tensor(self.actions[rows[:, :-1]]),
+            features=self._tensor(self.features[rows]),
+            counted=self._tensor((wanted[:, 1:] <= last[:, None]).astype(np.float32)),
+            reached=self._tensor(self.states[reached]),
+            reached_features=self._tensor(self.features[reached]),
+            length=self._tensor((reached - first).astype(np.float32)),
+            ended=self._tensor(self._ended[first] & (reached == last)),
             demonstrated=self._tensor(np.arange(own + shown) >= own),
         )
 
-    def own_ends(self) -> np.ndarray:
-        """Terminal states [k, O] of the policy's own episodes."""
-        rows = np.unique(self.last[self.shown : self.size])
-        return self.next_states[rows[self.ended[rows]]]
+    def demonstrated_pairs(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Demonstrated observations [count, O] and actions [count, A], drawn with replacement."""
+        rows = self._rows[rng.integers(self.shown, size=count)]
+        return self._tensor(self.states[rows]), self._tensor(self.actions[rows])
+
+    def own_finals(self, rng: np.random.Generator, count: int) -> Tensor:
+        """Features [count, O] of last states of the policy's own episodes, terminal or cut off.
+
+        They are drawn with replacement; some episodes must be stored.
+        """
+        return self._tensor(self.features[[self._finals[i] for i in rng.integers(len(self._finals), size=count)]])
+
+    @property
+    def own_episodes(self) -> int:
+        """How many episodes of the policy's own are stored."""
+        return len(self._finals)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
+        return torch.from_numpy(array).to(self._device)
 
     def state(self) -> State:
-        """The policy's own steps; the demonstrated ones are known."""
-        rows = slice(self.shown, self.size)
-        return {name: getattr(self, name)[rows].copy() for name in _COLUMNS}
+        """The policy's own episodes; the demonstrated ones are known."""
+        rows, finals = slice(self._shown_size, self._size), np.array(self._finals, np.int64)
+        return {
+            "states": self.states[rows].copy(),
+            "actions": self.actions[rows].copy(),
+            "finals": finals,
+            "ended": self._ended[finals],
+        }
 
     def restore(self, state: State) -> None:
         """Restore what `state` returned, after the demonstrations were added."""
-        rows = slice(self.shown, self.shown + len(state["last"]))
-        for name in _COLUMNS:
-            getattr(self, name)[rows] = state[name]
-        self.size = rows.stop
-
-
-_COLUMNS = ("states", "actions", "next_states", "last", "ended")
+        begin = 0
+        for final, ended in zip(state["finals"].tolist(), state["ended"].tolist(), strict=True):
+            end = final - self._shown_size
+            self.add(state["states"][begin : end + 1], state["actions"][begin:end], bool(ended))
+            begin = end + 1

@@ -21,7 +21,7 @@ from torch import Tensor
 from envs.demonstrations import Demonstrations
 from methods.interface import FitContext, Method
 from methods.off_policy import learner
-from methods.off_policy.learner import Learner, OffPolicySettings
+from methods.off_policy.learner import OffPolicySettings, RewardLearner
 from methods.off_policy.replay import Batch
 from methods.policy import GaussianPolicy
 from methods.registry import register
@@ -59,7 +59,7 @@ class Sqil(Method):
         return _Training(self.settings, demonstrations, context, use_actions=True).run()
 
 
-class _Training(Learner):
+class _Training(RewardLearner):
     """The learner with SQIL's rewards."""
 
     @property

@@ -131,16 +131,34 @@ def test_dac_needs_no_actions_without_warm_start_and_cloning(tmp_path: Path) -> 
             success_after(tmp_path, dac.Dac, 800, alone, FAST | values | {name: value})
 
 
+def small_replay() -> Replay:
+    """Features are observations times ten; an episode 0, 1, 2, 3 that ended and one 10, 11 that was cut off."""
+    replay = Replay(10, 1, 1, "cpu", lambda states: 10.0 * states)
+    replay.add(np.arange(4.0)[:, None], np.arange(3.0)[:, None], ended=True)
+    replay.add(np.arange(10.0, 12.0)[:, None], np.array([[10.0]]), ended=False)
+    return replay
+
+
 def test_a_batch_holds_the_rest_of_an_episode_and_its_end() -> None:
-    replay = Replay(10, 1, 1, "cpu")
-    replay.add(np.arange(4.0)[:, None], np.zeros((3, 1)), ended=True)
-    replay.add(np.arange(10.0, 12.0)[:, None], np.zeros((1, 1)), ended=False)
-    batch = replay.sample(np.random.default_rng(0), 64, 0, steps=2)
-    assert not batch.demonstrated.any()
-    for row, first in enumerate(batch.states[:, 0, 0].tolist()):
+    batch = small_replay().sample(np.random.default_rng(0), 64, 0, steps=2)
+    assert not batch.demonstrated.any() and torch.equal(batch.reached_features, 10.0 * batch.reached)
+    assert torch.equal(batch.features[:, 0], 10.0 * batch.states) and torch.equal(batch.actions[:, 0], batch.states)
+    assert {int(first) for first in batch.states} == {0, 1, 2, 10}  # no step begins in a last state
+    for row, first in enumerate(batch.states[:, 0].tolist()):
         length, reached, ended = {0: (2, 2, 0), 1: (2, 3, 1), 2: (1, 3, 1), 10: (1, 11, 0)}[int(first)]
         assert (batch.length[row], batch.reached[row, 0], batch.ended[row]) == (length, reached, ended)
         assert batch.counted[row].tolist() == [1.0, float(length == 2)]
+        assert batch.features[row, -1, 0] == 10.0 * reached
+
+
+def test_the_last_states_of_own_episodes_are_found_also_after_a_resume() -> None:
+    replay, resumed = small_replay(), Replay(10, 1, 1, "cpu", lambda states: 10.0 * states)
+    resumed.restore(replay.state())
+    for each in (replay, resumed):
+        assert {*each.own_finals(np.random.default_rng(0), 32)[:, 0].tolist()} == {30.0, 110.0}
+        assert each.steps == 4 and each.own_episodes == 2
+        batch = each.sample(np.random.default_rng(0), 64, 0, steps=1)
+        assert {int(reached) for reached in batch.reached[batch.ended]} == {3}
 
 
 def test_demonstrations_with_gaps_are_refused(tmp_path: Path) -> None:
@@ -235,11 +253,65 @@ def test_rewards_of_dac_come_from_the_present_discriminator(tmp_path: Path) -> N
     training = dac._Training(make_settings(dac.Dac, FAST), demonstrate(), context, use_actions=True)
     batch = training.replay.sample(np.random.default_rng(0), 0, 16, 5)
     with torch.no_grad():
-        for value, paid in ((0.7, 0.7), (50.0, 3.0), (-50.0, -3.0)):
+        for value, paid in ((0.7, 0.7), (50.0, 5.0), (-50.0, -5.0)):
             training.discriminator[-1].weight.zero_()
             training.discriminator[-1].bias.fill_(value)
             for found in (training.rewards(batch), training.end_values(batch)):
                 assert torch.allclose(found, torch.full_like(found, paid))
+
+
+def prepared(folder: Path, training: type[Any], method: type[Method], **values: Any) -> Any:
+    """A training on the line with an own episode in the replay buffer, before any update."""
+    settings = make_settings(method, FAST | {"actor_delay": 0} | values)
+    learner = training(settings, demonstrate(), PlainContext(Budget(100, 10), 0, folder, LINE, Line), use_actions=True)
+    learner.replay.add(np.linspace(-1.0, -0.5, 9)[:, None], np.full((8, 1), -0.5), ended=False)
+    return learner
+
+
+def test_what_is_returned_is_a_running_average_of_the_policy(tmp_path: Path) -> None:
+    training = prepared(tmp_path, sqil._Training, sqil.Sqil)
+    before = training.network.mean.weight.clone()
+    for _ in range(2):  # the policy is updated with every second update of the critics
+        training.update()
+    after, rate = training.network.mean.weight, training.settings.target_rate
+    assert training.policy.network is training.average and not torch.equal(before, after)
+    assert torch.allclose(training.average.mean.weight, torch.lerp(before, after, rate), atol=1e-7)
+
+
+def test_the_anchor_keeps_the_policy_near_the_cloned_one(tmp_path: Path) -> None:
+    moved = {}
+    for anchor, start in ((0.0, 10), (10.0, 10), (10.0, 0)):
+        training = prepared(tmp_path, sqil._Training, sqil.Sqil, anchor=anchor, warm_start=start)
+        for _ in range(100):
+            training.update()
+        states = torch.linspace(-1.0, 1.0, 21)[:, None]
+        with torch.no_grad():
+            moved[anchor, start] = float((training.network(states)[0] - training.start(states)[0]).abs().mean())
+    assert moved[10.0, 10] < 0.2 * moved[0.0, 10]
+    assert moved[10.0, 0] > 0.5 * moved[0.0, 10]  # nothing was cloned, so nothing is held
+
+
+def test_the_gradient_penalty_bounds_the_slope_of_the_discriminator(tmp_path: Path) -> None:
+    slopes = {}
+    for penalty in (0.0, 10.0):
+        training = prepared(
+            tmp_path, dac._Training, dac.Dac, gradient_penalty=penalty, discriminator_learning_rate=5e-3
+        )
+        for _ in range(300):
+            training._update_discriminator()
+        shown, own = training._shown_steps(), training._own_steps()
+        between = torch.lerp(own, shown, torch.linspace(0.0, 1.0, len(own))[:, None]).requires_grad_(True)
+        (slope,) = torch.autograd.grad(training.discriminator(between).sum(), between)
+        slopes[penalty] = slope.norm(dim=1)
+        assert training._clipped(shown).mean() > 0.0 > training._clipped(own).mean()
+    assert (slopes[10.0] - 1.0).abs().mean() < 0.25 < (slopes[0.0] - 1.0).abs().mean()
+
+
+def test_from_states_the_discriminator_sees_the_state_that_a_step_leads_to(tmp_path: Path) -> None:
+    training = prepared(tmp_path, dac._Training, dac.Dac, use_actions=False)
+    batch = training.replay.sample(np.random.default_rng(0), 4, 4, 2)
+    assert torch.equal(training._seen_of_steps(batch), batch.features[:, 1:])
+    assert torch.equal(training._seen_of_finals(batch.reached_features), batch.reached_features)
 
 
 def test_iq_learn_needs_both_kinds_of_steps(tmp_path: Path) -> None:
