@@ -7,7 +7,7 @@ A page says with a comment which table follows, and with another one where it en
     <!-- end -->
 
 The name is the path of a committed table, or that of a table of effects (`analysis.report.effects`), which is computed
-from committed records.
+from committed records. The comparison of all methods is shown as not measured yet until its tables are committed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from analysis.report import effects
 
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
+RANKS, FIELD = "results/field/tables/ranks.md", "results/field/tables/field.md"
+PENDING = "Not measured yet.\n"
+"""Shown for the comparison of all methods until it is there."""
 PAGES = {
     "README.md": [MAIN],
     "docs/fidelity.md": ["readings"],
@@ -28,6 +31,7 @@ PAGES = {
     "docs/results.md": [CLAIMS],
     "docs/speed.md": [SPEED],
     "docs/tuning.md": [CHANGES],
+    "docs/which-method.md": [RANKS, FIELD],
 }
 """Page -> the tables that it shows once they are there, in this order."""
 
@@ -40,15 +44,19 @@ def shown(text: str) -> list[str]:
 
 
 def is_there(table: str, root: Path) -> bool:
-    """Whether a table can be shown. One of effects always can: it says what is not measured yet."""
-    return table in effects.TABLES or (root / table).exists()
+    """Whether a table can be shown; those of effects and of all methods always can, as "not measured yet"."""
+    return table in effects.TABLES or table in (RANKS, FIELD) or (root / table).exists()
 
 
 def updated(text: str, root: Path) -> str:
     """A page's text with its tables as they are below `root`; raises FileNotFoundError where one is not there."""
 
     def content(table: str) -> str:
-        return effects.committed(table, root) if table in effects.TABLES else (root / table).read_text()
+        if table in effects.TABLES:
+            return effects.committed(table, root)
+        if table in (RANKS, FIELD) and not (root / table).exists():
+            return PENDING
+        return (root / table).read_text()
 
     return PLACE.sub(lambda found: f"<!-- {found[1]} -->\n{content(found[1])}<!-- end -->\n", text)
 
