@@ -82,15 +82,26 @@ def styles(results: Results) -> dict[str, Style]:
     paper = (variant for experiment in FIGURES for variant in experiment.variants if variant.base)
     changed = [key for key, _ in Counter((variant.method, variant.key) for variant in paper).most_common()]
     changed += pairs.loc[pairs["base"] != "", ["method", "variant"]].itertuples(index=False, name=None)
-    keys: dict[str, dict[str, int]] = {}
+    places: dict[str, dict[str, int]] = {}
     for method, key in changed:
-        places = keys.setdefault(method, {})
-        places.setdefault(key, len(places))
+        of_method = places.setdefault(method, {})
+        of_method.setdefault(key, len(of_method))
+    here = set(pairs["variant"])
+    lines = {method: _lines({key: at for key, at in keys.items() if key in here}) for method, keys in places.items()}
     chosen: dict[str, Style] = {}
     for label, method, key, _ in pairs.itertuples(index=False, name=None):
-        place, variant = methods.index(method), keys.get(method, {}).get(key)
-        line = LINES[0] if variant is None else LINES[1 + variant % (len(LINES) - 1)]
+        place, line = methods.index(method), lines.get(method, {}).get(key, LINES[0])
         chosen.setdefault(label, Style(palette[place % len(palette)], MARKERS[place % len(MARKERS)], line))
+    return chosen
+
+
+def _lines(places: dict[str, int]) -> dict[str, Line]:
+    """The line of each variant by its place among all; where two share one, the later takes the next that is free."""
+    dashed = LINES[1:]
+    chosen: dict[str, Line] = {}
+    for key, place in places.items():
+        wanted = [dashed[(place + shift) % len(dashed)] for shift in range(len(dashed))]
+        chosen[key] = next((line for line in wanted if line not in chosen.values()), wanted[0])
     return chosen
 
 

@@ -163,6 +163,9 @@ class ShapedReward(RewardNet):
     Observations are normalised as for the policy, and compressed beyond `knee` standard deviations (0: never).
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, action_space: gymnasium.Space, network: GaussianNetwork, settings: Settings) -> None:
         flagged = Box(-np.inf, np.inf, (network.shape.observation_size + 1,), np.float32)
         super().__init__(flagged, action_space)
@@ -247,15 +250,20 @@ class RegularisedAirl(AdversarialTrainer, AIRL):
     def slopes(self, batch: Mapping[str, Tensor]) -> Tensor:
         net = cast(ShapedReward, self._reward_net)
         weight = torch.rand(len(batch["done"]) // 2, 1, device=net.device)
+
+        def between(values: Tensor, weight: Tensor) -> Tensor:
+            one, other = values.chunk(2)
+            return torch.lerp(one, other, weight)
+
         state, action, reached = (
-            torch.lerp(*batch[name].chunk(2), weight).requires_grad_(True) for name in ("state", "action", "next_state")
+            between(batch[name], weight).requires_grad_(True) for name in ("state", "action", "next_state")
         )
-        f = net(state, action, reached, torch.lerp(*batch["done"].float().chunk(2), weight[:, 0]))
+        f = net(state, action, reached, between(batch["done"].float(), weight[:, 0]))
         inputs = (state, action, reached)
         slopes = torch.autograd.grad(f.sum(), inputs, create_graph=True, materialize_grads=True)
         log_prob = self._get_log_policy_act_prob(state, action).sum()
         others = torch.autograd.grad(log_prob, inputs, materialize_grads=True)
-        units = (net.scale, net.unit, net.scale)
+        units: tuple[Tensor | float, ...] = (net.scale, net.unit, net.scale)
         parts = [(one - other) * unit for one, other, unit in zip(slopes, others, units, strict=True)]
         return torch.cat(parts, 1).norm(dim=1)
 

@@ -143,7 +143,7 @@ def test_what_a_trial_reports_is_in_event_files(bench: Bench) -> None:
     bench.run("--seeds=1")
     (record,) = bench.records()
     (folder,) = (bench.results / "tensorboard").iterdir()
-    assert folder.name == f"linear-tests.tiny-TinySlot-v0-4-demos-seed-0-{record.trial.id[:8]}"
+    assert folder.name == f"linear-TinySlot-v0-4-demos-seed-0-{record.trial.id[:8]}"
     read = events.EventAccumulator(str(folder)).Reload()
     steps = [(event.step, event.value) for event in read.Scalars("steps")]
     assert steps == record.diagnostics.series["steps"]
