@@ -15,9 +15,7 @@ With `use_actions` false the discriminator judges the state that a step leads to
 DAC learns from states alone, as GAIfO with an off-policy learner, but starts from an untrained policy. Where
 demonstrations hold states alone, `--actions inferred` keeps the warm start.
 
-What to expect is told, with the runs behind it, in the documentation's page on tuning. Nothing here detects a policy
-that becomes worse than the cloned one. Cost: one update of two small critics and a quarter of one of the discriminator
-every 2.5 environment steps.
+Cost: one update of two small critics and a quarter of one of the discriminator every 2.5 environment steps.
 """
 
 from __future__ import annotations
