@@ -20,7 +20,6 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import binomtest
 
 from benchmarks.errors import InputError, plural
 from benchmarks.records.replay import ReplayError, differences, run_here
@@ -68,6 +67,8 @@ def agree(old: Record, new: Record, mode: Mode) -> bool:
     It is Newcombe's, from two Wilson intervals ("Interval estimation for the difference between independent
     proportions", 1998, method 10).
     """
+    from scipy.stats import binomtest  # here, because --help does without SciPy
+
     counts = [[rollout.success for rollout in record.final.get(mode, [])] for record in (old, new)]
     if not all(counts):
         return not any(counts)

@@ -133,8 +133,9 @@ class PlainContext(FitContext):
         if number == self._stop_at and snapshot is not None:
             from methods.checkpointing import capture, pack  # here, because it imports torch
 
+            training = capture(snapshot(), self._running)  # first, as it may wait for steps that count
             told = {"reports": self.reports, "checkpoints": self.checkpoints, "counts": self.counts}
-            self._kept = pack(told | {"training": capture(snapshot(), self._running)})
+            self._kept = pack(told | {"training": training})
         self.ignored_stop = number > self._stop_at
         raise Stopped("the suite stops this training")
 
