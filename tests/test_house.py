@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "methods": {"methods", "envs.demonstrations", "envs.npz", "envs.loading", "envs.tasks", "envs.commands"},
     "benchmarks": {"benchmarks", "methods", "envs"},
     "benchmarks/run.py": {"benchmarks", "methods", "envs", "analysis"},
-    "benchmarks/tune.py": {"benchmarks", "methods", "envs", "analysis.statistics"},
+    "benchmarks/tune/report.py": {"benchmarks", "methods", "envs", "analysis.statistics"},
     "analysis": {"analysis", "benchmarks.records", "benchmarks.paper"},
 }
 UNSAFE = re.compile(

@@ -1,4 +1,4 @@
-"""Tuning: what is searched, how it resumes, what it refuses."""
+"""Tuning: what it finds, how it resumes, what it refuses."""
 
 from __future__ import annotations
 
@@ -8,96 +8,22 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from benchmarks import tune
-from benchmarks.errors import InputError
 from benchmarks.planning import profiles
-from benchmarks.planning.search import Choices, Range, space_of
 from benchmarks.records.schema import RecordError, load_record
 from benchmarks.records.studies import Study, load_study, study_files
-from methods import registry
+from benchmarks.tune.search import FEWEST
 from tests.benchmarks.conftest import Outcome
 from tests.benchmarks.fakes import TASK
 from tests.benchmarks.processes import PATIENCE, wait_for
+from tests.benchmarks.tune.conftest import Run
+from tests.benchmarks.tune.specimen import METHOD, PROFILE
 
 pytest.importorskip("optuna", reason="Optuna is not installed: pip install optuna")
-
-METHOD = '''
-from dataclasses import dataclass
-import numpy as np
-from methods.interface import MethodError
-from tests.benchmarks import fakes
-
-SEARCH = {"shift": {"low": 0.0, "high": 2.0}, "episodes": {"low": 1, "high": 2}, "kind": {"choices": ["plain", "off"]}}
-
-@dataclass(frozen=True)
-class Settings(fakes.Settings):
-    """Up to a `shift` of 1 it hits the slot; the kind "off" never does."""
-    shift: float = 1.5
-    kind: str = "plain"
-    def __post_init__(self):
-        if self.shift > 1.9:
-            raise MethodError(f"shift = {self.shift} is too much")
-
-class Aiming(fakes.Linear):
-    """Moves over the slot and then down; `weights` is by how much it misses the middle."""
-    def act(self, observations, deterministic, rng):
-        x, z, slot = observations.astype(float).T[:3]
-        offset = slot + self.weights[0] - x
-        down = np.where(np.abs(offset) < 0.02, -1.0, -0.2 * (z > 0.2))
-        actions = np.column_stack([10.0 * offset, down])
-        if not deterministic:
-            actions = actions + 0.05 * rng.standard_normal(actions.shape)
-        return np.clip(actions, -1.0, 1.0).astype(np.float32)
-
-class Shifted(fakes.LeastSquares):
-    name = "shifted"
-    policy = Aiming
-    Settings = Settings
-    def fit(self, demonstrations, context):
-        super().fit(demonstrations, context)
-        return Aiming(np.array([0.05 * self.settings.shift + (self.settings.kind == "off")]))
-'''
-PROFILE = """
-summary = "for the tests"
-[suite]
-seeds = 1
-demonstrations = [4]
-[evaluation]
-rollouts = 4
-[budget.default]
-environment_steps = 1000
-policy_updates = 10
-"""
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def arguments(tmp_path: Path, demonstration_file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setenv("CI", "1")
-    (tmp_path / "shifted.py").write_text(METHOD)
-    (tmp_path / "tests.toml").write_text(PROFILE)
-    return [
-        *(f"--method={tmp_path / 'shifted.py'}:Shifted", f"--task={TASK}", f"--profile={tmp_path / 'tests.toml'}"),
-        *(f"--demonstrations={demonstration_file}", "--demos=3,5", f"--set=shifted.log={tmp_path / 'starts.log'}"),
-        f"--results={tmp_path / 'results'}",
-    ]
-
-
-@pytest.fixture
-def run(arguments: list[str], capsys: pytest.CaptureFixture[str], inline: None) -> Run:
-    """The command line in this process, with more options, which override earlier ones."""
-
-    def run(*more: str) -> Outcome:
-        code = tune.main([*arguments, *more])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
 
 
 def study_of(folder: Path) -> Study:
@@ -199,7 +125,7 @@ def test_settings_worse_than_most_are_stopped_after_a_seed_and_never_win(run: Ru
     assert stopped and "stopped early" in done.err and f"{len(stopped)} choice" in done.out
     for choice in stopped:
         place = choices.index(choice)
-        assert place >= tune.FEWEST and {score.seed for score in choice.scores} == {0}
+        assert place >= FEWEST and {score.seed for score in choice.scores} == {0}
         earlier = [sum(s.success for s in one.scores if s.seed == 0) / 2 for one in choices[:place]]
         assert choice.score < sorted(earlier)[len(earlier) // 2]
     assert study_of(tmp_path / "results").best.state == "complete"
@@ -311,7 +237,7 @@ def test_a_method_that_declares_nothing_is_told_how(run: Run, tmp_path: Path) ->
 def test_two_searches_of_the_same_do_not_meet(run: Run, tmp_path: Path) -> None:
     assert run("--trials=1").code == 0
     (path,) = study_files(tmp_path / "results")
-    with tune.FileLock(tmp_path / "results" / "locks" / f"study-{path.stem}.lock"):
+    with FileLock(tmp_path / "results" / "locks" / f"study-{path.stem}.lock"):
         busy = run("--trials=2")
     assert busy.code == 2 and "another search of shifted" in busy.err
 
@@ -320,31 +246,3 @@ def test_without_optuna_the_extra_is_named(run: Run, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "optuna", None)
     done = run("--trials=1")
     assert done.code == 2 and "pip install 'gpril-benchmarks[tune]'" in done.err
-
-
-@pytest.mark.parametrize("name", registry.names())
-def test_each_method_of_the_suite_says_what_may_be_searched(name: str) -> None:
-    space = space_of(registry.resolve(name))
-    assert space and all(isinstance(dimension, Range | Choices) for dimension in space.values())
-
-
-@pytest.mark.parametrize(
-    ("space", "sentence"),
-    [
-        ("{}", "must name at least one setting"),
-        ("{'shfit': {'choices': [1, 2]}}", "did you mean 'shift'?"),
-        ("{'shift': {'low': 1.0}}", "write {"),
-        ("{'shift': {'low': 1.0, 'high': 1.0}}", "low must be below high"),
-        ("{'shift': {'low': 0, 'high': 1, 'log': True}}", "above 0 on a logarithmic scale"),
-        ("{'shift': {'choices': [1]}}", "at least two choices"),
-        ("{'episodes': {'low': 1.5, 'high': 2.5}}", "episodes"),
-    ],
-)
-def test_a_declaration_that_cannot_be_searched_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: str, sentence: str
-) -> None:
-    path = tmp_path / "declared.py"
-    path.write_text(METHOD + f"\nSEARCH = {space}\n")
-    with pytest.raises(InputError) as refused:
-        space_of(registry.resolve(f"{path}:Shifted"))
-    assert sentence in str(refused.value)
