@@ -86,6 +86,22 @@ TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "gail, chained episodes": ("gail", GAIL | {"terminal": "chain"}),
+    "gaifo": ("gaifo", GAIL | {"terminal": "absorbing"}),
+    "airl": ("airl", GAIL),
+    "airl, every departure": (
+        "airl",
+        GAIL
+        | {
+            "warm_start": 20,
+            "warm_start_sigma": 0.05,
+            "gradient_penalty": 1.0,
+            "discriminator_steps": 3,
+            "compress": 2.0,
+            "scale_rewards": True,
+            "use_actions": False,
+            "policy_entropy": 0.1,
+        },
+    ),
 }
 
 
