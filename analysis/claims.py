@@ -1,10 +1,10 @@
 """The paper's claims against our records: one row per claim, with what was measured, its intervals and a verdict.
 
 A claim (see `benchmarks.paper`) says where a number lies after training. It *holds* where the whole 95 % interval lies
-there, *does not hold* where none of it does, and is *undecided* otherwise: where the interval is on both sides, where a
-variant has fewer than `SEEDS` seeds, where planned trials have no record yet, and where what is compared with succeeds
-in less than `LITTLE` of its rollouts, so that it has nothing to lose. The verdict is that of sampled and of
-deterministic actions alike; where these disagree, the claim is undecided and the row says what each of them gives.
+there, *does not hold* where none of it does, and is *undecided* otherwise: where the interval includes both outcomes,
+where a variant has fewer than `SEEDS` seeds, where planned trials have no record yet, and where what is compared
+with succeeds in less than `LITTLE` of its rollouts, so that it has nothing to lose. The verdict is that of sampled and
+of deterministic actions alike; where these disagree, the claim is undecided and the row says what each of them gives.
 
 All numbers of a claim weigh each cell (a task with a number of demonstrations) equally: a seed's score is the mean of
 its success over the cells, and the spread of these scores over seeds gives the interval. Where each seed draws its own
@@ -195,7 +195,7 @@ def verdict(region: Region, measured: Measured) -> tuple[Verdict, str]:
         return "holds", ""
     if high < least or most < low:
         return "does not hold", ""
-    return "undecided", "the interval is on both sides"
+    return "undecided", "the interval includes both outcomes"
 
 
 def _difference(keys: Sequence[str], scores: pd.DataFrame, results: Results, confidence: float) -> Measured | None:

@@ -2,7 +2,7 @@
 
     python -m envs.record --task clip --keyboard --out mine.npz
 
-Every successful episode is saved at once. Run the same command again to add episodes to the file.
+Every successful episode is saved at once. The same command adds to the file until it holds `--episodes` episodes.
 """
 
 from __future__ import annotations
@@ -90,12 +90,14 @@ def counted(episodes: int) -> str:
 
 
 @click.command(help=__doc__)
-@click.option("--task", required=True, help="A name of envs.TASKS, any Gymnasium id, module:Id or file.py:Id.")
+@click.option("--task", required=True, help="clip, peg, ..., any Gymnasium id, module:Id or file.py:Id.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file.")
 @click.option("--keyboard", "device", flag_value="keyboard", help="Move the robot with the keyboard.")
 @click.option("--gamepad", "device", flag_value="gamepad", help="Move it with a gamepad.")
 @click.option("--policy", metavar="file.py:Name", help="Let a policy act; 'expert' is the task's own demonstrator.")
-@click.option("--episodes", default=10, show_default=True, type=click.IntRange(min=1), help="Episodes in the file.")
+@click.option(
+    "--episodes", default=10, show_default=True, type=click.IntRange(min=1), help="Episodes in the file in the end."
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Decides the starts.")
 @click.option(
     "--jogging",
@@ -141,6 +143,8 @@ def main(
             return
         attempts = f"discarded attempts: {recording.discarded}"
         click.echo(f"{out}: {counted(recording.episodes)}, {added} of them new; {attempts}")
+        if before >= episodes:
+            click.echo(f"It had {counted(before)} already: ask for more than that with --episodes to add to it.")
         from envs.experts.demonstrate import summary
 
         click.echo(summary(recording.demonstrations(), ranges=False))

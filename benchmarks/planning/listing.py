@@ -31,11 +31,12 @@ def listing() -> str:
         "experiments": ((name, experiment.summary) for name, experiment in EXPERIMENTS.items()),
         "profiles": ((name, profiles.load(name).summary) for name in profiles.names()),
     }
-    return "\n".join(
-        line
-        for section, rows in sections.items()
-        for line in (section, *(f"  {name:<16} {summary}" for name, summary in rows), "")
-    )
+    lines: list[str] = []
+    for section, entries in sections.items():
+        rows = list(entries)
+        width = max(len(name) for name, _ in rows)
+        lines += [section, *(f"  {name:<{width}}  {summary}" for name, summary in rows), ""]
+    return "\n".join(lines)
 
 
 def _summary(method: str) -> str:

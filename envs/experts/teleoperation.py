@@ -86,12 +86,16 @@ CARTESIAN_KEYS = {
 DIGITS = [*range(pygame.K_1, pygame.K_9 + 1), pygame.K_0]
 HELP = {
     ("keyboard", "cartesian"): "WASD or arrows move, R/F up and down, Q/E turn, I/K and J/L tilt, Ctrl precise",
-    ("keyboard", "joints"): "keys 1, 2, ... move a joint, with Shift backwards, Ctrl precise",
+    ("keyboard", "joints"): "keys 1, 2, ... move a component of the action, with Shift backwards, Ctrl precise",
     ("gamepad", "cartesian"): "left stick moves, triggers up and down, right stick turns and tilts, LB precise",
-    ("gamepad", "joints"): "left stick moves a joint, LB and RB choose it, left trigger precise",
+    ("gamepad", "joints"): "left stick moves a component of the action, LB and RB choose it, left trigger precise",
 }
-KEYS_HELP = "Space start/pause   Backspace retry   N next start   Enter keep   C camera   Esc quit"
-BUTTONS_HELP = "Start start/pause   B retry   Y next start   A keep   X camera   Back quit"
+KEYS_HELP = "Space start/pause   Backspace retry   N next start   Enter keep   {}Esc quit"
+BUTTONS_HELP = "Start start/pause   B retry   Y next start   A keep   {}Back quit"
+NO_PICTURE = 'This task draws no picture (it has no render mode "rgb_array"). What it observes:'
+ROWS, COLUMNS = 20, 4
+"""Of the numbers that are shown instead of a picture."""
+WHITE, GREY, GREEN = (240, 240, 240), (170, 175, 185), (120, 220, 120)
 
 
 @dataclass
@@ -291,7 +295,7 @@ class Teleoperation:
                     return self._keep(states, taken, progress)
                 elif over:
                     self.message = f"Failed ({info.get('end_reason') or 'the episode ended'}): retry or next start."
-            self._draw(len(taken) * recording.dt, wanted, due)
+            self._draw(len(taken) * recording.dt, wanted, observation)
             due = self._wait(due)
 
     def _keep(self, states: list[np.ndarray], taken: list[np.ndarray], progress: Callable[[int], object]) -> bool:
@@ -340,8 +344,8 @@ class Teleoperation:
         except Exception as error:
             raise DemonstrationError(f"no picture of {self.recording.task} ({reason(error)})") from error
 
-    def _draw(self, seconds: float, wanted: int, due: float) -> None:
-        """Show the picture and what can be done; pictures that come too late are left out."""
+    def _draw(self, seconds: float, wanted: int, observation: np.ndarray) -> None:
+        """Show the picture, or the observation of a task without one, and what can be done; late ones are left out."""
         now = perf_counter()
         if self._behind > 0.0 and now - self._drawn_at < 0.5:
             return
@@ -353,18 +357,29 @@ class Teleoperation:
             scale = min(800 / picture.get_width(), 600 / picture.get_height())
             size = (round(picture.get_width() * scale), round(picture.get_height() * scale))
             self._screen.blit(pygame.transform.smoothscale(picture, size), ((800 - size[0]) // 2, 0))
+        elif self.env.render_mode is None:
+            self._write(NO_PICTURE, 10, 12, GREY)
+            for number, value in enumerate(observation[: ROWS * COLUMNS]):
+                column, row = divmod(number, ROWS)
+                self._write(f"{number}:  {value:.3f}", 10 + 800 // COLUMNS * column, 48 + 26 * row, WHITE)
         good = self.message.startswith("Success")
         episode = f"Episode {self.recording.episodes + 1} of {wanted}   {seconds:5.1f} s   {self.message}"
-        asks = BUTTONS_HELP if self.device.gamepad else KEYS_HELP
+        camera = ("X camera   " if self.device.gamepad else "C camera   ") * isinstance(
+            self.env.unwrapped, InsertionEnv
+        )
+        asks = (BUTTONS_HELP if self.device.gamepad else KEYS_HELP).format(camera)
         for row, (text, colour) in enumerate(
             [
-                (episode, (120, 220, 120) if good else (240, 240, 240)),
-                (HELP[self._device_name, self.jogging], (170, 175, 185)),
-                (asks, (170, 175, 185)),
+                (episode, GREEN if good else WHITE),
+                (HELP[self._device_name, self.jogging], GREY),
+                (asks, GREY),
             ]
         ):
-            self._screen.blit(self._font.render(text, True, colour), (10, 608 + 28 * row))
+            self._write(text, 10, 608 + 28 * row, colour)
         pygame.display.flip()
+
+    def _write(self, text: str, x: int, y: int, colour: tuple[int, int, int]) -> None:
+        self._screen.blit(self._font.render(text, True, colour), (x, y))
 
 
 def resting(space: gymnasium.spaces.Box) -> np.ndarray:

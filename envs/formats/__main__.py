@@ -1,4 +1,4 @@
-"""Command line that brings demonstrations in from other projects' formats, and out to them.
+"""Import demonstrations from the formats of other projects, and export them.
 
 \b
 python -m envs.formats import minari FOLDER --task PegInsertion-v0 --dt 0.1 --out mine.npz
@@ -60,13 +60,15 @@ def _guarded(path: Path, work: Any) -> Any:
         raise Refusal(f"{path}: damaged, or of another format ({type(error).__name__})") from error
 
 
-@click.group(help=__doc__, epilog="Formats: " + "; ".join(f"{name}, {text}" for name, text in FORMATS.items()))
+@click.group(
+    help=__doc__, epilog="\b\nFormats:\n" + "\n".join(f"  {name:<10} {text}" for name, text in FORMATS.items())
+)
 def main() -> None:
     pass
 
 
 @main.command("import")
-@click.argument("format", type=_NAMES)
+@click.argument("format", type=_NAMES, metavar="FORMAT")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file to write.")
 @click.option("--task", help="Its task, as for envs.record, where the data set does not tell.")
@@ -96,7 +98,7 @@ def import_(format: str, path: Path, out: Path, task: str | None, dt: float | No
 
 @main.command("export")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.argument("format", type=_NAMES)
+@click.argument("format", type=_NAMES, metavar="FORMAT")
 @click.argument("path", type=click.Path(path_type=Path))
 def export(file: Path, format: str, path: Path) -> None:
     """Write demonstrations as a data set of another project."""

@@ -364,7 +364,7 @@ def test_modes_that_disagree_leave_a_claim_undecided_and_say_so(tmp_path: Path) 
 
 def test_an_undecided_mode_says_why(tmp_path: Path) -> None:
     row = with_modes(tmp_path, 0.8)
-    assert "deterministic actions: undecided, the interval is on both sides (GPRIL 80 %" in row["remarks"]
+    assert "deterministic actions: undecided, the interval includes both outcomes (GPRIL 80 %" in row["remarks"]
 
 
 def test_cells_are_shown_in_both_modes(tmp_path: Path) -> None:

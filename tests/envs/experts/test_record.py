@@ -234,6 +234,19 @@ def test_keys_drive_a_task_to_success_and_failures_are_not_kept(session: Any, li
     assert set(actions[:, 0]) == {6.0} and set(actions[:, 1]) == {0.0}
 
 
+def test_a_task_without_a_picture_shows_its_observation(session: Any, line: Path) -> None:
+    shown: list[bytes] = []
+
+    def operator(session: Any) -> Operator:
+        for number in (pygame.K_2, pygame.K_1):
+            yield [key(number)]
+            shown.append(pygame.image.tobytes(session._screen.subsurface((0, 40, 800, 560)), "RGB"))
+            yield [key(number, down=False)]
+
+    session(tasks.make(f"{line}:Line-v0"), operator, device="keyboard")
+    assert all(len(set(picture)) > 9 for picture in shown) and shown[0] != shown[1]
+
+
 def test_nothing_is_recorded_before_the_first_movement_or_while_paused(
     session: Any, line: Path, tmp_path: Path
 ) -> None:
