@@ -125,7 +125,7 @@ def test_the_task_s_own_expert_records_an_insertion(tmp_path: Path) -> None:
         (["--task", "CartPole-v1", "--policy", "expert"], "one-dimensional boxes are needed"),
         (["--task", "{line}:Line-v0", "--policy", "{line}:Nothing"], "nothing called 'Nothing'"),
         (["--task", "{line}:Line-v0", "--policy", "{line}:gymnasium"], "nothing called 'gymnasium'"),
-        (["--task", "{line}:Line-v0", "--policy", "{line}:Line"], "failed (ValueError"),
+        (["--task", "{line}:Line-v0", "--policy", "{line}:Line"], "Line(environment, generator) failed ("),
         (["--task", "{line}:Line-v0", "--policy", "{line}:Lazy"], "succeeded in 0 of 21 attempts"),
         (["--task", "{line}:Line-v0", "--policy", "{line}:Wrong"], "2 finite numbers are needed"),
         (["--task", "{line}:UnjudgedLine-v0", "--policy", "expert"], "does not set info['is_success']"),
