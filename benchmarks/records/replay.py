@@ -1,9 +1,14 @@
-"""Shows that a change of the code changes no result: `python -m benchmarks.records.replay OLD_COMMIT`.
+"""Shows that a change of the code changes no result: `python -m benchmarks.records.replay OLD_COMMIT [-- ARGUMENTS]`.
 
 A sample of small trials is run by the old commit's own command line in a temporary worktree, then by this checkout, on
 this machine. If everything but times and memory is equal, bit by bit, the pairs of code digests are added to
 `benchmarks/records/proofs.json`; runs and tables accept records of either code from then on. One trial is killed in the
 middle of its training and resumed by this checkout.
+
+ARGUMENTS of `benchmarks.run` choose other trials than the sample, such as those of an experiment with its own settings:
+
+    python -m benchmarks.records.replay OLD_COMMIT -- --profile tuning --experiment readings --seeds 1 \\
+        --set budget.environment_steps=8192 --set budget.policy_updates=300
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,8 +40,10 @@ from benchmarks.trial.protocol import Abort, TrialRequest, read_message
 from methods import registry
 
 SMALL = ("--profile=smoke", "--seeds=1", "--demos=5", "--set=budget.environment_steps=4000")
+EXPLORING = ("--set=gpril.exploration=0.2", "--set=gpril.exploration_share=0.5")
 SAMPLE = (
     ("--experiment=states", "--methods=gpril", "--tasks=peg"),
+    ("--experiment=states", "--methods=gpril", "--tasks=peg", *EXPLORING),
     ("--experiment=placebo", "--methods=gpril", "--tasks=clip"),
     ("--experiment=fig2b", "--methods=gail"),
     ("--experiment=fig2f", "--methods=gpril"),
@@ -79,8 +86,15 @@ def worktree(commit: str, folder: Path) -> Iterator[Path]:
         subprocess.run([*git, "remove", "--force", str(place)], capture_output=True)
 
 
-def old_records(checkout: Path, results: Path, wanted: int, jobs: int) -> list[Record]:
-    """Records of a sample of trials, made by the command line of another checkout.
+def old_records(checkout: Path, results: Path, wanted: int, jobs: int, arguments: Sequence[str] = ()) -> list[Record]:
+    """Records of trials, made by the command line of another checkout.
+
+    Args:
+        checkout: its folder.
+        results: where they go.
+        wanted: at most so many.
+        jobs: at once.
+        arguments: of its runner, which choose the trials; none for the sample.
 
     Raises:
         ReplayError: it could not be started.
@@ -91,14 +105,15 @@ def old_records(checkout: Path, results: Path, wanted: int, jobs: int) -> list[R
     if listed.returncode:
         raise ReplayError(f"the old runner does not start: {listed.stderr.strip().splitlines()[-1]}")
     methods = [name for name in registry.BUILT_IN if f"  {name} " in listed.stdout]
-    commands = [("--experiment=compare", f"--methods={name}") for name in methods]
-    for number, command in enumerate([*commands, *SAMPLE]):
+    compared = [("--experiment=compare", f"--methods={name}") for name in methods]
+    sample = [(*SMALL, *command) for command in (*compared, *SAMPLE)]
+    for number, command in enumerate([tuple(arguments)] if arguments else sample):
         if len(list(results.rglob("records/*.json"))) >= wanted:
             break
         click.echo(f"old code: {' '.join(command)}", err=True)
         place = [f"--results={results / str(number)}", f"--jobs={jobs}"]
         done = subprocess.run(
-            [*runner, *SMALL, *command, *place], cwd=checkout, env=environment, capture_output=True, text=True
+            [*runner, *command, *place], cwd=checkout, env=environment, capture_output=True, text=True
         )
         if done.returncode:
             click.echo(f"  not run in full: {done.stderr.strip().splitlines()[-1]}", err=True)
@@ -188,12 +203,12 @@ def _differences(old: Any, new: Any, place: str) -> Iterator[str]:
         yield place
 
 
-def compare(commit: str, wanted: int, jobs: int) -> list[Comparison]:
-    """Run a sample of trials under another commit and here; raises ReplayError."""
+def compare(commit: str, wanted: int, jobs: int, arguments: Sequence[str] = ()) -> list[Comparison]:
+    """Run trials under another commit and here, see `old_records`; raises ReplayError."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with worktree(commit, folder) as checkout:
-            old = old_records(checkout, folder / "results", wanted, jobs)
+            old = old_records(checkout, folder / "results", wanted, jobs, arguments)
         if not old:
             raise ReplayError("the old code finished no trial")
         interruptible = [record.trial.method != "bc" for record in old]  # it ends too soon
@@ -252,12 +267,13 @@ def proof_of(comparisons: list[Comparison], old_commit: str) -> proofs.Proof:
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else "")
 @click.argument("old_commit")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--trials", type=click.IntRange(min=1), default=100, help="At most so many trials.  [default: all]")
 @click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="How many at once.")
-def main(old_commit: str, trials: int, jobs: int) -> None:
+def main(old_commit: str, arguments: tuple[str, ...], trials: int, jobs: int) -> None:
     try:
         proofs.load()  # a damaged file is better found before than after the trials
-        comparisons = compare(old_commit, trials, jobs)
+        comparisons = compare(old_commit, trials, jobs, arguments)
     except (ReplayError, InputError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
