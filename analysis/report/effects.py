@@ -5,8 +5,8 @@ The choices are declared here, so that one without records has its row too; ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from math import isnan, nan
 from pathlib import Path
@@ -32,15 +32,22 @@ class Source:
     Attributes:
         folder: below the root.
         tasks: Gymnasium ids of the experiment's tasks.
+        changed: task -> the task that takes its place where a choice is made; none where a choice changes no task.
     """
 
     folder: str
     tasks: tuple[str, ...] = (CLIP, PEG)
+    changed: Mapping[str, str] = field(default_factory=dict)
 
 
+FIXED_START = "docs/examples/fixed_start.py"
 SOURCES: Mapping[str, Source] = {
     "readings": Source("results/readings"),
     "readings-states": Source("results/readings", (PEG,)),
+    "compare": Source(
+        "results/fixed-start",
+        changed={CLIP: f"{FIXED_START}:ClipFixedStart-v0", PEG: f"{FIXED_START}:PegFixedStart-v0"},
+    ),
     "gpril-ablation": Source("results/tuning"),
     "states": Source("results/states", (PEG,)),
 }
@@ -55,13 +62,28 @@ class Choice:
         cells: what its row says, one text for each of the table's own headings.
         variant: key of the variant that makes it; "" where none does.
         base: key of the variant that does not, and is otherwise the same.
-        experiment: of both, a key of `SOURCES`.
+        experiment: of the variant, a key of `SOURCES`; "" where nothing measures it.
+        base_experiment: of the base, if another one.
     """
 
     cells: tuple[str, ...]
     variant: str = ""
     base: str = "gpril"
     experiment: str = ""
+    base_experiment: str = ""
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """Of the variant and the base; none where nothing measures it."""
+        return (self.experiment, self.base_experiment or self.experiment) if self.experiment else ()
+
+    @property
+    def tasks(self) -> Mapping[str, str]:
+        """Task of the base -> task of the variant."""
+        if not self.experiment:
+            return {"": ""}
+        source = SOURCES[self.experiment]
+        return {task: source.changed.get(task, task) for task in source.tasks}
 
 
 def _reading(what: str, instead: str, variant: str, base: str = "gpril", experiment: str = "readings") -> Choice:
@@ -69,9 +91,15 @@ def _reading(what: str, instead: str, variant: str, base: str = "gpril", experim
 
 
 def _of_states(shown: str, what: str, instead: str, variant: str) -> Choice:
-    """A reading that concerns GPRIL without actions."""
-    base = "/".join(variant.split("/")[:2])
-    return _reading(f"GPRIL, {shown}: {what}", instead, variant, base, "readings-states")
+    """A reading that concerns a method without actions."""
+    method, scenario, _ = variant.split("/", 2)
+    return _reading(f"{method.upper()}, {shown}: {what}", instead, variant, f"{method}/{scenario}", "readings-states")
+
+
+def _fixed_start(method: str) -> Choice:
+    """A method on tasks whose arm starts in one place, compared with the same method on the shipped tasks."""
+    cells = f"{method.upper()}: the arm starts in one place", "at random"
+    return Choice(cells, method, method, "compare", "readings")
 
 
 _SIGMA = ("sigma within (0.02, 0.2), the bounds in rad/s", "within (0.01, 0.1)")
@@ -89,6 +117,8 @@ READINGS = (
     _of_states("every tenth state", "steps 5, 15, ...", "steps 0, 10, ...", "gpril/tenth/from the fifth on"),
     _of_states("every tenth state", *_STATISTICS, "gpril/tenth/statistics of the shown states"),
     _of_states("final states", *_STATISTICS, "gpril/final/statistics of the shown states"),
+    _of_states("every tenth state", *_STATISTICS, "gail/tenth/statistics of the shown states"),
+    _of_states("final states", *_STATISTICS, "gail/final/statistics of the shown states"),
     _reading(
         "GAIL: bootstraps from the terminal state",
         "absorbing ends",
@@ -102,6 +132,8 @@ READINGS = (
         "gail/chained episodes",
         "gail/bootstrap from the terminal state",
     ),
+    _fixed_start("gpril"),
+    _fixed_start("gail"),
 )
 """Readings of the paper (docs/fidelity.md), each with how the variant that it is compared with reads the sentence."""
 
@@ -219,28 +251,32 @@ def effect(scores: pd.DataFrame, choice: Choice, task: str) -> dict[Mode, Effect
     where there is none of them, all pairs do.
 
     Args:
-        scores: `Results.scores`.
-        choice: which variants, of which experiment.
-        task: Gymnasium id.
+        scores: `Results.scores`, of all folders that hold a part.
+        choice: which variants, of which experiments.
+        task: Gymnasium id of the task of the base.
     """
-    asked = scores[(scores["experiment"] == choice.experiment) & (scores["task"] == task)]
+    places = zip(choice.experiments, (choice.tasks.get(task, task), task), (choice.variant, choice.base), strict=True)
+    ours, theirs = (
+        scores[(scores["experiment"] == experiment) & (scores["task"] == where) & (scores["variant"] == key)]
+        for experiment, where, key in places
+    )
     found = dict[Mode, Effect]()
     for mode in MODES:
-        rows = asked[asked["mode"] == mode].set_index(["seed", "demonstrations"])[["variant", "success", "rollouts"]]
-        ours, theirs = (rows[rows["variant"] == key] for key in (choice.variant, choice.base))
-        pairs = (
-            ours.join(theirs, how="inner", rsuffix=" of base").drop(columns=["variant", "variant of base"]).unstack()
+        made, base = (
+            rows[rows["mode"] == mode].set_index(["seed", "demonstrations"])[["success", "rollouts"]]
+            for rows in (ours, theirs)
         )
+        pairs = made.join(base, how="inner", rsuffix=" of base").unstack()
         if pairs.empty:
             continue
         whole = pairs.dropna()
         counted = pairs if whole.empty else whole
-        success, base = (counted[name].to_numpy() for name in ("success", "success of base"))  # [seeds, numbers] each
-        differences = np.nanmean(success - base, axis=0)
+        success, other = (counted[name].to_numpy() for name in ("success", "success of base"))  # [seeds, numbers] each
+        differences = np.nanmean(success - other, axis=0)
         estimate = Estimate(float(differences.mean()), nan, nan)
         if len(whole):
             rollouts = max(int(counted["rollouts"].to_numpy().sum()), len(whole))
-            estimate = paired_difference(success.mean(axis=1), base.mean(axis=1), rollouts)
+            estimate = paired_difference(success.mean(axis=1), other.mean(axis=1), rollouts)
         by_count = dict(zip(counted["success"].columns.tolist(), differences.tolist(), strict=True))
         found[mode] = Effect(estimate, by_count, int(np.isfinite(success).sum()))
     return found
@@ -255,12 +291,13 @@ def effects_markdown(table: EffectsTable, results: Mapping[str, Results | None])
     """
     rows = []
     for choice in table.choices:
-        for task in SOURCES[choice.experiment].tasks if choice.experiment else ("",):
-            there = results.get(choice.experiment)
-            found = {} if there is None else effect(there.scores, choice, task)
+        parts = [part for name in dict.fromkeys(choice.experiments) if (part := results.get(name)) is not None]
+        for task in choice.tasks:
+            found = effect(_joined(parts), choice, task) if parts else {}
             pairs = max((one.pairs for one in found.values()), default=0)
             none = NOT_YET if choice.experiment else NOT_MEASURED
             row = dict(zip(table.heads, choice.cells, strict=True)) | {"Task": task_name(task), "Pairs": f"{pairs}"}
+            there = results.get(choice.experiment)
             if there is not None and pairs < (planned := _planned(there, choice, task)):
                 row["Pairs"] += f" of {planned}"
             rows.append(row | {MODE_NAMES[mode]: _written(found.get(mode), none) for mode in MODES})
@@ -270,10 +307,8 @@ def effects_markdown(table: EffectsTable, results: Mapping[str, Results | None])
 def committed(name: str, root: Path) -> str:
     """A table of `TABLES` in Markdown, from the records that are committed below `root`."""
     table = TABLES[name]
-    folders = {choice.experiment: SOURCES[choice.experiment].folder for choice in table.choices if choice.experiment}
-    return effects_markdown(
-        table, {experiment: _loaded((root / folder).resolve()) for experiment, folder in folders.items()}
-    )
+    experiments = {name for choice in table.choices for name in choice.experiments}
+    return effects_markdown(table, {name: _loaded((root / SOURCES[name].folder).resolve()) for name in experiments})
 
 
 @cache
@@ -285,11 +320,18 @@ def _loaded(folder: Path) -> Results | None:
         return None
 
 
+def _joined(parts: Sequence[Results]) -> pd.DataFrame:
+    """The scores of several folders; their ordered categories may differ, so they become text."""
+    names = ["experiment", "task", "variant", "mode"]
+    return pd.concat([part.scores.astype(dict.fromkeys(names, "str")) for part in parts], ignore_index=True)
+
+
 def _planned(results: Results, choice: Choice, task: str) -> int:
-    """How many trials of a choice are planned on a task."""
+    """How many trials of a choice are planned, by the task of the base."""
     parts = [frame[["experiment", "task", "variant", "trial"]] for frame in (results.scores, results.missing)]
     rows = pd.concat([part.astype(str) for part in parts])
-    asked = (rows["experiment"] == choice.experiment) & (rows["task"] == task) & (rows["variant"] == choice.variant)
+    places = {"experiment": choice.experiment, "task": choice.tasks[task], "variant": choice.variant}
+    asked = (rows[list(places)] == list(places.values())).all(axis=1)
     return rows.loc[asked, "trial"].nunique()
 
 

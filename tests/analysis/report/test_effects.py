@@ -31,6 +31,7 @@ from benchmarks.paper import Variant
 from benchmarks.planning import profiles
 from benchmarks.planning.experiments import EXPERIMENTS
 from benchmarks.records.schema import DemonstrationChoice, Mode, Record
+from envs import tasks
 from envs.tasks import short_name
 from methods import registry
 from methods.interface import make_settings
@@ -132,8 +133,7 @@ def test_without_records_every_row_is_there(tmp_path: Path, name: str) -> None:
     for stage in ("no folder", "a plan alone"):
         _, _, *found = rows(committed(name, tmp_path))
         assert {cell for row in found for cell in row[-2:]} <= {NOT_YET, NOT_MEASURED}, stage
-        expected = (SOURCES[choice.experiment].tasks if choice.experiment else ("",) for choice in TABLES[name].choices)
-        assert len(found) == sum(map(len, expected)), stage
+        assert len(found) == sum(len(choice.tasks) for choice in TABLES[name].choices), stage
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "plan.json").write_text(json.dumps({"schema_version": 1, "profile": "tuning", "rows": []}))
 
@@ -144,6 +144,21 @@ def test_records_that_are_committed_are_read(tmp_path: Path) -> None:
     assert found[*SUMS.cells, "Clip insertion"][0] == "6"
 
 
+def test_another_task_is_compared_with_the_shipped_one(tmp_path: Path) -> None:
+    """By seed and number of demonstrations, with records of another folder and experiment."""
+    folder_of(GAINS).write(tmp_path / "results/readings")
+    fixed = Folder("tuning")
+    place = SOURCES["compare"].changed[CLIP]
+    for demonstrations, seed in [*GAINS, (10, 7)]:
+        made = record_of("gpril", demonstrations, seed, {"sampled": 0.9, "mean": 0.5})
+        fixed.add("gpril", made.model_copy(update={"trial": made.trial.model_copy(update={"task": place})}), "compare")
+    fixed.write(tmp_path / "results/fixed-start")
+    found = {tuple(row[:3]): row[3:] for row in rows(committed("readings", tmp_path))}
+    pairs, sampled, mean = found["GPRIL: the arm starts in one place", "at random", "Clip insertion"]
+    assert pairs == "6 of 7" and sampled.endswith("; +40, +25") and mean.endswith("; +0, -15")
+    assert found["GAIL: the arm starts in one place", "at random", "Peg insertion"] == ["0", NOT_YET, NOT_YET]
+
+
 def variants(experiment: str) -> dict[str, Variant]:
     return {variant.key: variant for variant in EXPERIMENTS[experiment].variants}
 
@@ -152,6 +167,10 @@ def variants(experiment: str) -> dict[str, Variant]:
     "choice", [c for c in READINGS + DEPARTURES + EXTENSIONS if c.experiment], ids=lambda c: c.variant
 )
 def test_every_comparison_is_planned(choice: Choice) -> None:
+    if changed := SOURCES[choice.experiment].changed:
+        assert choice.variant == choice.base in variants(choice.base_experiment)
+        assert {tasks.find(task).id for task in changed.values()} == {"ClipFixedStart-v0", "PegFixedStart-v0"}
+        return
     planned = variants(choice.experiment)
     assert choice.variant in planned and choice.base in planned and choice.variant != choice.base
     assert tuple(map(short_name, SOURCES[choice.experiment].tasks)) == EXPERIMENTS[choice.experiment].tasks or (
