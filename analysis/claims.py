@@ -39,7 +39,7 @@ from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
 
 SEEDS = 5
-"""Fewest seeds of each variant in each cell that decide a claim: fewer give no interval that covers what it should."""
+"""Fewest seeds of each variant in each cell that decide a claim; with fewer, intervals cover too little."""
 LITTLE = 0.1
 EPISODES = 2000
 """Within which the paper's arm learns (section 4.3)."""
@@ -115,7 +115,7 @@ def claims_table(results: Results) -> Table | None:
             widened = measure(experiment, claim, results, 1 - (1 - CONFIDENCE) / max(asked, 1))
             corrected, _ = judge(claim, widened, trials, planned)
             if corrected != decided:
-                remarks = f"undecided if corrected for {plural(asked, 'claim')}"
+                remarks = f"undecided after correction for {plural(asked, 'claim')}"
         figure, first = experiment.name.removeprefix("fig"), measured[MODES[0]]
         row: dict[str, Any] = {"claim": claim.text, "figure": figure, "unit": UNITS[claim.measure][0]}
         for mode, one in measured.items():
@@ -186,9 +186,9 @@ def verdict(region: Region, measured: Measured) -> tuple[Verdict, str]:
     _, low, high = measured.estimate
     least, most = REGIONS[region]
     if measured.seeds < SEEDS:
-        return "undecided", f"{plural(measured.seeds, 'seed')}, at least {SEEDS} are needed"
+        return "undecided", f"{plural(measured.seeds, 'seed')}, but at least {SEEDS} are needed"
     if region in ABOUT_A_LOSS and measured.baseline < LITTLE:
-        return "undecided", f"nothing to lose: the baseline succeeds in {100 * measured.baseline:.0f} %"
+        return "undecided", f"nothing to lose: the baseline succeeds in only {100 * measured.baseline:.0f} %"
     if isnan(low):
         return "undecided", "no interval"
     if least <= low and high <= most:
@@ -392,21 +392,23 @@ def _note(scores: pd.DataFrame, asked: int) -> str:
     little, most = 100 * LITTLE, 100 * REGIONS["most"][0]
     widened = 100 - 100 * (1 - CONFIDENCE) / max(asked, 1)
     return (
-        "A claim holds where the whole 95 % interval agrees, does not hold where none of it does, both for sampled and "
-        f"for deterministic actions, and is undecided otherwise or with fewer than {SEEDS} seeds. Points: difference "
-        "in the success in % of the final rollouts; each number of demonstrations (and, for growth on the peg, each "
-        "kind of demonstrations) weighs the same and is shown, for sampled / deterministic actions. Little, or no "
-        f"change, is up to {little:.0f} points, a drop is more; neither is decided where the baseline succeeds in "
-        "fewer. Spread: mean distance of a seed's success from the median over seeds. Times: the most episodes up to "
-        "which GAIL succeeds less often than GPRIL with its fewest, over these fewest; with more, GPRIL exceeds GAIL "
-        "as well. There is no upper end unless GAIL with some budget exceeds GPRIL. Orders of magnitude are at least "
-        f"{REGIONS['orders of magnitude'][0]:.0f} times. To learn is to succeed in more than {most:.0f} % of rollouts, "
-        "mean over seeds. Retries: difference in the % that came back to the socket's mouth, of the rollouts that had "
-        "been there and moved away, whatever the number of demonstrations. Compared: the values behind the number for "
-        "sampled actions. Tuned: not the paper's claim, but the same asked of a baseline with the best settings found "
-        "on other demonstrations. Each verdict stands alone, and one interval in twenty misses: the remarks name the "
-        f"verdicts that widening each interval to {widened:.1f} % for all {asked} claims with records leaves "
-        "undecided (Bonferroni)." + _short_of_steps(scores)
+        "A claim holds if the whole 95 % interval supports it, both for sampled and for deterministic actions. It does "
+        "not hold if the whole interval contradicts it, again for both. Otherwise, and with fewer than "
+        f"{SEEDS} seeds, it is undecided. Points: difference in the success rate of the final rollouts. Each number of "
+        "demonstrations (and, for growth on the peg, each kind of demonstrations) has the same weight and is shown for "
+        f"sampled / deterministic actions. A change of up to {little:.0f} points counts as little or nothing, a larger "
+        "loss as a drop; if the baseline's own success is lower than that, the claim is undecided. Spread: mean "
+        "distance of a seed's success from the median over seeds. Times: GPRIL's fewest episodes, compared with the "
+        "largest budget of episodes up to which GAIL succeeds less often than that; GPRIL's larger budgets exceed GAIL "
+        "as well. The ratio has no upper bound unless GAIL exceeds GPRIL with some budget. Orders of magnitude: at "
+        f"least {REGIONS['orders of magnitude'][0]:.0f} times. Learns: succeeds in more than {most:.0f} % of rollouts, "
+        "mean over seeds. Retries: difference in the percentage of rollouts that came back to the socket's mouth, "
+        "among those that had reached it and moved away, over all numbers of demonstrations. Compared: the values "
+        "behind the number for sampled actions. Tuned: not a claim of the paper, but the same comparison with a "
+        "baseline that has the best settings found on other demonstrations. Each verdict is at the 95 % level on its "
+        "own, so one interval in twenty misses. The remarks name the verdicts that become undecided if every interval "
+        f"is widened to {widened:.1f} % (Bonferroni correction for the {asked} claims with records)."
+        + _short_of_steps(scores)
     )
 
 
@@ -417,7 +419,6 @@ def _short_of_steps(scores: pd.DataFrame) -> str:
     if isnan(steps) or steps >= GAIL_STEPS:
         return ""
     return (
-        f" GAIL had at most {steps:,.0f} environment steps in any of these trials, the paper's, as we read it, "
-        f"{GAIL_STEPS:,}: "
-        "comparisons with GAIL are about this budget."
+        f" GAIL had at most {steps:,.0f} environment steps in any of these trials. The paper's GAIL had "
+        f"{GAIL_STEPS:,}, as we read it, so comparisons with GAIL hold for this budget only."
     )

@@ -14,12 +14,12 @@ import click
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--method", help="The method, or the key or label of a variant.")
-@click.option("--task", help="A part of the task's name, such as clip.")
-@click.option("--demos", type=int, help="How many demonstrations it learned from.")
+@click.option("--method", help="Method, or key or label of a variant.")
+@click.option("--task", help="Part of the task's name, such as clip.")
+@click.option("--demos", type=int, help="Number of demonstrations.")
 @click.option("--seed", type=int)
-@click.option("--experiment", help="An experiment it belongs to.")
-@click.option("--trial", help="The trial's id, or the beginning of it.")
+@click.option("--experiment", help="Experiment that the trial belongs to.")
+@click.option("--trial", help="Id of the trial, or its beginning.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write; default: DIRECTORY/figures/diagnostics.")
 def main(directory: Path, out: Path | None, **wanted: Any) -> None:
     """Draw what a method reported while it trained on one trial of DIRECTORY: SVG, PNG, and the data as CSV."""

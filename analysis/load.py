@@ -256,15 +256,15 @@ def _extend(columns: dict[str, list[Any]], **values: Iterable[Any]) -> None:
 def plan_of(directory: Path) -> Plan:
     """The plan of a results folder; raises ResultsError as `load` does."""
     if not directory.is_dir():
-        raise ResultsError(f"{directory} is not a folder; name one that holds results, such as results/quick")
+        raise ResultsError(f"{directory} is not a folder; name a results folder, such as results/quick")
     path = directory / "plan.json"
     try:
         plan = load_plan(path)
         rows = [row.model_copy(update={"variant": row.variant or row.label}) for row in plan.rows]
         return plan.model_copy(update={"rows": rows})  # plans that were written before variants had keys
     except FileNotFoundError:
-        mend = f"name a results folder, or run `python -m benchmarks.run --results {directory}`, which writes it"
-        raise ResultsError(f"{directory} holds no plan.json, so its records cannot be told apart: {mend}") from None
+        mend = f"name a results folder, or run `python -m benchmarks.run --results {directory}`, which writes the plan"
+        raise ResultsError(f"{directory} has no plan.json, which says what its records are; {mend}") from None
     except (RecordError, OSError) as error:
         raise ResultsError(str(error)) from None
 
@@ -282,12 +282,12 @@ def records_of(directory: Path, planned: set[str], notices: list[str]) -> Iterat
             notices.append(f"not used: {error}")
             continue
         if record.trial.id != name:
-            notices.append(f"not used: {path}: it holds trial {record.trial.id}, not the one in its name")
+            notices.append(f"not used: {path}: it is the record of trial {record.trial.id}, which is not its name")
             continue
         yield record
     if strangers:
         shown = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
-        notices.append(f"left out, since the plan does not name them: {plural(len(strangers), 'record')} ({shown})")
+        notices.append(f"left out because the plan does not list them: {plural(len(strangers), 'record')} ({shown})")
 
 
 def _demonstrators(plan: Plan, learned_from: set[tuple[str, str]]) -> pd.DataFrame:
@@ -327,7 +327,7 @@ def _warnings(scores: pd.DataFrame, provenance: pd.DataFrame) -> list[str]:
         if (versions := made["code_digest"].nunique()) > 1:
             proven = one_code_gives_all(zip(made["kind"], made["code_digest"], strict=True))
             words = f"{versions} versions of the code, proven equal" if proven else f"{versions} different versions"
-            notices.append(f"{method} on {task}: made by {words}{'' if proven else ' of the code'}")
+            notices.append(f"{method} on {task}: records made by {words}{'' if proven else ' of the code'}")
     trials = scores.drop_duplicates(["experiment", "label", "trial"])
     for (experiment, task, demonstrations), cell in trials.groupby(GROUP[:3], observed=True)["conditions"]:
         if cell.nunique() > 1:

@@ -81,9 +81,9 @@ def against_reference(directory: Path, folder: Path = FOLDER) -> str:
     lines = [f"Compared with the reference results of profile {ours.profile}", text(shown)]
     if len(known):
         agree = f"{int(known.sum())} of {plural(len(known), 'comparison')} agree"
-        lines.append(f"{agree}: the 95 % interval of the difference holds 0.\nOne in twenty would not by chance.")
+        lines.append(f"{agree}: the 95 % interval of the difference includes 0.\nBy chance, one in twenty does not.")
     if len(known) < len(compared):
-        lines.append("A single seed has no interval, so nothing can be said (?).")
+        lines.append("A question mark means a single seed, which has no interval.")
     return "\n\n".join(lines)
 
 

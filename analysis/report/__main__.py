@@ -82,15 +82,17 @@ def check_report(directory: str | os.PathLike[str]) -> list[str]:
         if not path.is_file():
             lines.append(f"{path} is missing")
         elif path.read_bytes() != content:
-            lines.append(f"{path} differs from what the records give")
+            lines.append(f"{path} does not match the records")
     pictures = {f"{name.removesuffix('.csv')}{end}" for name in expected for end in (".png", ".pdf")}
     strangers = sorted(_present(directory) - pictures - set(expected))
-    return lines + [f"{directory / name} does not follow from the records" for name in strangers]
+    return lines + [f"{directory / name} does not come from the records" for name in strangers]
 
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 naming each file that the records do not give.")
+@click.option(
+    "--check", is_flag=True, help="Write nothing; list the files that do not match the records, and exit with 1."
+)
 def main(directory: Path, check: bool) -> None:
     """Turn the records in DIRECTORY into tables/, figures/ and report.html, and print the main table."""
     try:
@@ -100,7 +102,7 @@ def main(directory: Path, check: bool) -> None:
             click.echo("\n".join(lines))
             sys.exit(1)
         else:
-            click.echo(f"{directory}: the tables and the figures' data are what its records give")
+            click.echo(f"{directory}: tables and figure data match the records")
     except (ResultsError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)

@@ -168,7 +168,7 @@ DEPARTURES = (
     _setting("policy_learning_rate", "0.001", "0.0001"),
 )
 """Where `quick` departs from `paper` on the clip, with the value of `paper`. Sizes, rates and numbers of updates, at
-the end, are for a budget of 125 times as many policy updates and are not compared at that of `quick`."""
+the end, belong to a budget of 125 times as many policy updates and are not compared at the budget of `quick`."""
 
 EXTENSIONS = (
     Choice(("exploration, states only", "0.2", "0.0"), "gpril/states-on-policy", "gpril/states", "states"),
@@ -187,10 +187,10 @@ EXTENSIONS = (
 """Settings that the paper does not have, off in `paper`. In `quick` only variants without actions explore."""
 
 _PAIRS = (
-    "Mean success in % of the final rollouts {first} minus that {second}, in points [95 % interval of the mean over "
-    "paired seeds], then, where there are several numbers of demonstrations, the mean with each of them, fewest first. "
-    "Pairs: trials of both with the same seed and number of demonstrations. A trial that failed counts as success 0. "
-    "The intervals are not corrected for their number: one in twenty misses."
+    "Mean success of the final rollouts {first} minus that {second}, in points [95 % interval of the mean over paired "
+    "seeds]. If there are several numbers of demonstrations, the mean for each follows, fewest first. Pairs: trials of "
+    "both with the same seed and number of demonstrations. A trial that failed counts as success 0. The intervals are "
+    "not corrected for multiple comparisons: one in twenty misses."
 )
 
 
@@ -216,16 +216,16 @@ TABLES = {
         "Effects of the readings",
         ("Reading", "Instead of"),
         READINGS,
-        _PAIRS.format(first="with the first reading", second="with the second one"),
+        _PAIRS.format(first="with the first reading", second="with the second"),
     ),
     "departures": EffectsTable(
         "GPRIL's settings, one at a time",
         ("Setting", "quick", "Compared"),
         DEPARTURES + EXTENSIONS,
-        _PAIRS.format(first="with the compared value", second="with that of quick"),
+        _PAIRS.format(first="with the compared value", second="with the value of `quick`"),
     ),
 }
-"""By the name that a page gives to ask for it."""
+"""Tables by the name with which a page asks for them."""
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ from benchmarks.records.films import FOLDER, Film
 READING: dict[Kind, str] = {
     "success": "single seeds, and {centre} over them",
     "seconds": "single seeds' medians, and median and quartiles of all successful rollouts together",
-    "interactions": "medians and quartiles over seeds at the median of the episodes used; lines connect the budgets",
+    "interactions": "medians and quartiles over seeds, at the median number of episodes; lines connect the budgets",
     "curves": "{centre} over seeds",
-    "seeds": "every seed's learning curve; the thick one is the seed that ended best, chosen afterwards",
-    "methods": "single seeds, and {centre} over them; methods in the order of their mean over all panels",
-    "costs": "{centre} over all cells at the median cost; the grey steps are the best success for a cost or less",
-    "profile": "the percentage of trials, over all numbers of demonstrations, above each success",
+    "seeds": "every seed's learning curve; the thick line is the seed that ended best, selected afterwards",
+    "methods": "single seeds, and {centre} over them; methods are sorted by their mean over all panels",
+    "costs": "{centre} over all cells, at the median cost; the grey steps show the best success up to each cost",
+    "profile": "the percentage of trials, over all numbers of demonstrations, with more than each success rate",
 }
 """How each kind of figure is read."""
 CENTRES: dict[Centre, str] = {"median": "medians and quartiles", "mean": "means and 95 % intervals"}
@@ -111,7 +111,7 @@ def compared(results: Results) -> str:
     failed = trials.loc[trials["status"] != "ok", "trial"].nunique()
     counts = f"{plural(trials['trial'].nunique(), 'trial')}, {failed} of which failed"
     if absent := results.missing["trial"].nunique():
-        counts += f"; {absent} planned ones have no record yet"
+        counts += f"; {plural(absent, 'planned trial')} {'has' if absent == 1 else 'have'} no record yet"
     others = f" and {plural(variants, 'variant')} of them" if variants else ""
     demonstrations = f"{_listed([str(number) for number in numbers])} demonstration{'s' * (numbers != [1])}"
     return f"{methods}{others} on {tasks}, from {demonstrations}, with {each} each: {counts}."
@@ -127,10 +127,10 @@ def headlines(winners: pd.DataFrame) -> list[str]:
         where = f"{task_name(row['task'])} ({_heading(row['experiment']).partition(':')[0].lower()})"
         how = "" if row["mode"] == MODES[0] else f" with {MODE_NAMES[row['mode']].lower()}"
         if pd.isna(low) or low <= 0:
-            interval = "one seed decides nothing" if pd.isna(low) else points
+            interval = "a single seed decides nothing" if pd.isna(low) else points
             said = f"no clear winner{how}: {row['best']} {best}, {row['next']} {second} ({interval})"
         else:
-            said = f"{row['best']} succeeds most often{how}: {best}, against {second} of {row['next']} ({points})"
+            said = f"{row['best']} succeeds most often{how}: {best}, against {second} for {row['next']} ({points})"
         sentences.append(f"{where}: {said}.")
     return sentences
 
@@ -159,7 +159,7 @@ def _caption(series: Series) -> str:
     figure = series.figure
     caption = f"{figure.title}: {READING[figure.kind].format(centre=CENTRES[figure.centre])}."
     if figure.kind == "curves" and series.data["point"].isna().any():
-        caption += " Horizontal lines are methods that use none of this cost."
+        caption += " Horizontal lines are methods without this cost."
     return caption
 
 
@@ -167,7 +167,7 @@ def _film(film: Film, results: Results) -> dict[str, Any]:
     planned = results.trials.loc[results.trials["trial"] == film.trial, "label"].astype(str).tolist()
     label = film.label if "(" in film.label else next(iter(planned), film.label)
     ended = "succeeds" if film.success else f"ends ({film.end})"
-    faster = f", shown {film.speed} times as fast" if film.speed > 1 else ""
+    faster = f", played at {film.speed} times real speed" if film.speed > 1 else ""
     caption = (
         f"{film.policy} of {plural(film.seeds, 'seed')} ({100 * film.share:.0f} %), "
         f"{plural(film.demonstrations, 'demonstration')}, seed {film.seed}: {ended} after {film.seconds:g} s{faster}"

@@ -66,9 +66,10 @@ def winners_table(results: Results) -> Table:
         }
 
     note = (
-        "Mean success in % of the final rollouts over all numbers of demonstrations that the variants share, each with "
-        "the same weight [95 % interval over seeds]. Where the interval of the difference includes 0, the order of the "
-        "two may be chance; it was chosen for being the largest, so it flatters the best."
+        "Mean success in % of the final rollouts, over all numbers of demonstrations that the variants share, with "
+        "equal weights [95 % interval over seeds]. If the interval of the difference includes 0, the order of the two "
+        "may be due to chance. The best variant was selected for its success, so the difference is biased in its "
+        "favour."
     )
     return _table(results, "winners", "The best of each comparison", note, frames.winners(results), shown)
 
@@ -91,15 +92,15 @@ def ranks_table(results: Results) -> Table:
         }
 
     note = (
-        "Success in % of the final rollouts: mean over cells (a task with a number of demonstrations), each with the "
-        "same weight [95 % interval over seeds]. Methods that lack a cell have costs only. Rank: 1 is the highest "
-        "success [95 % interval of a bootstrap over tasks and seeds]. Differences in points "
-        "[95 %], paired where the seeds of both learned from the same demonstrations; GPRIL is its first variant of "
-        "the experiment, and the best was chosen for being the best, which flatters it. Each interval stands alone; a "
-        "star marks differences that are still none of chance when all intervals of their column (one experiment, one "
-        "kind of actions) are widened for their number (Bonferroni). A trial that failed counts as success 0. Shown: "
-        "demonstrated actions, states alone, or actions that were inferred from own steps. Environment steps, labels "
-        "asked of the demonstrator and core-seconds of training (machine dependent): medians of a training."
+        "Success in % of the final rollouts: mean over cells (a task with a number of demonstrations) with equal "
+        "weights [95 % interval over seeds]. Methods that lack a cell have costs only. Rank: 1 is the highest "
+        "success [95 % interval of a bootstrap over tasks and seeds]. Differences in points [95 %], paired if the "
+        "seeds of both methods learned from the same demonstrations. GPRIL is its first variant in the experiment. "
+        "The best method was selected for its success, so differences to it are biased in its favour. Each interval "
+        "is at the 95 % level on its own; a star marks differences that remain after a Bonferroni correction for "
+        "all intervals of their column (one experiment, one kind of actions). A trial that failed counts as success "
+        "0. Shown: demonstrated actions, states only, or actions inferred from the method's own steps. Environment "
+        "steps, labels by the demonstrator and core-seconds of training (machine dependent): medians per trial."
     )
     return _table(results, "ranks", "Which method: over all tasks", note, field.overview(results), shown)
 
@@ -115,8 +116,8 @@ def field_table(results: Results) -> Table:
         return cells | {name: _number(row[column]) for column, name in PRICES.items()}
 
     note = (
-        "Success in % of the final rollouts: median [quartiles] over seeds; a trial that failed counts as 0, a dash is "
-        "a kind of actions that the policy does not have. Rank by mean success in this cell [95 % interval of a "
+        "Success in % of the final rollouts: median [quartiles] over seeds. A trial that failed counts as success 0; a "
+        "dash means that the policy has no such actions. Rank: by mean success in this cell [95 % interval of a "
         "bootstrap over seeds, not corrected for the number of cells and methods]. Differences to the best and to "
         "GPRIL are in the CSV file. Shown and costs: see the table over all tasks."
     )
@@ -136,8 +137,8 @@ def main_table(results: Results) -> Table:
 
     note = (
         "Success in % of the final rollouts: median [quartiles] over seeds, and mean [95 % interval]. A trial that "
-        "failed counts as success 0; a dash is a kind of actions that the policy does not have. Episodes and steps: "
-        "medians of what training used."
+        "failed counts as success 0; a dash means that the policy has no such actions. Episodes and steps: medians of "
+        "what training used."
     )
     return _table(results, "main", "Success of the methods", note, frames.comparison(results), shown)
 
@@ -155,10 +156,10 @@ def overall_table(results: Results) -> Table:
         }
 
     note = (
-        "Success in % of the final rollouts. Mean: over cells (a task with a number of demonstrations), each with the "
-        "same weight [95 % interval over seeds]. IQM: inter-quartile mean over all trials, which leaves out the best "
-        "and the worst quarter, so whole cells where these differ; it has no interval, since that of the bootstrap "
-        "covers too little with few seeds. Compare only methods with the same cells."
+        "Success in % of the final rollouts. Mean: over cells (a task with a number of demonstrations) with equal "
+        "weights [95 % interval over seeds]. IQM: inter-quartile mean over all trials. It leaves out the best and the "
+        "worst quarter, which may be whole cells, and it has no interval, because the bootstrap covers too little with "
+        "few seeds. Compare only methods with the same cells."
     )
     return _table(results, "overall", "Success over all cells", note, frames.overall(results), shown)
 
@@ -170,8 +171,8 @@ def improvement_table(results: Results) -> Table:
         return {"Better than": row["other"], "Actions": _mode(row), "Probability": _percent(row, "probability")}
 
     note = (
-        "Chance in % that a trial of the method ends with a higher success than one of the other, ties counting half "
-        "[95 % interval]; 50 means no difference."
+        "Probability in % that a trial of the method ends with a higher success than one of the other; ties count half "
+        "[95 % interval]. 50 means no difference."
     )
     return _table(results, "improvement", "Probability of improvement", note, frames.improvement(results), shown)
 
@@ -184,9 +185,9 @@ def changes_table(results: Results) -> Table:
         return cells | {MODE_NAMES[mode]: _percent(row, mode, form="+.0f") for mode in MODES}
 
     note = (
-        "Mean success in % of the final rollouts minus that of the variant it is compared with, on the same task and "
+        "Difference in mean success of the final rollouts to the variant it is compared with, on the same task and "
         "number of demonstrations, in points [95 % interval]. A trial that failed counts as success 0. The intervals "
-        "are not corrected for their number: one in twenty misses."
+        "are not corrected for multiple comparisons: one in twenty misses."
     )
     return _table(results, "changes", "Effect of each change", note, frames.changes(results), shown)
 
@@ -203,8 +204,8 @@ def endings_table(results: Results) -> Table:
         return {**counts, **fractions, "Seconds": _span(row, "seconds", ".1f")}
 
     note = (
-        "Final rollouts in % by how they ended: at the goal, outside the workspace, out of time. Seconds: median "
-        "[quartiles] simulated length of the successful ones. Trials that failed have no rollouts."
+        "How the final rollouts ended, in %: at the goal, outside the workspace, or out of time. Seconds: simulated "
+        "duration of the successful ones, median [quartiles]. Trials that failed have no rollouts."
     )
     return _table(results, "endings", "How rollouts end", note, data, shown)
 
@@ -218,9 +219,8 @@ def costs_table(results: Results) -> Table:
         return {"Trials": _number(row["trials"]), **spans}
 
     note = (
-        "Machine dependent: these numbers vary with the hardware and its load, also between identical runs. Median "
-        "[quartiles] over the trials that ended well of the wall-clock seconds of training and evaluation, and the "
-        "peak memory."
+        "Wall-clock seconds of training and evaluation, and peak memory: median [quartiles] over the trials that did "
+        "not fail. These numbers depend on the hardware and its load, and vary even between identical runs."
     )
     return _table(results, "costs", "Costs (machine dependent)", note, frames.costs(results), shown)
 
@@ -235,8 +235,8 @@ def trials_table(results: Results) -> Table:
         return cells | {"Error": "" if pd.isna(row["error"]) else row["error"].partition("\n")[0]}
 
     note = (
-        "Success in % of the final rollouts [95 % Wilson interval: the uncertainty of this one policy, not of the "
-        "method]. A trial that failed counts as success 0; a missing one has no record."
+        "Success in % of the final rollouts [95 % Wilson interval, which is the uncertainty about this one policy, not "
+        "about the method]. A trial that failed counts as success 0; a missing one has no record."
     )
     return _table(results, "trials", "All trials", note, frames.trials(results), shown)
 

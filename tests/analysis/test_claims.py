@@ -98,7 +98,7 @@ def test_verdicts(region: Region, bounds: tuple[float, float], expected: str) ->
 
 def test_few_seeds_decide_nothing() -> None:
     found, why = verdict("more", Measured(Estimate(0.5, 0.4, 0.6), "", SEEDS - 1))
-    assert found == "undecided" and why == "4 seeds, at least 5 are needed"
+    assert found == "undecided" and why == "4 seeds, but at least 5 are needed"
 
 
 @pytest.mark.parametrize("region", ["little loss", "drop", "unchanged"])
@@ -310,7 +310,7 @@ def test_interactions_without_one_method_or_with_few_seeds(tmp_path: Path) -> No
     row = paper.rows(tmp_path / "1").loc[INTERACTIONS]
     assert row["verdict"] == "undecided" and pd.isna(row["sampled_value"])
     row = paper.add("fig1c", "gpril", 0.7, 0.8).rows(tmp_path / "2").loc[INTERACTIONS]
-    assert row["verdict"] == "undecided" and row["remarks"] == "2 seeds, at least 5 are needed"
+    assert row["verdict"] == "undecided" and row["remarks"] == "2 seeds, but at least 5 are needed"
 
 
 def test_learning_within_2000_episodes(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_what_many_claims_make_uncertain_is_said(tmp_path: Path) -> None:
                 paper.add(experiment.name, variant.key, 0.5, number=10, task=task)
     row = paper.rows(tmp_path / "2").loc[AGAINST_BC]
     assert (row["verdict"], row["corrected"]) == ("holds", "undecided")
-    assert row["remarks"].startswith("undecided if corrected for 14 claims")
+    assert row["remarks"].startswith("undecided after correction for 14 claims")
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_what_is_said_of_gail_names_its_steps(tmp_path: Path, method: str, episo
     paper = Paper().add("fig1b", method, 0.5, episodes=episodes)
     table = claims_table(load(paper.folder.write(tmp_path)))
     assert table and ("at most 30,000 environment steps" in table.note) == said
-    assert ("the paper's, as we read it, 40,960,000" in table.note) == said
+    assert ("The paper's GAIL had 40,960,000, as we read it" in table.note) == said
 
 
 def test_one_seed_decides_nothing(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_text_columns_survive_as_text(tmp_path: Path) -> None:
 def test_folders_without_results_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="is not a folder"):
         load(tmp_path / "nowhere")
-    with pytest.raises(ResultsError, match=r"holds no plan\.json"):
+    with pytest.raises(ResultsError, match=r"has no plan\.json"):
         load(tmp_path)
     plan = tmp_path / "plan.json"
     plan.write_text(Plan(profile="quick", rows=[PlanRow.of("e", "l", make_record(seed=1).trial)]).model_dump_json())

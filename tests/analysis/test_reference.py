@@ -35,7 +35,7 @@ def test_a_run_that_agrees_and_one_that_does_not(tmp_path: Path) -> None:
     }
     assert compared.loc[("bc", "sampled"), "difference"] == pytest.approx(-0.4, abs=0.02)
     said = against_reference(run, tmp_path / "reference")
-    assert "2 of 4 comparisons agree" in said and "One in twenty" in said
+    assert "2 of 4 comparisons agree" in said and "one in twenty" in said
     assert "Deterministic" in said and max(map(len, said.splitlines())) <= 80
 
 

@@ -147,7 +147,7 @@ def test_errors_are_for_people(folder: Path, tmp_path: Path) -> None:
     for arguments, message in [
         ([str(folder), "--seed", "9"], "there are methods"),
         ([str(tmp_path / "absent")], "is not a folder"),
-        ([str(tmp_path)], "holds no plan.json"),
+        ([str(tmp_path)], "has no plan.json"),
         ([str(folder), "--method", "gpril"], "4 trials fit"),
     ]:
         done = CliRunner().invoke(main, arguments)

@@ -115,7 +115,7 @@ def test_a_trial_of_two_experiments_counts_once_and_experiments_are_in_order(tmp
     directory = folder.write(tmp_path)
     write_report(directory)
     words = " ".join(Page((directory / "report.html").read_text()).words)
-    assert "1 trial, 0 of which failed; 1 planned ones have no record yet." in words
+    assert "1 trial, 0 of which failed; 1 planned trial has no record yet." in words
     assert words.index("Figure 1b") < words.index("Figure 2e")
 
 
@@ -152,7 +152,8 @@ def test_claims_and_films_are_on_the_page_where_there_are_any(tmp_path: Path) ->
     assert "#claims" in page.sources and "#films" in page.sources and "no records yet" in words
     assert [source for source in page.sources if source.endswith(".webp")] == ["videos/there.webp"]
     assert (
-        "best of 5 seeds (90 %), 10 demonstrations, seed 3: ends (timeout) after 50 s, shown 5 times as fast" in words
+        "best of 5 seeds (90 %), 10 demonstrations, seed 3: ends (timeout) after 50 s, played at 5 times real speed"
+        in words
     )
 
 
@@ -171,7 +172,7 @@ def test_the_page_opens_with_what_was_compared_and_who_won(reported: Path) -> No
     first = words.index(
         "GPRIL, GAIL and BC on Clip insertion and Peg insertion, from 10 demonstrations, with 3 to 4 seeds"
     )
-    assert "1 of which failed; 1 planned ones have no record yet." in words
+    assert "1 of which failed; 1 planned trial has no record yet." in words
     won = re.search(r"Clip insertion \(experiment comparison\): (GPRIL|no clear winner)", words)
     assert won and first < won.start() < words.index("Figures") < words.index("Success of the methods")
 
@@ -185,12 +186,12 @@ def winner(*bounds: float, mode: str = "sampled") -> pd.DataFrame:
 def test_headlines() -> None:
     (clear,) = headlines(winner(0.3, 0.2, 0.4))
     assert clear == (
-        "Clip insertion (figure 1b): GPRIL succeeds most often: 80 %, against 50 % of BC (+30 points [+20, +40])."
+        "Clip insertion (figure 1b): GPRIL succeeds most often: 80 %, against 50 % for BC (+30 points [+20, +40])."
     )
     (close,) = headlines(winner(0.3, -0.2, 0.8, mode="mean"))
     assert "no clear winner with deterministic actions: GPRIL 80 %, BC 50 % (+30 points [-20, +80])" in close
     (one,) = headlines(winner(0.3, float("nan"), float("nan")))
-    assert "no clear winner" in one and "one seed decides nothing" in one
+    assert "no clear winner" in one and "a single seed decides nothing" in one
 
 
 @pytest.mark.skipif(not BROWSER, reason="no browser is installed: apt-get install chromium")

@@ -56,7 +56,7 @@ def test_prints_the_main_table_and_gives_the_same_bytes_again(folder: Path) -> N
 def test_check_accepts_what_was_written(folder: Path) -> None:
     before = contents(folder)
     result = run(folder, "--check")
-    assert result.exit_code == 0 and "are what its records give" in result.stdout
+    assert result.exit_code == 0 and "match the records" in result.stdout
     assert contents(folder) == before
 
 
@@ -66,7 +66,7 @@ def test_check_names_what_differs(folder: Path, name: str) -> None:
     path.write_bytes(path.read_bytes().replace(b"GPRIL", b"GPR1L", 1))
     result = run(folder, "--check")
     assert result.exit_code == 1
-    assert result.stdout == f"{path} differs from what the records give\n"
+    assert result.stdout == f"{path} does not match the records\n"
 
 
 def test_check_names_what_is_missing_or_left_over(small: Folder, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_check_names_what_is_missing_or_left_over(small: Folder, tmp_path: Path)
     (tmp_path / "figures/comparison-success.png").write_bytes(b"not compared")
     assert check_report(tmp_path) == [
         f"{tmp_path / 'tables/main.md'} is missing",
-        f"{tmp_path / 'tables/old.csv'} does not follow from the records",
+        f"{tmp_path / 'tables/old.csv'} does not come from the records",
     ]
     write_report(tmp_path)
     assert check_report(tmp_path) == []
@@ -85,7 +85,7 @@ def test_check_names_what_is_missing_or_left_over(small: Folder, tmp_path: Path)
 def test_check_notices_a_lost_record(folder: Path) -> None:
     next((folder / "records").glob("*.json")).unlink()
     result = run(folder, "--check")
-    assert result.exit_code == 1 and "tables/main.csv differs" in result.stdout
+    assert result.exit_code == 1 and "tables/main.csv does not match" in result.stdout
 
 
 def test_damaged_records_are_named_on_stderr(small: Folder, tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_only_costs_vary_between_identical_runs(tmp_path: Path) -> None:
     second = tables(load(folder.write(tmp_path / "second")))
     differing = {name for name in first if first[name].files() != second[name].files()}
     assert differing == {"costs"}
-    assert "Machine dependent" in first["costs"].note
+    assert "depend on the hardware" in first["costs"].note
 
 
 def test_smoke_says_that_it_means_nothing(tmp_path: Path) -> None:
