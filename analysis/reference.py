@@ -30,7 +30,7 @@ def compare(ours: Results, theirs: Results) -> pd.DataFrame:
     """Every cell that both results have: one row per (variant, task, demonstrations, mode).
 
     Columns: label, the mean success `here` and of the `reference` with their intervals, the `difference` with its
-    interval, and whether they `agree`: the interval holds 0. With a single seed on either side that is unknown (None).
+    interval, and whether they `agree`: whether the interval includes 0; None if either side has a single seed.
     """
     parts = [dict(iter(scores.groupby(KEY, observed=True))) for scores in (_unique(ours), _unique(theirs))]
     rows = []

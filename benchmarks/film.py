@@ -177,7 +177,9 @@ def film(shot: Shot, saved: SavedPolicy) -> list[Image.Image]:
     trial, rollout, dt = shot.record.trial, shot.rollout, saved.description.dt
     identity = trial.task.rpartition(":")[2]
     if identity not in gymnasium.registry:
-        raise FilmError(f"{trial.task} is not known here, and what a record names is not imported: --task {trial.task}")
+        raise FilmError(
+            f"{trial.task} is unknown, and a film imports nothing on its own; name it with --task {trial.task}"
+        )
     options = OPTIONS if identity in TASKS.values() else {}
     stride = max(1, round(shot.speed * INTERVAL / dt))
     frames: list[Image.Image] = []
@@ -340,12 +342,8 @@ def _record(directory: Path, trial: str) -> Record | None:
 
 @click.command(cls=Command)
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--task", "names", multiple=True, metavar="NAME", help="A task of your own to be imported: module:Id or file.py:Id."
-)
-@click.option(
-    "--method", "methods", multiple=True, metavar="NAME", help="A method of your own to be imported: file.py:Class."
-)
+@click.option("--task", "names", multiple=True, metavar="NAME", help="Import your own task: module:Id or file.py:Id.")
+@click.option("--method", "methods", multiple=True, metavar="NAME", help="Import your own method: file.py:Class.")
 def main(directory: Path, names: tuple[str, ...], methods: tuple[str, ...]) -> None:
     """Film the best and the median policy of each method on each task of DIRECTORY."""
     draw_without_display()

@@ -193,19 +193,27 @@ def _require_glfw() -> None:
 
 
 @click.command(cls=Command)
-@click.option("--method", help="Its name; of a method of your own, file.py:Class.  [default: any]")
-@click.option("--task", help="A short name or Gymnasium id; of your own, module:Id or file.py:Id.  [default: any]")
+@click.option("--method", help="Name of the method, or file.py:Class for your own.  [default: any]")
+@click.option("--task", help="Short name or Gymnasium id, or module:Id or file.py:Id for your own.  [default: any]")
 @click.option(
     "--results",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A results folder or the folder of one policy.  [default: the shipped results, then the newest run]",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Seed the policy was trained with.  [default: the median one]")
-@click.option("--episodes", default=1, show_default=True, type=click.IntRange(min=1), help="How many to play.")
-@click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the first episode.")
-@click.option("--actions", type=click.Choice(["sampled", "mean"]), help="How it acts.  [default: sampled if it can]")
 @click.option(
-    "--film", type=click.Path(dir_okay=False, path_type=Path), help="Write a film (.webp, .gif, .mp4), open no window."
+    "--seed", type=click.IntRange(min=0), help="Seed of the training.  [default: the one with median success]"
+)
+@click.option("--episodes", default=1, show_default=True, type=click.IntRange(min=1), help="Number of episodes.")
+@click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the first episode.")
+@click.option(
+    "--actions",
+    type=click.Choice(["sampled", "mean"]),
+    help="Sampled or deterministic (mean) actions.  [default: sampled if the policy can]",
+)
+@click.option(
+    "--film",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a film (.webp, .gif, .mp4) instead of opening a window.",
 )
 def main(
     method: str | None,

@@ -36,36 +36,40 @@ RUNS = Path("results") / "runs"
 """Where runs go by default; what lies beside it in the repository are the suite's own results, the reference."""
 
 
-@click.command(help="Compare imitation-learning methods. Stopped and started again, it resumes.")
+@click.command(help="Compare imitation-learning methods. After an interruption the same command resumes.")
 @option(
     "--methods",
     callback=method_list,
-    help="Names, module:Class, file.py:Class; groups: all, offline, interactive, states.  [default: gpril,gail,bc]",
+    help="Names, module:Class, file.py:Class or a group: all, offline, interactive, states.  [default: gpril,gail,bc]",
 )
-@option("--tasks", callback=name_list, help="Names of --list, or any Gymnasium id.  [default: clip,peg]")
-@option("--profile", default=profiles.DEFAULT, show_default=True, help="A name of --list, or a TOML file.")
-@option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names of --list, or all.")
-@option(
-    "--seeds", type=click.IntRange(min=1), help="Seeds of each trial.  [default: the experiment's or the profile's]"
-)
-@option("--demos", callback=count_list, help="Demonstrated episodes, as 5,10,25.  [default: the profile's]")
-@option("--demonstrations", type=click.Path(path_type=Path), help="A demonstration file of your own.")
+@option("--tasks", callback=name_list, help="Names from --list, or any Gymnasium ids.  [default: clip,peg]")
+@option("--profile", default=profiles.DEFAULT, show_default=True, help="A name from --list, or a TOML file.")
+@option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names from --list, or all.")
+@option("--seeds", type=click.IntRange(min=1), help="Number of seeds.  [default: the experiment's or the profile's]")
+@option("--demos", callback=count_list, help="Numbers of demonstrations, such as 5,10,25.  [default: the profile's]")
+@option("--demonstrations", type=click.Path(path_type=Path), help="Your own demonstration file.")
 @option(
     "--actions",
     type=click.Choice(["demonstrated", "inferred", "none"]),
     default="demonstrated",
     show_default=True,
-    help="What methods see of the demonstrated actions: inferred ones come from counted steps of their own.",
+    help="Which actions methods see with the demonstrations; inferring them takes steps, which are counted.",
 )
-@option("--set", "changes", multiple=True, metavar="METHOD.SETTING=VALUE", help="Also budget.* and evaluation.*.")
-@option("--results", type=click.Path(path_type=Path), help="Where records go.  [default: results/runs/PROFILE]")
+@option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="METHOD.SETTING=VALUE",
+    help="Change a setting; also budget.* and evaluation.*.",
+)
+@option("--results", type=click.Path(path_type=Path), help="Results folder.  [default: results/runs/PROFILE]")
 @option(
     "--jobs",
     type=click.IntRange(min=0),
-    help="Trials at once; 0 runs them one by one in this process, for debuggers.  [default: one per core]",
+    help="Parallel trials; 0 runs them one by one in this process, for debuggers.  [default: one per core]",
 )
 @option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@option("--ray-address", envvar="RAY_ADDRESS", help="HOST:PORT or auto.  [default: a cluster of this machine]")
+@option("--ray-address", envvar="RAY_ADDRESS", help="HOST:PORT or auto.  [default: start a cluster on this machine]")
 @option("--cpus-per-trial", type=click.FloatRange(min=0, min_open=True), default=1, help="On Ray.  [default: 1]")
 @option("--gpus-per-trial", type=click.FloatRange(min=0), help="On Ray.  [default: 1 with --device cuda, else 0]")
 @option(
@@ -76,23 +80,23 @@ RUNS = Path("results") / "runs"
     type=click.FloatRange(min=0),
     default=300,
     show_default=True,
-    help="Seconds between two checkpoints of a trial, from which it resumes where it was killed; 0 saves none.",
+    help="Seconds between checkpoints, from which a killed trial resumes; 0 saves none.",
 )
 @option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @option("--retry-failed", is_flag=True, help="Repeat trials that failed, diverged or timed out.")
 @option(
     "--accept-drift",
     is_flag=True,
-    help="Keep records of other code, labelled; leave out those of other settings.",
+    help="Keep records made by other code under a separate label; leave out those with other settings.",
 )
-@option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+@option("--dry-run", is_flag=True, help="Show the plan and its estimated time, and do nothing.")
 @click.option(
     "--list",
     "listed",
     is_flag=False,
     flag_value="",
     metavar="[METHOD]",
-    help="Show all methods, tasks, experiments and profiles; or the settings of a method.",
+    help="List methods, tasks, experiments and profiles, or the settings of METHOD.",
 )
 @click.pass_context
 def command(context: click.Context, **options: Any) -> int:
@@ -139,7 +143,7 @@ def _request(options: dict[str, Any]) -> Request:
     try:
         os.getcwd().encode()
     except UnicodeEncodeError:
-        raise InputError("the path of the current folder is no UTF-8 text; rename it, or work in another one") from None
+        raise InputError("the path of the current folder is not UTF-8 text; rename it, or use another folder") from None
     if options["device"] == "cuda" and options["engine"] == "local":
         import torch
 
@@ -163,9 +167,9 @@ def _refuse_options_without_effect(context: click.Context) -> None:
     """Nothing on the command line is silently ignored; RAY_ADDRESS may be set for other programs."""
     for name in ("ray_address", "cpus_per_trial", "gpus_per_trial"):
         if context.params["engine"] != "ray" and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise InputError(f"--{name.replace('_', '-')} means nothing to the local engine; add --engine ray")
+            raise InputError(f"--{name.replace('_', '-')} has no effect with local processes; add --engine ray")
     if context.params["jobs"] == 0 and context.params["engine"] == "ray":
-        raise InputError("--jobs 0 runs trials in this process, but --engine ray on a cluster; leave one of them out")
+        raise InputError("--jobs 0 runs trials in this process, --engine ray on a cluster; leave one of them out")
     if context.params["jobs"] == 0 and context.params["timeout"] is not None:
         raise InputError("--timeout cannot end a trial in this process; leave it out, or use --jobs 1")
 
@@ -199,9 +203,7 @@ def _run(
     _note_versions(status.kept for status in found.asked.values() if status.kept)
     done = len(found.asked) - len(found.to_do)
     if not found.to_do:
-        say(
-            f"nothing to do: {plural(done, 'trial')} done already in {store.root}; --results NEW_FOLDER runs them again"
-        )
+        say(f"nothing to do: {plural(done, 'trial')} done already in {store.root}; --results NEW_FOLDER repeats them")
         return
     longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
     names = {item.row.trial: item.description for item in found.planned}
@@ -247,7 +249,7 @@ def _report(store: Store, found: ExistingResults) -> int:
     records = found.records | new
     bad = sum(record.status != "ok" for record in records.values())
     if bad:
-        say(f"{bad} of {plural(len(found.asked), 'trial')} did not end well; --retry-failed repeats them")
+        say(f"{bad} of {plural(len(found.asked), 'trial')} failed, diverged or timed out; --retry-failed repeats them")
     return 1 if bad else 0
 
 

@@ -96,13 +96,17 @@ def counted(episodes: int) -> str:
 @click.option("--gamepad", "device", flag_value="gamepad", help="Move it with a gamepad.")
 @click.option("--policy", metavar="file.py:Name", help="Let a policy act; 'expert' is the task's own demonstrator.")
 @click.option(
-    "--episodes", default=10, show_default=True, type=click.IntRange(min=1), help="Episodes in the file in the end."
+    "--episodes",
+    default=10,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Episodes that the file should hold in the end.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Decides the starts.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the starts.")
 @click.option(
     "--jogging",
     type=click.Choice(["cartesian", "joints"]),
-    help="Move the tip, or each number of the action. [default: cartesian for the insertion tasks]",
+    help="Move the tip, or each component of the action. [default: cartesian for the insertion tasks]",
 )
 @click.option("--dt", type=click.FloatRange(min=0, min_open=True), help="Control period in s, if the task has none.")
 @click.option("--viewer", is_flag=True, help="Show the task in its own window as well, such as MuJoCo's viewer.")

@@ -38,11 +38,15 @@ def parse_values(assignments: Sequence[str]) -> dict[str, Any]:
 @click.command(cls=Command)
 @click.argument("name", required=False)
 @click.option("--task", help="Check a task instead: a short name, a Gymnasium id, module:Id or file.py:Id.")
-@click.option("--demonstrations", type=click.Path(path_type=Path), help="With --task: a file that must fit it.")
-@click.option("--set", "assignments", multiple=True, metavar="SETTING=VALUE", help="A setting of NAME; repeatable.")
-@click.option("--environment-steps", default=BUDGET.environment_steps, show_default=True, help="Of each training.")
-@click.option("--policy-updates", default=BUDGET.policy_updates, show_default=True, help="Of each training.")
-@click.option("--expert-queries", default=BUDGET.expert_queries, show_default=True, help="Of each training.")
+@click.option(
+    "--demonstrations", type=click.Path(path_type=Path), help="With --task: a demonstration file that must match it."
+)
+@click.option(
+    "--set", "assignments", multiple=True, metavar="SETTING=VALUE", help="Change a setting of NAME; may be repeated."
+)
+@click.option("--environment-steps", default=BUDGET.environment_steps, show_default=True, help="Per training run.")
+@click.option("--policy-updates", default=BUDGET.policy_updates, show_default=True, help="Per training run.")
+@click.option("--expert-queries", default=BUDGET.expert_queries, show_default=True, help="Per training run.")
 def main(
     name: str | None,
     task: str | None,

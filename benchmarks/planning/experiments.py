@@ -29,7 +29,7 @@ DEFAULT = "compare"
 
 PLACEBO = Experiment(
     "placebo",
-    "does GPRIL gain because its models know the target? Two controls whose models do not",
+    "is knowing the target what makes GPRIL work? Two controls without this knowledge",
     (
         GPRIL,
         Variant("gpril/shuffled", "GPRIL, shuffled targets", "gpril", {"control": "shuffled"}, base="gpril"),
@@ -84,7 +84,7 @@ STATES = Experiment(
 
 STATES_ALONE = Experiment(
     "states-alone",
-    "clip: why states only cost GPRIL: warm start, exploration, sigma, budget or the missing actions",
+    "clip: why GPRIL loses success from states only: warm start, exploration, sigma, budget or missing actions",
     (
         GPRIL,
         WITH_ACTIONS[0],
@@ -122,7 +122,7 @@ STATES_ALONE = Experiment(
 
 GAIL_LONG = Experiment(
     "gail-long",
-    "clip: one GAIL with 40 million environment steps, as 10,000 iterations of TRPO have, some five hours",
+    "clip: one trial of GAIL with 40 million environment steps (10,000 iterations of TRPO), some five hours",
     (
         replace(
             GAIL,
@@ -139,7 +139,7 @@ GAIL_LONG = Experiment(
 
 GAIL_LONG_PEG = Experiment(
     "gail-long-peg",
-    "peg: GAIL from states only with ten times the environment steps of fig2b, half an hour a seed",
+    "peg: GAIL from states only with ten times the environment steps of fig2b, half an hour per seed",
     (
         replace(
             GAIL_STATES,
@@ -201,14 +201,14 @@ FIELD = (
     ),
     Experiment(
         "field-states",
-        "methods that learn from states alone, in their own way or from inferred actions, on four tasks",
+        "methods that learn from states only, in their own way or from inferred actions, on four tasks",
         OWN_WAY + INFERRING,
         tuple(envs.WITH_ACTIONS),
         (10, 25),
     ),
     Experiment(
         "field-physical",
-        "the hard physical peg, taught by hand and so from states alone: a few methods",
+        "a few methods on the hard physical peg, from states only",
         tuple(variant for variant in OWN_WAY + INFERRING if variant.method in PHYSICAL),
         ("physical-hard",),
         (10, 25),
@@ -219,7 +219,7 @@ FIELD = (
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
-        Experiment(DEFAULT, "the chosen methods side by side"),
+        Experiment(DEFAULT, "compares the chosen methods"),
         *FIELD,
         PLACEBO,
         STATES,

@@ -67,7 +67,7 @@ def show_plan(found: ExistingResults, estimator: Estimator, jobs: int, console: 
     seconds = {trial.id: estimator.seconds(trial) for trial in found.to_do}
     console.print(_slices(found, seconds))
     total = sum(seconds.values())
-    source = "a rough guess of the profile" if estimator.guessing else "from the records here"
+    source = "a rough estimate from the profile" if estimator.guessing else "from the records here"
     console.print(
         f"{plural(len(seconds), 'trial')} to do, {total / 3600:.1f} core-hours, about {duration(total / jobs)} with "
         f"{plural(jobs, 'job')} ({source})"

@@ -21,12 +21,12 @@ class CheckedOption(click.Option):
             if not isinstance(text, str):
                 continue
             if not text.strip(" ,"):
-                raise click.BadParameter("it is empty; is a variable of the shell not set?", ctx, self)
+                raise click.BadParameter("it is empty; perhaps a shell variable is not set", ctx, self)
             try:
                 text.encode()
             except UnicodeEncodeError:
                 shown = text.encode(errors="surrogateescape")
-                raise click.BadParameter(f"{shown!r} is no UTF-8 text; rename the file", ctx, self) from None
+                raise click.BadParameter(f"{shown!r} is not UTF-8 text; rename the file", ctx, self) from None
         found = super().process_value(ctx, value)
         if isinstance(found, float) and not math.isfinite(found):
             raise click.BadParameter(f"{found} is not a finite number", ctx, self)

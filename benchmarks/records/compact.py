@@ -46,7 +46,7 @@ def compact(results: Path) -> tuple[int, int, int]:
     return count, before, after
 
 
-@click.command(help="Compress the records of results folders, as those in the repository are.")
+@click.command(help="Compress the records of results folders, like those in the repository.")
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
 def main(results: tuple[Path, ...]) -> None:
     try:

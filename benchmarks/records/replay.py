@@ -268,8 +268,8 @@ def proof_of(comparisons: list[Comparison], old_commit: str) -> proofs.Proof:
 @click.command(help=__doc__.splitlines()[0] if __doc__ else "")
 @click.argument("old_commit")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.option("--trials", type=click.IntRange(min=1), default=100, help="At most so many trials.  [default: all]")
-@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="How many at once.")
+@click.option("--trials", type=click.IntRange(min=1), default=100, help="Largest number of trials.  [default: all]")
+@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Parallel trials.")
 def main(old_commit: str, arguments: tuple[str, ...], trials: int, jobs: int) -> None:
     try:
         proofs.load()  # a damaged file is better found before than after the trials

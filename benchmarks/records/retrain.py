@@ -1,8 +1,8 @@
 """Trains a random sample of a results folder's trials again: `python -m benchmarks.records.retrain results/quick`.
 
-Each is run with this checkout's code on this machine. Its outcome is equal bit by bit (everything but times and
-memory), or agrees (in both modes the 95 % interval of the difference in success holds 0), or neither. The interval is
-that of the final rollouts alone: it leaves out how much the outcome of training varies.
+Each trial is run with this checkout's code on this machine. Its outcome is bit-identical (except for times and memory),
+or it agrees (in both modes the 95 % interval of the difference in success includes 0), or neither. The interval covers
+the final rollouts alone, not how much the outcome of training varies.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Retrained:
 
 
 def agree(old: Record, new: Record, mode: Mode) -> bool:
-    """Whether the 95 % interval of the difference in success holds 0.
+    """Whether the 95 % interval of the difference in success includes 0.
 
     It is Newcombe's, from two Wilson intervals ("Interval estimation for the difference between independent
     proportions", 1998, method 10).
@@ -134,9 +134,9 @@ def show(results: Sequence[Retrained]) -> None:
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else "")
 @click.argument("results", type=click.Path(path_type=Path))
-@click.option("--sample", "count", type=click.IntRange(min=1), default=2, help="How many trials.  [default: 2]")
-@click.option("--seed", type=int, default=0, help="Of the draw of the sample.  [default: 0]")
-@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="How many at once.")
+@click.option("--sample", "count", type=click.IntRange(min=1), default=2, help="Number of trials.  [default: 2]")
+@click.option("--seed", type=int, default=0, help="Seed that draws the sample.  [default: 0]")
+@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Parallel trials.")
 def main(results: Path, count: int, seed: int, jobs: int) -> None:
     try:
         found = retrain(sample(results, count, seed), jobs)
@@ -144,7 +144,7 @@ def main(results: Path, count: int, seed: int, jobs: int) -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     show(found)
-    click.echo("Success in % of the final rollouts: committed / trained again.")
+    click.echo("Success in % of the final rollouts: committed / retrained.")
     equal, agreeing = sum(one.equal for one in found), sum(one.agrees for one in found)
     click.echo(
         f"{plural(len(found), 'trial')}: {equal} equal bit by bit, {agreeing - equal} different but in agreement, "

@@ -41,13 +41,15 @@ Document = dict[str, dict[str, Any]]
 """Subject -> machine, its rate of dense products, and the comparisons."""
 
 
-@click.command(help="Time the suite against its peers, in turn, in one run. Processor time of one core; medians.")
-@click.option("--only", default=",".join(SUBJECTS), show_default=True, help="Some of these, comma-separated.")
+@click.command(
+    help="Time the suite and comparable libraries alternately in one run: median processor time on one core."
+)
+@click.option("--only", default=",".join(SUBJECTS), show_default=True, help="What to time, comma-separated.")
 @click.option(
     "--json",
     "file",
     type=click.Path(path_type=Path),
-    help="Where to write this too, with a .md beside it; what is there of other subjects stays.",
+    help="JSON file to write, with a .md table next to it; results of other subjects in it are kept.",
 )
 def main(only: str, file: Path | None) -> None:
     subjects = [name.strip() for name in only.split(",") if name.strip()]

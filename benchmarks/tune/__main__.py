@@ -26,35 +26,47 @@ DEMONSTRATIONS = (10, 25)
 MINUTES = 10.0
 
 
-@click.command(help="Search methods' settings, one method after the other. Stopped and started again, it resumes.")
+@click.command(
+    help="Search the settings of methods, one method after another. After an interruption the same command resumes."
+)
 @option(
     "--methods",
     "--method",
     "methods",
     required=True,
     callback=method_list,
-    help="Names, module:Class, file.py:Class that declare what may be searched; groups: all, offline, ...",
+    help="Names, module:Class, file.py:Class (which must declare SEARCH) or groups: all, offline, ...",
 )
-@option("--tasks", "--task", "tasks", required=True, callback=name_list, help="Short names or Gymnasium ids, together.")
 @option(
-    "--trials", type=click.IntRange(min=1), required=True, help="Settings tried of each method, the profile's first."
+    "--tasks",
+    "--task",
+    "tasks",
+    required=True,
+    callback=name_list,
+    help="Short names or Gymnasium ids; settings are scored on all of them.",
 )
-@option("--profile", default=PROFILE, show_default=True, help="Budgets, demonstrations and seeds to tune on.")
+@option(
+    "--trials",
+    type=click.IntRange(min=1),
+    required=True,
+    help="Number of settings to try for each method, the profile's own first.",
+)
+@option("--profile", default=PROFILE, show_default=True, help="Budgets, demonstrations and seeds for tuning.")
 @option(
     "--demos",
     callback=count_list,
     default=",".join(map(str, DEMONSTRATIONS)),
     show_default=True,
-    help="Demonstrated episodes.",
+    help="Numbers of demonstrations.",
 )
-@option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True, help="Seeds of each setting.")
-@option("--demonstrations", type=click.Path(path_type=Path), help="A demonstration file of your own.")
+@option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True, help="Seeds per setting.")
+@option("--demonstrations", type=click.Path(path_type=Path), help="Your own demonstration file.")
 @option(
     "--actions",
     type=click.Choice(get_args(Actions)),
     default="demonstrated",
     show_default=True,
-    help="What methods see of the demonstrated actions.",
+    help="Which actions methods see with the demonstrations.",
 )
 @option("--set", "changes", multiple=True, metavar="METHOD.SETTING=VALUE", help="Keep a setting fixed; also budget.*.")
 @option(
@@ -62,12 +74,12 @@ MINUTES = 10.0
     type=click.FloatRange(min=0, min_open=True),
     default=MINUTES,
     show_default=True,
-    help="Longest trial, in minutes of its core; one that takes longer is ended and counts as 0.",
+    help="Time limit per trial in minutes; a trial that takes longer is stopped and counts as 0.",
 )
-@option("--prune/--no-prune", default=True, show_default=True, help="Stop settings early that are worse than most.")
-@option("--results", type=click.Path(path_type=Path), help="Records and studies.  [default: results/runs/tune-PROFILE]")
-@option("--jobs", type=click.IntRange(min=1), help="Trials at once.  [default: one per core]")
-@option("--dry-run", is_flag=True, help="Show what would be done and how long it may take, and change nothing.")
+@option("--prune/--no-prune", default=True, show_default=True, help="Stop settings early if they are worse than most.")
+@option("--results", type=click.Path(path_type=Path), help="Results folder.  [default: results/runs/tune-PROFILE]")
+@option("--jobs", type=click.IntRange(min=1), help="Parallel trials.  [default: one per core]")
+@option("--dry-run", is_flag=True, help="Show the plan and its estimated time, and do nothing.")
 def command(**options: Any) -> int:
     require_optuna()
     profile = profiles.load(options["profile"])

@@ -44,7 +44,9 @@ def show_plan(searches: Sequence[Search], settings: int) -> None:
         table.add_row(search.file.name, *numbers, f"{left * search.seconds / 3600:.1f}")
     console = _console()
     console.print(table)
-    console.print(f"at most {total / 3600:.1f} core-hours, less what is stopped early (a rough guess of the profile)")
+    console.print(
+        f"at most {total / 3600:.1f} core-hours, less whatever is stopped early (a rough estimate from the profile)"
+    )
 
 
 def show_best(search: Search, settings: int) -> None:
@@ -65,15 +67,15 @@ def show_best(search: Search, settings: int) -> None:
     console.print(table)
     show(
         "Success in % of rollouts, mean of sampled and deterministic actions; intervals over seeds.\n"
-        "The best of many is flattered by chance: compare it on demonstrations and seeds it was not chosen by."
+        "The best of many is partly lucky: measure it on demonstrations and seeds that were not used to choose it."
     )
     if failed := sum(choice.failed for choice in study.choices):
-        show(f"{plural(failed, 'trial')} did not end well, counted as 0.")
+        show(f"{plural(failed, 'trial')} failed or timed out, counted as 0.")
     for state, words in (("stopped", "stopped early, below the median"), ("refused", "refused by the method")):
         if count := sum(choice.state == state for choice in study.choices):
             show(f"{plural(count, 'choice')} {words}.")
     if best == own:
-        show("\nNone of them did better than the settings of the profile: keep those.")
+        show("\nNone of them is better than the settings of the profile, so keep those.")
         return
     place = f"settings.{_key(search.method.name)}"
     if len(study.tasks) == 1:

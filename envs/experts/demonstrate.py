@@ -135,12 +135,16 @@ class Refusal(click.ClickException):
 
 @click.command()
 @click.option("--task", type=click.Choice(list(TASKS)), help="The task to record.")
-@click.option("--episodes", default=100, show_default=True, type=click.IntRange(min=1), help="How many to record.")
+@click.option(
+    "--episodes", default=100, show_default=True, type=click.IntRange(min=1), help="Number of episodes to record."
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The .npz file to write.")
 @click.option("--noise", default=_DEFAULTS.noise, show_default=True, help="Level of the operator's noise.")
 @click.option("--lag", default=_DEFAULTS.lag, show_default=True, help="The operator's reaction lag in s.")
-@click.option("--time-constant", default=_DEFAULTS.time_constant, show_default=True, help="That of the noise in s.")
+@click.option(
+    "--time-constant", default=_DEFAULTS.time_constant, show_default=True, help="Correlation time of the noise in s."
+)
 @click.option("--show", type=click.Path(path_type=Path), help="Describe this demonstration file instead of recording.")
 @click.option("--video", type=click.Path(dir_okay=False, path_type=Path), help="Film the first episode: .gif or .mp4.")
 def main(

@@ -71,9 +71,11 @@ def main() -> None:
 @click.argument("format", type=_NAMES, metavar="FORMAT")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file to write.")
-@click.option("--task", help="Its task, as for envs.record, where the data set does not tell.")
-@click.option("--dt", type=click.FloatRange(min=0, min_open=True), help="Seconds of a control step, likewise.")
-@click.option("--observations", default="", help="Which observations, as key1,key2, where there are several.")
+@click.option("--task", help="Task, as for envs.record, if the dataset does not name it.")
+@click.option(
+    "--dt", type=click.FloatRange(min=0, min_open=True), help="Seconds per control step, if the dataset does not say."
+)
+@click.option("--observations", default="", help="Which observations, such as key1,key2, if there are several.")
 def import_(format: str, path: Path, out: Path, task: str | None, dt: float | None, observations: str) -> None:
     """Read a data set of another project and save it as demonstrations."""
     keys = [key.strip() for key in observations.split(",") if key.strip()]

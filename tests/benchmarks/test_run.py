@@ -75,7 +75,7 @@ def test_costs_and_curve_are_those_of_training_alone(bench: Bench, inline: None)
 
 def test_a_dry_run_changes_nothing_and_counts(bench: Bench, inline: None) -> None:
     before = bench.run("--dry-run", "--seeds=7")
-    assert before.code == 0 and "7 trials to do" in before.out and "a rough guess" in before.out
+    assert before.code == 0 and "7 trials to do" in before.out and "a rough estimate" in before.out
     assert re.search(r"compare +\S+ +7 +0\.1 ", before.out), "core-hours of each experiment and task"
     assert "7 trials to do, 0.1 core-hours, " in before.out
     assert not bench.results.exists()
@@ -163,7 +163,7 @@ BAD_INPUT = {
     "endless timeout": (["--timeout=inf"], "'--timeout': inf is not a finite number"),
     "no time at all": (["--save-every=nan"], "'--save-every': nan is not a finite number"),
     "empty entry": (["--demos=5,,10"], "'5,,10' has an empty entry"),
-    "bytes": (["--tasks=a\udcff.py:X-v0"], "no UTF-8 text"),
+    "bytes": (["--tasks=a\udcff.py:X-v0"], "not UTF-8 text"),
     "two methods of one name": ([f"--methods={METHOD},{fakes.__file__}:LeastSquares"], "called 'linear'"),
 }
 

@@ -170,4 +170,4 @@ def test_without_ray_its_engine_says_how_to_install_it(bench: Bench, monkeypatch
 @pytest.mark.parametrize("option", ["--ray-address=auto", "--cpus-per-trial=2", "--gpus-per-trial=0.5"])
 def test_options_of_ray_are_refused_by_the_local_engine(bench: Bench, option: str) -> None:
     outcome = bench.run(option)
-    assert outcome.code == 2 and "means nothing to the local engine; add --engine ray" in outcome.err
+    assert outcome.code == 2 and "has no effect with local processes; add --engine ray" in outcome.err

@@ -157,7 +157,7 @@ def test_a_trial_that_takes_too_long_counts_as_nothing(arguments: list[str], tmp
     assert done.returncode == 0, done.stderr
     (score,) = study_of(tmp_path / "results").choices[0].scores
     assert score.failed and score.success == 0.0 and score.rollouts == 0
-    assert "1 trial did not end well, counted as 0." in done.stdout
+    assert "1 trial failed or timed out, counted as 0." in done.stdout
 
 
 def test_other_code_is_not_mixed_into_a_study(run: Run, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_refused_combinations_and_failed_trials_count_as_nothing(run: Run, tmp_p
     done = run("--trials=6")
     assert done.code == 0, done.err
     assert "refused by the method, counted as 0 %" in done.err and "shift = 1.95 is too much" in done.err
-    assert "did not end well, counted as 0" in done.out
+    assert "failed or timed out, counted as 0" in done.out
 
 
 def test_other_questions_and_other_code_are_not_mixed(run: Run, tmp_path: Path) -> None:
