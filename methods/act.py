@@ -8,14 +8,14 @@ and 2. A conditional variational autoencoder over the next `chunk` actions a_t:t
 
     loss = mean |a - a'| + beta KL(q(z | s, a) || N(0, I))
 
-At work z is 0, the prior's mean, so actions are deterministic. A chunk is predicted at every step, and what the last
-`chunk` predictions say of the present step is averaged with weights exp(-m i), i = 0 for the oldest (temporal
+During rollouts z is 0, the prior's mean, so actions are deterministic. A chunk is predicted at every step. The last
+`chunk` predictions for the current step are averaged with weights exp(-m i), where i = 0 is the oldest (temporal
 ensembling).
 
-What differs from the paper's code: states alone, without images; a network sized for 10 to 100 demonstrations of
+Differences from the paper's code: states only, without images; a network sized for 10 to 100 demonstrations of
 50 steps; queries are the decoder's input instead of being added in each of its layers; the mean of |a - a'| is over
-steps within the episode; the learning rate falls along a cosine. Cost: two passes of encoders over k + 2 and 2 tokens,
-and one of a decoder over k, per update; one pass of the policy per step.
+steps within the episode; the learning rate follows a cosine schedule. Cost: per update, two passes of encoders over
+k + 2 and 2 tokens and one of a decoder over k; per step, one pass of the policy.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Settings:
     """Settings of ACT; "paper" is Zhao et al.'s table III or the default of their code.
 
     Attributes:
-        learning_rate: AdamW's, falling to 0 along a cosine (paper: 1e-5, constant, with a pretrained vision network).
+        learning_rate: of AdamW, decreasing to 0 along a cosine (paper: 1e-5, constant, with pretrained vision).
         weight_decay: decoupled (paper: 1e-4).
-        batch_size: windows in an update, drawn with replacement (paper: 8).
+        batch_size: windows per update, drawn with replacement (paper: 8).
         chunk: k, actions predicted at once (paper: 100 of 20 ms).
         ensembling: m, see the module (paper: 0.01). Negative values give more weight to newer predictions, which at
             10 Hz and in contact succeeded more often: 32 % of 40 rollouts on the clip with -0.5, 20 with 0.01, 10 with

@@ -1,9 +1,9 @@
-"""Actions of demonstrations that show only states, inferred from the robot's own interaction (BCO).
+"""Infers the actions of state-only demonstrations from the robot's own interaction (BCO).
 
-Torabi, Warnell & Stone (2018), "Behavioral Cloning from Observation": learn an inverse dynamics model from own steps,
-and label the demonstrated transitions with it. The model here is a ridge regression of the action on the state and its
-change in one step, in closed form: for an arm that is commanded by velocities it is more accurate, with a few thousand
-steps, than a network trained on them. It uses no demonstrated action.
+Torabi, Warnell & Stone (2018), "Behavioral Cloning from Observation": learn an inverse dynamics model from the robot's
+own steps, and label the demonstrated transitions with it. Here the model is a ridge regression, in closed form, of the
+action on the state and its change in one step. With a few thousand steps of a velocity-controlled arm it is more
+accurate than a network trained on them. It uses no demonstrated action.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from envs.demonstrations import Demonstrations
 from methods.interface import FitContext, MethodError
 
 STEPS = 4_000
-"""Own steps from which the model is learnt, unless a method or trial says otherwise."""
+"""Steps from which the model is learned, unless a method or trial says otherwise."""
 WIDTH = 8
-"""Environments side by side."""
+"""Environments stepped in parallel."""
 NOISE, MEMORY = 0.25, 0.8
-"""Own actions are an Ornstein-Uhlenbeck process: its standard deviation, in fractions of the bounds, and the part of it
-that is left after a step."""
+"""Exploratory actions are an Ornstein-Uhlenbeck process: its standard deviation, in fractions of the bounds, and its
+autocorrelation after one step."""
 HELD_OUT = 0.2
 RIDGES = (1e-8, 1e-6, 1e-4, 1e-2)
 """Weights of the penalty, relative to the number of steps, of which the best on held-out steps is taken."""
 SMALLEST_R2 = 0.2
-"""Below it the inferred actions say next to nothing, and are refused."""
+"""Lowest coefficient of determination; below it the inferred actions are useless and are refused."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class InverseModel:
         used: the inputs that varied [2 O] bool; I of them.
         weights: [I + 1, A], the last row is the bias.
         rmse: root mean squared error of held-out own actions, in fractions of the bounds.
-        r2: share of their variance that is explained.
+        r2: fraction of their variance that is explained.
     """
 
     mean: np.ndarray
@@ -77,7 +77,7 @@ def fit_inverse_model(states: np.ndarray, actions: np.ndarray, successors: np.nd
 
 
 def infer_actions(demonstrations: Demonstrations, context: FitContext, steps: int = STEPS) -> Demonstrations:
-    """Demonstrations with inferred actions in the place of demonstrated ones, which are not looked at.
+    """Demonstrations with inferred actions in place of demonstrated ones, which are ignored.
 
     Args:
         demonstrations: every state of each episode; actions, if any, are ignored.

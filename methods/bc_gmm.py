@@ -7,12 +7,14 @@ mixture density networks are Bishop's (1994). The policy is
 
 fitted by maximum likelihood on the demonstrated pairs. As in robomimic's code (`RobomimicGMMActorNetwork`), means are
 squashed by tanh, sigmas are a softplus above a floor, and an action is sampled by drawing a component and then taking
-its mean (`low_noise_eval`). What differs: hidden layers and activation are those of the suite's shared policy, the
-learning rate falls along a cosine, weights decay, and all components begin near the middle. With ten demonstrations the
-last one matters: components that began anywhere led out of the workspace, as did higher learning rates. Deterministic
-actions, which robomimic has not, are the mean of the mixture: of little use where there are several ways, but better
-than the most probable component on the peg (32 and 18 % of 40 rollouts, one seed). Cost: one pass of a small network
-per update, twice that of BC.
+its mean (`low_noise_eval`).
+
+Differences from robomimic: hidden layers and activation are those of the suite's shared policy; the learning rate
+follows a cosine schedule; there is weight decay; and all components start near the middle of the action range. The last
+point matters with ten demonstrations: with randomly placed components, or higher learning rates, the policy left the
+workspace. Deterministic actions, which robomimic does not have, are the mean of the mixture. They are of little use
+where there are several ways to act, but better than the most probable component on the peg (32 and 18 % of 40 rollouts,
+one seed). Cost: one pass of a small network per update, twice that of BC.
 """
 
 from __future__ import annotations
@@ -58,14 +60,14 @@ class Settings:
     """Settings of BC-GMM; "robomimic" is the value in its code.
 
     Attributes:
-        learning_rate: AdamW's, falling to 0 along a cosine (robomimic: 1e-4, constant).
+        learning_rate: of AdamW, decreasing to 0 along a cosine (robomimic: 1e-4, constant).
         weight_decay: decoupled (robomimic: none).
-        batch_size: demonstrated pairs in an update, drawn with replacement (robomimic: 100).
+        batch_size: demonstrated pairs per update, drawn with replacement (robomimic: 100).
         hidden: units of the hidden layers (robomimic: 1024, 1024).
         components: Gaussians in the mixture (robomimic: 5).
-        smallest_sigma: floor of the standard deviations, of an action's range of -1 to 1 (robomimic: 1e-4; the suite's
+        smallest_sigma: floor of the standard deviations; actions range from -1 to 1 (robomimic: 1e-4; the suite's
             shared policy: 0.01).
-        noise: whether sampled actions have the noise of the component that was drawn (robomimic: no).
+        noise: whether sampled actions include the noise of the drawn component (robomimic: no).
     """
 
     learning_rate: Annotated[float, Gt(0.0)] = 2e-4

@@ -1,14 +1,14 @@
 """Behavioural cloning with a recurrent network and a mixture head: BC-RNN of robomimic.
 
 Mandlekar et al., 2021, "What Matters in Learning from Offline Human Demonstrations for Robot Manipulation", where it is
-the strongest method from low-dimensional states. A recurrent network reads up to `horizon` observations and gives the
-mixture of `methods.bc_gmm` at each of them; the loss is the mean of -log pi(a_t | s_t0 ... s_t) over windows of that
-length. A policy at work forgets after every `horizon` steps, as in robomimic's code (`BC_RNN.get_action`), because it
-was never trained with a longer memory.
+the strongest method from low-dimensional states. A recurrent network reads up to `horizon` observations and returns the
+mixture of `methods.bc_gmm` at each of them. The loss is the mean of -log pi(a_t | s_t0 ... s_t) over windows of that
+length. During rollouts the policy resets its memory every `horizon` steps, as in robomimic's code
+(`BC_RNN.get_action`), because it was never trained with a longer one.
 
-What differs: a GRU instead of an LSTM, with fewer units (demonstrations are few); windows that reach beyond the end of
-an episode are masked there instead of padded with the last action; learning rate and weight decay as in
-`methods.bc_gmm`. Cost: `horizon` passes of the network per window and update.
+Differences from robomimic: a GRU instead of an LSTM, with fewer units because there are few demonstrations; windows
+that reach beyond the end of an episode are masked there instead of padded with the last action; learning rate and
+weight decay are as in `methods.bc_gmm`. Cost: `horizon` passes of the network per window and update.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Settings:
     """Settings of BC-RNN; "robomimic" is the value in its code.
 
     Attributes:
-        learning_rate: AdamW's, falling to 0 along a cosine (robomimic: 1e-4, constant).
+        learning_rate: of AdamW, decreasing to 0 along a cosine (robomimic: 1e-4, constant).
         weight_decay: decoupled (robomimic: none).
-        batch_size: windows in an update, drawn with replacement (robomimic: 100).
-        horizon: steps of a window, and of the memory at work (robomimic: 10).
+        batch_size: windows per update, drawn with replacement (robomimic: 100).
+        horizon: steps of a window, and of the memory during rollouts (robomimic: 10).
         hidden: units of each recurrent layer (robomimic: 400).
         layers: recurrent layers (robomimic: 2).
         components, smallest_sigma, noise: of the mixture, see `methods.bc_gmm.Settings`.

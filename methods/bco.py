@@ -1,7 +1,7 @@
-"""BCO: behavioural cloning from observation, that is BC after actions were inferred from own interaction.
+"""Behavioural cloning from observation: BC on actions that were inferred from the policy's own interaction.
 
-Torabi, Warnell & Stone (2018), algorithm 1 with alpha = 0: the inverse model is learnt once, before cloning. The model
-is the ridge regression of `methods.action_inference` instead of a network. Demonstrated actions are never used.
+Torabi, Warnell & Stone (2018), algorithm 1 with alpha = 0: the inverse dynamics model is learned once, before cloning.
+It is the ridge regression of `methods.action_inference` instead of a network. Demonstrated actions are never used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Settings(bc.Settings):
     """Settings of BCO: those of BC, and
 
     Attributes:
-        inference_steps: own steps from which the inverse model is learnt; they count as environment steps.
+        inference_steps: steps from which the inverse model is learned; they count as environment steps.
     """
 
     inference_steps: Annotated[int, Ge(100)] = STEPS

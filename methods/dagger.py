@@ -1,12 +1,12 @@
-"""DAgger: clone, act, ask the demonstrator what it would have done there, and clone everything again.
+"""DAgger: clone, act, ask the demonstrator what it would have done in the visited states, and clone all data again.
 
 Ross, Gordon & Bagnell (2011), "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online
 Learning", algorithm 3.1, with the parameter-free mixture of its experiments: the demonstrations are the first round
-(beta = 1), and from then on the policy acts alone (beta = 0). Every state on its way is labelled by the demonstrator.
+(beta = 1), and from then on the policy acts alone (beta = 0). The demonstrator labels every state that it visits.
 
-Differences: the network continues training in each round instead of starting over, with one learning rate schedule
-over all rounds, so that all methods have the same number of policy updates. The last round's policy is returned, not
-the best one on validation data. Cost: that of BC, plus the environment steps and the demonstrator's answers, which are
+Differences from the paper: the network continues training in each round instead of starting over, with one learning
+rate schedule over all rounds, so that all methods have the same number of policy updates. The policy of the last round
+is returned, not the best one on validation data. Cost: that of BC, plus environment steps and queries, which are
 counted.
 """
 
@@ -44,9 +44,9 @@ class Settings:
     """Settings of DAgger; optimiser and regularisation are those of BC.
 
     Attributes:
-        rounds: of cloning, with a share of the queries between each two; 1 is behavioural cloning.
-        learning_rate: Adam's.
-        decay: let the learning rate fall linearly to zero over all rounds.
+        rounds: rounds of cloning; the queries are spread evenly between them. 1 is behavioural cloning.
+        learning_rate: of Adam.
+        decay: decrease the learning rate linearly to zero over all rounds.
         batch_size: pairs per update, sampled with replacement from all that are known.
         l2: weight in the loss of half the sum of squares of all weights and biases.
     """

@@ -7,13 +7,15 @@ et al., 2020), the squared-cosine schedule of Nichol & Dhariwal (2021, equation 
     x_t  = sqrt(abar_t) x_0 + sqrt(1 - abar_t) e,   e ~ N(0, I)
     loss = mean |e - e'(x_t, t, s_t-h+1:t)|^2
 
-At work e' takes noise to a chunk in `sampling_steps` steps of DDIM, of which the first `execute` actions are taken
-before the next chunk is drawn. The weights are an exponential moving average, as in Chi et al.'s code. Actions are
-sampled: the mean of a diffusion model is not at hand, and denoising from 0, which no training has seen, is none.
+During rollouts e' turns noise into a chunk in `sampling_steps` steps of DDIM; the first `execute` actions of the chunk
+are taken before the next one is drawn. The weights are an exponential moving average, as in Chi et al.'s code. Only
+sampled actions exist: the mean of a diffusion model is not available, and denoising from 0, an input never seen in
+training, does not give it.
 
-What differs: a residual network with modulated layer norms (as in Peebles & Xie, 2023) instead of a one-dimensional
-U-Net, since a chunk of joint velocities is a short vector here; chunks begin at the present step; the learning rate is
-higher, the training shorter. Cost: one pass of the network per update; `sampling_steps` passes every `execute` steps.
+Differences from the reference: a residual network with modulated layer norms (as in Peebles & Xie, 2023) instead of a
+one-dimensional U-Net, since a chunk of joint velocities is a short vector here; chunks start at the current step; the
+learning rate is higher and training shorter. Cost: one pass of the network per update; `sampling_steps` passes every
+`execute` steps.
 """
 
 from __future__ import annotations
@@ -61,20 +63,20 @@ class Settings:
     """Settings of diffusion policy; "reference" is the value in Chi et al.'s code for states.
 
     Attributes:
-        learning_rate: AdamW's, rising over `warmup` updates and then falling to 0 along a cosine (reference: 1e-4).
+        learning_rate: of AdamW, rising over `warmup` updates and then decreasing to 0 along a cosine (reference: 1e-4).
         weight_decay: decoupled (reference: 1e-6).
-        warmup: updates (reference: 500).
-        batch_size: windows in an update, each with a noise level of its own (reference: 256).
-        history: h, observations that are seen (reference: 2).
+        warmup: updates over which the learning rate rises (reference: 500).
+        batch_size: windows per update, each with its own noise level (reference: 256).
+        history: h, number of observations that the policy sees (reference: 2).
         chunk: actions that are denoised together (reference: 16).
         execute: how many of them are taken before the next chunk is drawn (reference: 8).
         noise_levels: steps of the forward process (reference: 100).
         sampling_steps: steps of DDIM, which divide `noise_levels` (reference: 100 of DDPM in simulation, 10 to 16 of
             DDIM on robots).
-        prediction: what the network tells of a noisy chunk, its "noise" (reference) or its "actions".
+        prediction: what the network predicts from a noisy chunk: its "noise" (reference) or its "actions".
         hidden: width of the residual network.
-        blocks: how many residual blocks.
-        dropout: within them.
+        blocks: number of residual blocks.
+        dropout: in these blocks.
     """
 
     learning_rate: Annotated[float, Gt(0.0)] = 1e-3

@@ -1,13 +1,13 @@
-"""Nearest neighbours: the actions of the demonstrated states nearest to the present one, weighted by distance.
+"""Nearest neighbours: the actions of the demonstrated states nearest to the current one, weighted by distance.
 
-The policy of VINN (Pari et al., 2022, "The Surprising Effectiveness of Representation Learning for Visual Imitation",
-section 3) with the observation itself, in units of its demonstrated standard deviation, in the place of a learnt
-representation of an image. For the k nearest demonstrated states s_i at distances d_i the action is
+This is the policy of VINN (Pari et al., 2022, "The Surprising Effectiveness of Representation Learning for Visual
+Imitation", section 3). Instead of a learned representation of an image it uses the observation itself, in units of its
+demonstrated standard deviation. For the k nearest demonstrated states s_i at distances d_i the action is
 
     a = sum_i w_i a_i,   w_i = exp(-d_i / tau) / sum_j exp(-d_j / tau)
 
-with tau = 1 in VINN. Here tau is a share of the mean of the k distances, since distances grow with the number of
-dimensions. Nothing is trained: the cost is a k-d tree of the demonstrations, and a query of it for each action.
+with tau = 1 in VINN. Here tau is proportional to the mean of the k distances, since distances grow with the number of
+dimensions. Nothing is trained. Cost: a k-d tree of the demonstrations, and one query of it for each action.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Settings:
     """Settings of nearest neighbours.
 
     Attributes:
-        neighbours: k; all demonstrated states where there are fewer.
-        temperature: tau as a share of the mean distance of the k neighbours; the smaller, the more the nearest counts.
+        neighbours: k, or all demonstrated states if there are fewer.
+        temperature: tau as a fraction of the mean distance of the k neighbours; smaller values favour the nearest.
     """
 
     neighbours: Annotated[int, Ge(1)] = 5

@@ -8,22 +8,22 @@ policy's reward is log D - log(1 - D), the logit itself, as in the paper: f with
 leaves the bonus to the learner, of which TRPO has none; `policy_entropy` 0 gives its reward, f.) Networks and logits
 are the library's.
 
-Demonstrated actions are needed whatever g sees, because D asks how probable the policy finds them.
+Demonstrated actions are needed whatever g sees, because D depends on their probability under the policy.
 
-Rewards can have either sign, and so could make any end of an episode attractive or repulsive, successes and failures
-alike. Therefore ends are states of their own here ("absorbing"): from its terminal state s_T an episode moves on to
-(s_T, 1), observations having a flag, and stays there, with nothing to choose (log pi = 0). These steps are judged as
-all others are, those of demonstrations against the policy's own, each end counting as the gamma / (1 - gamma) steps
-that discounting leaves of them, and the sum of their rewards is paid with the last step. So the potential of s_T
-cancels, and an end is worth as much as demonstrations end like that more often than the policy. With `terminal` set to
-"terminal" ends are the library's: nothing follows, and h(s_T) = 0.
+Rewards can have either sign, so they could make any end of an episode attractive or repulsive, whether success or
+failure. Therefore episodes end in absorbing states ("absorbing"): observations have a flag, and from its terminal state
+s_T an episode moves to (s_T, 1) and stays there, with no choice of action (log pi = 0). The discriminator judges these
+steps like all others, demonstrated ones against the policy's. Each end counts as gamma / (1 - gamma) steps, which is
+what discounting leaves of them, and the sum of their rewards is paid with the last step. So the potential of s_T
+cancels, and an end is rewarded to the extent that demonstrations end like this more often than the policy. With
+`terminal = "terminal"` ends are the library's: nothing follows, and h(s_T) = 0.
 
-Differences from the paper besides: a density of actions depends on their unit, which moves f by a constant for each
-step but not for ends, so actions are measured in a unit in which an untrained policy has entropy 0; the discriminator
-is regularised, its own samples are those of the last iteration alone, and profiles let the policy begin as a clone.
+Other differences from the paper: the density of an action depends on its unit, which shifts f by a constant at each
+step but not at ends, so actions are measured in a unit in which an untrained policy has entropy 0. The discriminator is
+regularised and sees the policy's samples of the last iteration only. Profiles may start the policy from cloning.
 
 What to expect: the discriminator memorises few demonstrations, as GAIL's does; users of the library often find AIRL
-weaker than GAIL. Cost: as GAIL, with one more network in each update of the discriminator.
+weaker than GAIL. Cost: that of GAIL, with one more network in each update of the discriminator.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Settings(AdversarialSettings):
     Attributes:
         discriminator_hidden: hidden layers (tanh) of g.
         potential_hidden: hidden layers (tanh) of h.
-        use_actions: g sees the action; false makes it a reward of states alone. Demonstrated actions are needed anyway.
+        use_actions: g sees the action; if false, g depends on states only. Demonstrated actions are needed anyway.
         terminal: what follows the end of an episode: "absorbing" and "terminal" see the module, "always" and "chain"
             see `methods.gail.discriminator.Terminal`.
         policy_entropy: weight of -log pi(a | s) in the policy's reward: 1 is the paper's, 0 the library's.

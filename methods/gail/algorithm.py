@@ -1,6 +1,7 @@
 """Generative adversarial imitation learning (Ho & Ermon, 2016): `imitation`'s GAIL on sb3-contrib's TRPO.
 
-`training.py` has the loop, `discriminator.py` the discriminator and the rewards, `trpo.py` the policy optimizer.
+TRPO updates the policy on rewards from a discriminator, which is updated in between. `training.py` has this loop,
+`discriminator.py` the discriminator and its rewards, `trpo.py` the policy optimiser.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Settings(AdversarialSettings):
     """Settings of GAIL; most of them are explained in `AdversarialSettings`.
 
     Attributes:
-        transitions: the discriminator sees pairs of state and next state instead, which is GAIfO; needs use_actions
-            false. A departure, off by default.
+        transitions: the discriminator sees pairs of state and next state instead, which is GAIfO and needs
+            `use_actions` false. A departure, off by default.
     """
 
     transitions: bool = field(default=False, metadata={"neutral": True})

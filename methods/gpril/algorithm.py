@@ -1,7 +1,7 @@
 """Generative predecessor models for imitation learning (Schroecker, Vecerik & Scholz, ICLR 2019), algorithm 1.
 
-An iteration collects rollouts, trains the predecessor models on the replay buffer, then trains the policy on the
-demonstrations and on states and actions that the models sample as their predecessors.
+Each iteration collects rollouts, trains the predecessor models on the replay buffer, and then trains the policy on the
+demonstrations and on predecessors of demonstrated states, that is states and actions sampled from the models.
 """
 
 from __future__ import annotations

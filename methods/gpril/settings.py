@@ -48,17 +48,17 @@ class Settings:
             tasks, whose bounds are 0.5 rad/s.
 
     Free choices, where the paper is silent or ambiguous:
-        beta_pi: weight of the demonstrated actions; 0 learns from states alone, as in figure 1d. Where actions are
-            known the paper gives neither weight.
+        beta_pi: weight of the demonstrated actions; 0 learns from states only, as in figure 1d. The paper gives
+            neither weight for demonstrations with actions.
         beta_d: weight of the predecessor samples; 0 is behavioural cloning.
         initial_episodes: rollouts collected before training.
         episodes_per_iteration: rollouts collected before each further iteration; the paper's actor is asynchronous.
         burn_in_collects: also collect them before every further `model_updates` updates of the burn-in.
         overlap: collect them in a thread while the previous iteration trains, with the policy as it was when that
             iteration began; the outcome does not depend on timing.
-        held_out_every: every n-th rollout is not trained on but used for diagnostics and early stopping; 0 for none.
-        model_patience: early stopping of each model: stop for this iteration after so many checks (one every 16
-            updates) without a higher likelihood of the held-out rollouts, and keep the best weights; 0 is off.
+        held_out_every: hold out every n-th rollout for diagnostics and early stopping; 0 holds out none.
+        model_patience: early stopping of each model: after so many checks (one every 16 updates) without a higher
+            likelihood of the held-out rollouts, stop for this iteration and keep the best weights; 0 is off.
         policy_l2: L2 regularisation of the policy.
         batch_reduction: whether the loss takes the mean or the sum of a batch's log densities. Algorithm 1 prints sums.
             With a sum the gradient clip binds more often and L2 terms weigh less.
@@ -74,12 +74,12 @@ class Settings:
         compress: compress normalised observations logarithmically beyond this many standard deviations; 0 is off.
         clip_samples: clamp sampled states to the range of the replay buffer.
         exploration: standard deviation, in action units, of a bias added to the actions of rollouts; 0 is off. Needed
-            where the policy alone (sigma at most 0.1) hardly leaves its initial states.
+            if the policy alone (sigma at most 0.1) hardly leaves its initial states.
         exploration_share: fraction of the rollouts that explore; the others follow the policy.
         exploration_steps: mean number of steps before that bias is drawn again.
         residual_actions: B^a models the action relative to the policy that took it, (a - mean(s)) / sigma(s).
-            Experimental: it loses on sampled actions.
-        policy_decay: let the policy's learning rate fall linearly to zero over its updates.
+            Experimental: it is worse with sampled actions.
+        policy_decay: decrease the policy's learning rate linearly to zero over its updates.
         reset_sigma: policy sigma set after the warm start, so that rollouts explore; 0 keeps what cloning left.
         control: "shuffled" trains the models with permuted targets (a placebo); "self" takes sampled actions from the
             policy instead of B^a (self-imitation). Both must lose the gain if it comes from knowing the target.

@@ -1,19 +1,22 @@
-"""DAC: adversarial imitation with an off-policy actor-critic and rewards of the present discriminator.
+"""DAC: adversarial imitation with an off-policy actor-critic and rewards from the current discriminator.
 
 Kostrikov et al. (2019), "Discriminator-Actor-Critic: Addressing Sample Inefficiency and Reward Bias in Adversarial
-Imitation Learning". A discriminator D tells demonstrated steps from those of the replay buffer; the reward is
-log D - log(1 - D), its logit, clipped, computed for each batch by the discriminator as it then is, never stored.
+Imitation Learning". A discriminator D distinguishes demonstrated steps from those of the replay buffer. The reward is
+its clipped logit, log D - log(1 - D). It is computed for each batch by the current discriminator and never stored.
 
-Differences from the paper: an episode's end is judged by its last state instead of leading into one absorbing state
-common to all, since both success and failure end episodes here, and last states of own episodes are shown to the
-discriminator whichever way these ended; a small discriminator, since one of 10 to 25 demonstrations soon knows them by
-heart; demonstrations in every batch of the critics, a warm start by behavioural cloning, and two terms in the policy's
-loss that keep it near the demonstrated actions (`cloning`) and near the cloned policy (`anchor`), which need
-demonstrated actions. The gradient penalty is the paper's.
+Differences from the paper:
 
-With `use_actions` false the discriminator judges the state that a step leads to. With `warm_start` and `cloning` 0 too,
-DAC learns from states alone, as GAIfO with an off-policy learner, but starts from an untrained policy. Where
-demonstrations hold states alone, `--actions inferred` keeps the warm start.
+- The end of an episode is judged by its last state instead of leading to an absorbing state common to all episodes,
+  since both success and failure end episodes here. The discriminator sees the last states of the policy's episodes
+  however they ended.
+- The discriminator is small, since it would otherwise soon memorise 10 to 25 demonstrations.
+- Every batch of the critics includes demonstrations, the policy starts from behavioural cloning, and two terms in its
+  loss keep it close to the demonstrated actions (`cloning`) and to the cloned policy (`anchor`). All of these need
+  demonstrated actions. The gradient penalty is the paper's.
+
+With `use_actions` false the discriminator judges the state that a step leads to. If `warm_start` and `cloning` are 0 as
+well, DAC learns from states only, like GAIfO with an off-policy learner, but starts from an untrained policy. For
+demonstrations with states only, `--actions inferred` keeps the warm start.
 
 Cost: one update of two small critics and a quarter of one of the discriminator every 2.5 environment steps.
 """
@@ -55,13 +58,13 @@ class Settings(OffPolicySettings):
     """Settings of DAC; those of the learner are explained in `OffPolicySettings`.
 
     Attributes:
-        use_actions: the discriminator sees state and action; false shows it the state that a step led to.
+        use_actions: the discriminator sees state and action; if false, the state that a step led to.
         discriminator_hidden, discriminator_learning_rate, discriminator_l2: its hidden layers (ReLU), Adam's rate, and
             the weight of half the sum of squared parameters.
-        discriminator_batch: steps of either kind in its update.
-        discriminator_ends: last states of episodes of either kind in its update.
-        discriminator_first: its updates before the first one of the critics.
-        discriminator_every: updates of the critics per update of it, from then on.
+        discriminator_batch: steps of either kind per update of it.
+        discriminator_ends: last states of episodes of either kind per update of it.
+        discriminator_first: its updates before the critics' first one.
+        discriminator_every: updates of the critics per update of the discriminator after that.
         gradient_penalty: weight of the squared difference from 1 of the gradient's norm between steps of either kind.
         noise: standard deviation of Gaussian noise on its inputs while it learns, in units of their own deviation.
         reward_clip: largest absolute reward.

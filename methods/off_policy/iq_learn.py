@@ -1,21 +1,22 @@
-"""IQ-Learn: inverse soft Q-learning, which learns one value function that is reward and critic at once.
+"""IQ-Learn: inverse soft Q-learning, which learns one value function as both reward and critic.
 
 Garg et al. (2021), "IQ-Learn: Inverse soft-Q Learning for Imitation". With r = Q(s, a) - gamma V(s') the reward that Q
 implies, the critics minimise, over demonstrated (E) and all (M) transitions of a batch,
 
     - mean_E r  +  mean_M (V(s) - gamma V(s'))  +  mean_M r^2 / (4 alpha)
 
-the authors' code with chi-squared regularisation of demonstrated and own rewards, the loss "value", and V(s') of slow
-copies of the critics, which are not differentiated. `targets = "bounded"` is LS-IQ instead (Al-Hafez et al., 2023,
-"LS-IQ: Implicit Reward Regularization for Inverse Reinforcement Learning"), which solves the regularised problem by
-least squares: rewards are +-2 alpha, Q of demonstrated steps is drawn to the highest value these can give, Q of own
-steps to reward + gamma V(s'), clipped to the bounds of values.
+This is the authors' code with chi-squared regularisation of the rewards of demonstrated steps and of the policy's own,
+with the loss "value", and with V(s') from slow copies of the critics, which are not differentiated.
+`targets = "bounded"` is LS-IQ instead (Al-Hafez et al., 2023, "LS-IQ: Implicit Reward Regularization for Inverse
+Reinforcement Learning"), which solves the regularised problem by least squares. Rewards are +-2 alpha. Q of
+demonstrated steps is regressed to the highest value that these can give, and Q of the policy's steps to
+reward + gamma V(s'), clipped to the bounds of values.
 
-Differences from both: a deterministic-mean actor with constant noise instead of SAC; the entropy is constant then, so
-V(s) = Q(s, a), with a sampled from the policy, needs no temperature. An end of an episode leads into an absorbing state
-with the transition to itself, which an input of the critics tells. LS-IQ's separate regularisation of V is left out.
-Values are multiplied by 1 - gamma, as everywhere on this learner. Cost: one update of two small critics on twice the
-rows every 2.5 environment steps.
+Differences from both: the actor has a deterministic mean with constant noise instead of SAC. Its entropy is constant,
+so V(s) = Q(s, a), with a sampled from the policy, needs no temperature. Episodes end in an absorbing state, which leads
+to itself and which an extra input marks for the critics. LS-IQ's separate regularisation of V is left out. Values are
+multiplied by 1 - gamma, as everywhere in this learner. Cost: one update of two small critics on twice the rows every
+2.5 environment steps.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Settings(OffPolicySettings):
 
     Attributes:
         targets: "implicit" is IQ-Learn, "bounded" is LS-IQ.
-        alpha: of the regularisation; rewards of a matched policy stay within 2 alpha with "implicit". With "bounded"
-            rewards are +-2 alpha.
+        alpha: strength of the regularisation; with "implicit" rewards of a matched policy stay within 2 alpha, with
+            "bounded" rewards are +-2 alpha.
     """
 
     demonstrated: Annotated[float, Gt(0.0), Lt(1.0)] = 0.5

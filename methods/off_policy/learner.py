@@ -60,17 +60,17 @@ class OffPolicySettings:
     """Settings of the learner; the same for all methods on it.
 
     Attributes:
-        processes: environments stepped side by side.
-        episode_steps: cut own episodes off after so many steps, as by a time limit; 0 leaves them whole.
-        first_steps: own steps before the first update, at most half of the budget.
-        updates_per_step: updates of the critics per environment step from then on.
-        batch_size: steps per update, drawn with replacement from all that is stored.
-        demonstrated: fraction of the batch drawn from the demonstrations, where their actions are used.
+        processes: environments stepped in parallel.
+        episode_steps: truncate the policy's episodes after so many steps, as by a time limit; 0 is off.
+        first_steps: environment steps before the first update, at most half of the budget.
+        updates_per_step: updates of the critics per environment step after that.
+        batch_size: steps per update, drawn with replacement from the whole replay buffer.
+        demonstrated: fraction of each batch drawn from the demonstrations, if their actions are used.
         gamma: discount.
-        n_steps: rewards summed in a target, before the critics' value of the state then reached.
-        critic_hidden, critic_learning_rate: hidden layers of each critic, and Adam's rate.
-        target_rate: rate at which the target critics, and the average of the policy that is returned, follow.
-        actor_learning_rate: Adam's.
+        n_steps: number of rewards summed in a target before it bootstraps.
+        critic_hidden, critic_learning_rate: hidden layers and Adam's learning rate of each critic.
+        target_rate: update rate of the target critics and of the averaged policy that is returned.
+        actor_learning_rate: of Adam.
         actor_every: updates of the critics per update of the policy.
         actor_delay: updates of the critics before the first update of the policy.
         cloning: weight in the policy's loss of the mean squared difference from demonstrated actions, in units of 0.1;

@@ -1,12 +1,13 @@
 """SQIL: reinforcement learning with reward 1 for demonstrated steps and 0 for the policy's own.
 
 Reddy, Dragan & Levine (2020), "SQIL: Imitation Learning via Reinforcement Learning with Sparse Rewards". Half of each
-batch is demonstrated. The paper's learner is soft (SAC, or soft Q-learning); this one, of `learner.py`, has an actor
-with constant noise and so with constant entropy, which is not traded off against reward.
+batch is demonstrated.
 
-Also different from the paper: an end of an episode leads into an absorbing state, which pays the demonstrations' 1 or
-the policy's 0 forever. Otherwise demonstrations that end on success would pay less for ending than for waiting. Own
-successes pay 0, however, as all own steps do. Cost: one update of two small critics every 2.5 environment steps.
+Differences from the paper: the paper's learner is soft (SAC, or soft Q-learning). Here (`learner.py`) the actor has
+constant noise and therefore constant entropy, which is not traded off against reward. Episodes end in an absorbing
+state, which pays the demonstrations' 1 or the policy's 0 forever; otherwise demonstrations that end in success would
+earn less by ending than by waiting. The policy's own successes pay 0, however, like all of its steps. Cost: one update
+of two small critics every 2.5 environment steps.
 """
 
 from __future__ import annotations
