@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 from PIL import Image
 
 from analysis.figures.data import SPREAD, Series
+from analysis.figures.point_names import name_points
 from analysis.figures.style import (
     COLUMN,
     EXPERT,
@@ -30,7 +32,6 @@ from analysis.figures.style import (
     encode,
     label_handles,
     legend,
-    name_points,
     panels,
     plot_style,
     present,
@@ -189,7 +190,8 @@ def plot_costs(series: Series, look: dict[str, Style]) -> Figure:
     data = series.data
     prices = data["price"].cat.remove_unused_categories().cat.categories
     modes = [part for _, part in data.groupby("mode", observed=True)]
-    figure = Figure(figsize=(COLUMN * len(modes), 0.2 + 3.4 * len(prices)))
+    height = 3.4 + 0.12 * max(0, data["label"].nunique() - 10)
+    figure = Figure(figsize=(COLUMN * len(modes), 0.2 + height * len(prices)))
     grid = figure.subplots(len(prices), len(modes), sharex="row", sharey=True, squeeze=False)
     for (row, price), (column, part) in product(enumerate(prices), enumerate(modes)):
         axes, points = grid[row, column], part[part["price"] == price]
@@ -203,10 +205,13 @@ def plot_costs(series: Series, look: dict[str, Style]) -> Figure:
             style, (mean, low, high) = look[label], (100 * share for share in spread)
             axes.plot([used, used], [low, high], color=style.colour, linewidth=1.2, alpha=0.6)
             axes.plot([used], [mean], linestyle="", markersize=7, zorder=3, **style.marks(style.line != "-"))
-    for (row, price), (column, part) in product(enumerate(prices), enumerate(modes)):  # once limits are known
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()  # which lays it out: names are placed in the panels' final size
+    for (row, price), (column, part) in product(enumerate(prices), enumerate(modes)):
         points = part[part["price"] == price]
-        places = points["used"].to_numpy(), 100 * points["mean"].to_numpy()
-        name_points(grid[row, column], *places, points["label"].tolist())
+        used = points["used"].to_numpy(dtype=float)
+        mean, low, high = (100 * points[["mean", "low", "high"]].to_numpy(dtype=float)).T
+        name_points(grid[row, column], used, mean, low, high, points["label"].tolist())
     return figure
 
 

@@ -191,47 +191,6 @@ def trial_handles(data: pd.DataFrame) -> list[Line2D]:
     return handles
 
 
-def name_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
-    """Write each point's name beside it, moved up or down where names would overlap.
-
-    Args:
-        axes: with their limits in y and their scale in x.
-        x, y: of the points [n], in the units of the axes.
-        names: one for each.
-    """
-    inches = [COLUMN - 0.8, 2.6]  # of a panel, roughly
-    to_axes = axes.transData + axes.transAxes.inverted()
-    places = to_axes.transform(np.column_stack([x, y]))
-    widths = np.array([len(name) for name in names]) * 0.06 / inches[0]
-    leftwards = places[:, 0] + 0.03 + widths > 1.0
-    starts = np.where(leftwards, places[:, 0] - 0.03 - widths, places[:, 0] + 0.03)
-    beside = (starts[:, None] < (starts + widths)[None]) & (starts[None] < (starts + widths)[:, None])
-    heights, gap = places[:, 1].copy(), 0.125 / inches[1]
-    order = np.argsort(heights, kind="stable")
-    pairs = [(a, b) for upper, b in enumerate(order) for a in order[:upper] if beside[a, b]]
-    for _ in range(1000):
-        close = [(a, b) for a, b in pairs if heights[b] - heights[a] < gap - 1e-3]
-        if not close:
-            break
-        for a, b in close:
-            apart = max(0.0, gap - (heights[b] - heights[a])) / 2
-            heights[a], heights[b] = heights[a] - apart, heights[b] + apart
-        heights = heights.clip(0.02, 0.98)
-    for i, name in enumerate(names):
-        side = -0.03 if leftwards[i] else 0.03
-        moved = abs(heights[i] - places[i, 1]) > gap / 2
-        axes.annotate(
-            name,
-            (x[i], y[i]),
-            (places[i, 0] + side, heights[i]),
-            textcoords="axes fraction",
-            horizontalalignment="right" if leftwards[i] else "left",
-            verticalalignment="center",
-            fontsize="x-small",
-            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5} if moved else None,
-        ).set_in_layout(False)
-
-
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """One legend for all panels, below them, in as many columns as fit; a long one makes the figure higher."""
     for handle in handles:
