@@ -117,6 +117,7 @@ class Experiment:
         seeds: as many as the paper's figure has; for profiles with `figure_seeds`. None means the profile's.
         figure: how the paper draws it; None where the paper has no such figure.
         claims: what the paper says of it.
+        fewer_tasks: key of a variant -> the tasks that it is tried on, if not on all of them.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Experiment:
     seeds: int | None = None
     figure: Figure | None = None
     claims: tuple[Claim, ...] = ()
+    fewer_tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 GPRIL, GAIL, BC = Variant("gpril", "GPRIL", "gpril"), Variant("gail", "GAIL", "gail"), Variant("bc", "BC", "bc")

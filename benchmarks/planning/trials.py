@@ -162,7 +162,12 @@ class _Planner:
     def plan(self) -> Planning:
         if ignored := self._ignored_tables:
             self.notices.append(f"ignored unknown tables in profile {self.profile.name}: {', '.join(ignored)}")
-        planned = [trial for experiment in self.request.experiments for trial in self._grid(experiment)]
+        planned = []
+        for experiment in self.request.experiments:
+            if not (trials := list(self._grid(experiment))):
+                chosen = ", ".join(map(short_name, self._tasks(experiment)))
+                raise InputError(f"experiment {experiment.name!r} has none of the chosen methods on {chosen}")
+            planned += trials
         self._check_changes(planned)
         _check_labels(planned)
         self.notices += _equal_trials(planned)
@@ -206,6 +211,8 @@ class _Planner:
                     there += f", of which profile {self.profile.name} uses {len(pool)} (its `pool`)"
                 raise InputError(f"--demos {max(too_many)}: {there}; ask for at most as many")
             for variant in variants:
+                if short_name(task) not in experiment.fewer_tasks.get(variant.key, (short_name(task),)):
+                    continue
                 method = self._method(variant.method)
                 first = self._first_trial(variant, method, task, pool)
                 names = self._names(variant, method)

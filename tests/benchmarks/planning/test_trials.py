@@ -11,6 +11,7 @@ import pytest
 import envs
 from benchmarks.errors import InputError
 from benchmarks.planning import ablations, experiments, profiles, trials
+from benchmarks.planning.estimate import Estimator
 from benchmarks.planning.experiments import Experiment, Variant
 from benchmarks.planning.trials import PlannedTrial, Request, parse_changes
 from benchmarks.records.schema import Trial
@@ -297,6 +298,34 @@ def test_the_field_has_every_method_and_each_way_of_learning_from_states() -> No
     assert {item.trial.demonstrations.episodes for item in planned} == {10, 25}
     assert all(item.trial.evaluation.rollouts == 100 for item in planned)
     assert {item.trial.task for item in of["field-physical"]} == {envs.TASKS["physical-hard"]}
+
+
+def test_methods_without_a_chance_are_tried_on_fewer_tasks_and_never_with_fewer_seeds() -> None:
+    for each in experiments.EXPERIMENTS.values():
+        assert set(each.fewer_tasks) <= {variant.key for variant in each.variants}
+        assert all(set(tasks) < set(each.tasks) for tasks in each.fewer_tasks.values())
+    for each in experiments.FIELD[:2]:
+        cells: dict[tuple[str, str, int], set[int]] = {}
+        for item in plan(request(each, profile=profiles.load("field"))):
+            trial = item.trial
+            cells.setdefault((item.row.variant, trial.task, trial.demonstrations.episodes), set()).add(trial.seed)
+        assert set(map(len, cells.values())) == {5}
+        tried = {key: {task for variant, task, _ in cells if variant == key} for key, *_ in cells}
+        fewer = {key for key, tasks in tried.items() if len(tasks) < 4}
+        assert fewer == set(each.fewer_tasks) and all(len(tried[key]) == 2 for key in fewer)
+    with pytest.raises(InputError, match="'field' has none of the chosen methods on clip-hard"):
+        plan(request(experiments.FIELD[0], methods=("sqil",), tasks=("clip-hard",)))
+
+
+def test_the_plan_of_computing_time_holds() -> None:
+    """docs/compute-plan.md: at most 40 core-hours for the field."""
+    profile = profiles.load("field")
+    assert set(profile.seconds) >= set(registry.BUILT_IN) and set(profiles.load("tuning").seconds) >= set(
+        registry.BUILT_IN
+    )
+    estimator = Estimator(profile, [])
+    planned = {item.trial.id: item.trial for item in plan(request(*experiments.FIELD, profile=profile))}
+    assert sum(map(estimator.seconds, planned.values())) < 40 * 3600
 
 
 def test_slices_of_the_field_are_parts_of_it() -> None:
