@@ -9,9 +9,9 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from analysis.comparisons import performance_profile
 from analysis.load import MODES, Results
 from analysis.names import COST_NAMES
-from analysis.statistics import performance_profile
 from analysis.tables import field
 from analysis.tables.data import grouped_quartiles, grouped_rates
 from benchmarks.paper import FIGURES, Centre, Cost, Figure

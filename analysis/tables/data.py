@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.comparisons import probability_of_improvement
 from analysis.load import GROUP, MODES, Results
 from analysis.pooling import CELL, Pooled, cells_of, in_cells
 from analysis.statistics import (
     Estimate,
     Quartiles,
     interquartile_mean,
-    probability_of_improvement,
     quartiles,
     rate_interval,
     wilson_interval,

@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.comparisons import ranks
 from analysis.load import GROUP, MODES, Results
 from analysis.names import PRICES
 from analysis.pooling import CELL, Pooled, cells_of, in_cells
-from analysis.statistics import CONFIDENCE, Estimate, ranks
+from analysis.statistics import (
+    CONFIDENCE,
+    Estimate,
+)
 from analysis.tables.data import comparison, named, split
 
 FEWEST = 4

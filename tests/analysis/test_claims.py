@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import MEASURES, REGIONS, SEEDS, UNITS, Measured, claims_table, verdict
+from analysis.claims import REGIONS, SEEDS, UNITS, claims_table, verdict
 from analysis.load import load
+from analysis.measures import MEASURES, Measured
 from analysis.report.__main__ import check_report, write_report
 from analysis.statistics import Estimate, deviations, difference, mean_interval, rate_interval
 from benchmarks.paper import FIGURES, Region

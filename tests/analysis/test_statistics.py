@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, mannwhitneyu, t, trim_mean
 
+from analysis.comparisons import bootstrap, performance_profile, probability_of_improvement, ranks, times_fewer
 from analysis.statistics import (
     Estimate,
-    bootstrap,
     correlation,
     deviations,
     difference,
@@ -18,12 +18,8 @@ from analysis.statistics import (
     mean_interval,
     next_seed,
     paired_difference,
-    performance_profile,
-    probability_of_improvement,
     quartiles,
-    ranks,
     rate_interval,
-    times_fewer,
     wilson_interval,
 )
 

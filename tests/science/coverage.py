@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from analysis.comparisons import bootstrap, probability_of_improvement, ranks, times_fewer
 from analysis.statistics import (
     Estimate,
-    bootstrap,
     correlation,
     deviations,
     difference,
@@ -22,10 +22,7 @@ from analysis.statistics import (
     mean_interval,
     next_seed,
     paired_difference,
-    probability_of_improvement,
-    ranks,
     rate_interval,
-    times_fewer,
 )
 
 Rates: TypeAlias = Callable[[np.random.Generator, int], np.ndarray]
