@@ -1,4 +1,4 @@
-"""What the records mean: statistics, tables, figures and a report, computed from the records alone."""
+"""Statistics, tables, figures and a report, computed from the records alone."""
 
 from pathlib import Path
 from runpy import run_path

@@ -1,12 +1,12 @@
 """The paper's claims against our records: one row per claim, with what was measured, its intervals and a verdict.
 
-A claim (see `benchmarks.paper`) says where a number lies after training. It *holds* where the whole 95 % interval lies
-there, *does not hold* where none of it does, and is *undecided* otherwise: where the interval includes both outcomes,
-where a variant has fewer than `SEEDS` seeds, where planned trials have no record yet, and where what is compared
-with succeeds in less than `LITTLE` of its rollouts, so that it has nothing to lose. The verdict is that of sampled and
-of deterministic actions alike; where these disagree, the claim is undecided and the row says what each of them gives.
+A claim (see `benchmarks.paper`) says in which region a number lies. It *holds* if the whole 95 % interval lies there,
+*does not hold* if none of the interval does, and is *undecided* otherwise: if the interval includes both outcomes, if a
+variant has fewer than `SEEDS` seeds, if planned trials have no record yet, or if the baseline succeeds in less than
+`LITTLE` of its rollouts, so that it has nothing to lose. Sampled and deterministic actions must agree on the verdict;
+otherwise the claim is undecided and the row says what each of them gives.
 
-`measures` has the numbers.
+`measures` computes the numbers.
 """
 
 from __future__ import annotations

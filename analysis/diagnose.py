@@ -1,4 +1,4 @@
-"""Draws what a method reported while it trained.
+"""Plots the diagnostics that a method reported during training.
 
 `python -m analysis.diagnose DIR --method gpril --task clip --seed 0`
 """

@@ -1,4 +1,4 @@
-"""From the files of a results folder to tidy frames: reading, counting and looking up only.
+"""Reads a results folder into tidy frames; it only reads, counts and looks up.
 
 A results folder holds `plan.json` (which trials belong to which experiment) and the records of trials, plain or
 compressed, in `records/`.

@@ -1,4 +1,4 @@
-"""What tasks, actions and costs are called in tables and figures."""
+"""The names of tasks, actions and costs in tables and figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The success of one variant over several cells, each of which weighs the same, and differences between variants.
+"""The success of one variant over several cells with equal weights, and differences between variants.
 
 A cell is a task with a number of demonstrations, or whatever else the compared variants share. A seed's score is the
 mean of its success over the cells; the spread of these scores over seeds gives the interval.

@@ -1,4 +1,4 @@
-"""Compares a run with the reference results in the repository: does it reproduce them within its intervals?"""
+"""Compares a run with the reference results in the repository: do they agree within their intervals?"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The statistics behind the tables and figures: pure functions on arrays of scores.
 
-A score is what one trial achieved, such as the fraction of its rollouts that succeeded; a trial that failed has the
-score 0 before it comes here. Seeds are the unit: intervals say how far the mean over all seeds may be from the mean
-over those that were run. Their coverage with few seeds was simulated (docs/statistics.md, tests/science); bounds of a
-success rate stay within [0, 1], those of a difference of two within [-1, 1]. An interval is NaN for a single seed.
+A score is the result of one trial, such as the fraction of its rollouts that succeeded; callers give a failed trial the
+score 0. The unit of analysis is the seed: intervals say how far the mean over all possible seeds may be from the mean
+over those that were run. Their coverage with few seeds was simulated (docs/statistics.md, tests/science). Bounds of a
+success rate stay within [0, 1], those of a difference of two within [-1, 1]. A single seed has a NaN interval.
 
 Sources: Wilson, "Probable inference, the law of succession, and statistical inference" (JASA 1927), with the effective
 sample size and the t quantile that surveys use for rates that vary between clusters (Franco et al., JSSAM 2019);
@@ -79,14 +79,14 @@ def wilson_interval(successes: int, attempts: int, confidence: float = CONFIDENC
 def rate_interval(scores: ArrayLike, rollouts: int, confidence: float = CONFIDENCE) -> Estimate:
     """Mean success rate over seeds with Wilson's interval for rates that vary between seeds.
 
-    The number of attempts is the effective one: as many independent rollouts as would give the mean the variance that
-    the seeds show, at most those that were made. The quantile is that of Student's t with n - 1 degrees of freedom. So
-    the interval is that of a t test where the rate is moderate, and stays within [0, 1] and wider than nothing where
-    all seeds agree, even on 0 or 1.
+    The number of attempts is an effective one: the number of independent rollouts with which the mean would have the
+    variance that the seeds show, at most the actual number. The quantile is that of Student's t with n - 1 degrees of
+    freedom. So for moderate rates the interval is that of a t test. It stays within [0, 1] and has a positive width
+    even if all seeds agree on 0 or 1.
 
     Args:
         scores: success rate of each seed, in [0, 1], [n].
-        rollouts: how many the scores are made of, all seeds together.
+        rollouts: number of rollouts behind the scores, over all seeds.
         confidence: nominal coverage.
 
     Raises:
@@ -120,12 +120,12 @@ def mean_interval(scores: ArrayLike, confidence: float = CONFIDENCE) -> Estimate
 def next_seed(scores: ArrayLike, rollouts: int, confidence: float = CONFIDENCE) -> Estimate:
     """Mean success rate over seeds and the interval in which that of one more seed lies: a prediction interval.
 
-    Student's t interval of the mean with the variance of one more seed added, cut to [0, 1]. Seeds vary at least as
-    much as the rollouts of equal policies do, so that it is wider than nothing where all seeds agree.
+    Student's t interval of the mean with the variance of one more seed added, cut to [0, 1]. Seeds are taken to vary at
+    least as much as the rollouts of equal policies, so the interval has a positive width even if all seeds agree.
 
     Args:
         scores: success rate of each seed, in [0, 1], [n].
-        rollouts: how many each score is made of.
+        rollouts: number of rollouts behind each score.
         confidence: nominal coverage.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the commands that run trials share: options, the number of jobs, and how a command ends."""
+"""Parts that all commands that run trials share: options, the number of jobs, and how a command ends."""
 
 from __future__ import annotations
 

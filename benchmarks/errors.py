@@ -1,4 +1,4 @@
-"""Errors meant for people: one line that names the value, what is allowed and how to mend it."""
+"""Errors meant for people: one line that names the value, what is allowed and how to fix it."""
 
 from __future__ import annotations
 

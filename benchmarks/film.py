@@ -1,10 +1,9 @@
-"""Films of what was learnt: `python -m benchmarks.film DIR` replays rollouts of DIR's policies and films them.
+"""Films trained policies: `python -m benchmarks.film DIR` replays rollouts of DIR's policies and films them.
 
 For each label on each task it shows the best and the median policy, by the fraction of successful final rollouts with
-sampled actions (deterministic ones, where a policy cannot sample), at the middle one of the numbers of demonstrations.
-The rollout is one of median length, whether it succeeded or not, and must end as recorded. Films lie in DIR/videos;
-`films.csv` says what each shows. A label that has other settings or another kind of demonstrations in another
-experiment is filmed for each.
+sampled actions (deterministic ones if a policy cannot sample), at the median number of demonstrations. The rollout has
+median length, successful or not, and must end as recorded. Films are written to DIR/videos; `films.csv` says what each
+shows. A label with other settings or another kind of demonstrations in another experiment is filmed for each.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The paper's evaluations, each declared once: what is trained, what its figure shows, and what the paper claims of it.
+"""The paper's evaluations, each declared once: what is trained, what its figure shows, and what the paper claims.
 
 Schroecker, Vecerik and Scholz, "Generative predecessor models for sample-efficient imitation learning" (ICLR 2019).
-Planning runs these experiments and the analysis draws and judges them. A variant is known by its `key`, which plans
-record beside the trials, so its label may change without consequences.
+Planning runs these experiments and the analysis draws and judges them. A variant is identified by its `key`, which
+plans record with the trials, so its label may change without consequences.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A trained policy at work: `python -m benchmarks.play --method gpril --task clip`.
+"""Shows a trained policy: `python -m benchmarks.play --method gpril --task clip`.
 
-It looks for saved policies in the shipped results, then in the newest run, and shows one in a window, or films it where
+It looks for saved policies in the shipped results, then in the newest run, and shows one in a window, or films it if
 there is no display.
 """
 

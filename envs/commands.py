@@ -1,4 +1,4 @@
-"""A command whose every error is one line."""
+"""A command that reports every error in one line."""
 
 from __future__ import annotations
 

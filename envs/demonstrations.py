@@ -1,4 +1,4 @@
-"""Demonstrations: the data set every method learns from, its subsets and its file format."""
+"""Demonstrations: the dataset that every method learns from, its subsets and its file format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DTYPES = {"observations": "<f4", "actions": "<f4", "episode": "<i4", "time_step
 
 
 class DemonstrationError(ValueError):
-    """A data set, a subset of one or a file of one is not what it should be."""
+    """A dataset, a subset of one or a file is invalid."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Demonstrations:
 
     Attributes:
         observations: [N, O] float32, physical units.
-        actions: [N, A] float32 in the environment's action space, or None where only states are known. Terminal rows
-            hold zeros as a placeholder, whatever the action space; `pairs` leaves them out.
+        actions: [N, A] float32 in the environment's action space, or None if only states are known. Terminal rows
+            contain zeros as a placeholder, whatever the action space; `pairs` leaves them out.
         episode: [N] int32, the row's episode: 0, 1, ...
         time_step: [N] int32, the row's step within its episode: 0 ... T.
         terminal: [N] bool, True on the last row of each episode.
@@ -63,10 +63,10 @@ class Demonstrations:
         task: Gymnasium id.
         origin: how the data was made, stored as JSON. NumPy's numbers and arrays, paths, dates, enumerations and
             dataclasses are converted, and keys become text.
-        recorded: statistics of these episodes as they were recorded; None where no row of theirs is left out.
+        recorded: statistics of these episodes as they were recorded; None if no row of them was left out.
 
-    The arrays are read-only. Raises DemonstrationError where shapes, types or order differ from this, a number is not
-    finite or absurd, or `origin` holds something that JSON cannot.
+    The arrays are read-only. Raises DemonstrationError if shapes, types or order differ from this, if a number is not
+    finite or absurdly large, or if JSON cannot hold `origin`.
     """
 
     observations: np.ndarray
@@ -254,19 +254,19 @@ class Demonstrations:
         states_alone: bool = False,
         offset: int = 0,
     ) -> Demonstrations:
-        """A part of the data set, with its episodes numbered from 0 again.
+        """A part of the dataset, with its episodes numbered from 0.
 
         Args:
             episodes: how many episodes, from episode `start` on; or which ones, in this order; None takes all from
                 `start` on.
             start: first episode, where `episodes` is no list.
             every: keep the rows whose `time_step` is `offset` plus a multiple of this, and each episode's last row.
-            final_only: keep each episode's last row alone, and so no actions.
+            final_only: keep only each episode's last row, and therefore no actions.
             states_alone: drop the actions.
             offset: less than `every`; 0 keeps initial states.
 
         Returns:
-            the subset, which tells about itself in `origin["subsets"]`, with the `statistics` of the chosen episodes.
+            the subset, described in `origin["subsets"]`, with the `statistics` of the chosen episodes.
             Where this is a subset with some of the states only, those of all of its episodes remain.
 
         Raises:
@@ -324,7 +324,7 @@ class Demonstrations:
         return list(range(start, start + count)), count
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Observations [M, O] and the actions [M, A] taken there. Raises DemonstrationError for states alone."""
+        """Observations [M, O] and the actions [M, A] taken there. Raises DemonstrationError without actions."""
         if self.actions is None:
             raise DemonstrationError(
                 "these demonstrations are states alone: actions are needed, so keep them in the subset"
@@ -333,9 +333,9 @@ class Demonstrations:
 
 
 def save(demonstrations: Demonstrations, path: str | os.PathLike[str]) -> None:
-    """Write the data set, and read it back before it takes the place of an older file.
+    """Write the dataset, and read it back before it replaces an older file.
 
-    Equal sets give equal bytes (with the same NumPy and zlib). Raises DemonstrationError.
+    Equal datasets give equal bytes (with the same NumPy and zlib). Raises DemonstrationError.
     """
     header = {
         "format": _FORMAT,
@@ -362,7 +362,7 @@ def save(demonstrations: Demonstrations, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Demonstrations:
-    """Read and verify a data set without executing anything in it. Raises DemonstrationError naming the file."""
+    """Read and verify a dataset without executing anything in it. Raises DemonstrationError naming the file."""
     try:
         arrays = read_arrays(path, {"header": "|u1", **_DTYPES})
         header = json.loads(arrays.pop("header").tobytes())

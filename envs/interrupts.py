@@ -1,4 +1,4 @@
-"""Lets Ctrl-C end a command of the suite in one line while it still imports what it needs, which may take seconds.
+"""Lets Ctrl-C end a command of the suite with a single line while it is still importing, which may take seconds.
 
 The packages run this file by its path before they import anything else (see `envs.shadowing`).
 """

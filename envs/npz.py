@@ -1,4 +1,4 @@
-"""Reading files of others: nothing in them is executed, and no more memory is taken than the reader agreed to."""
+"""Reads untrusted files: nothing in them is executed, and no more memory is used than the caller allows."""
 
 from __future__ import annotations
 

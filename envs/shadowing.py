@@ -1,7 +1,7 @@
-"""Tells in one sentence where another package of the same name hides one of this suite's.
+"""Refuses, in one sentence, to run if another package of the same name hides one of this suite's.
 
-The names `envs`, `methods`, `benchmarks` and `analysis` are common: a repository with a folder `envs` of its own hides
-ours from every program started in it. The packages run this file by its path, because `envs` may be the hidden one.
+The names `envs`, `methods`, `benchmarks` and `analysis` are common: a repository with its own folder `envs` hides ours
+from every program started in it. The packages run this file by its path, because `envs` may be the hidden one.
 """
 
 from __future__ import annotations

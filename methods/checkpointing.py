@@ -1,8 +1,8 @@
-"""The state of a training, so that an interrupted one resumes with the same bits.
+"""The state of a training run, with which an interrupted one resumes bit-identically.
 
 A snapshot is plain data: `pack` turns nested dictionaries and lists of tensors, arrays, numbers and strings into JSON
-and arrays, and nothing that could execute. In addition to the method's own state it holds that of every environment
-with a running episode, and of the global random generators of Python, NumPy and PyTorch.
+and arrays, none of which can execute. Besides the method's own state it contains that of every environment with a
+running episode, and of the global random generators of Python, NumPy and PyTorch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a training uses, counted: steps and episodes of its environments, and queries of the demonstrator.
+"""Counts what training uses: steps and episodes of its environments, and queries to the demonstrator.
 
-The suite counts so in trials, the conformance check in its own trainings.
+The suite uses it in trials, the conformance check in its own training runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whole episodes side by side: a group of single environments, and the lockstep rollout of a policy in any group."""
+"""Whole episodes in parallel: a group of single environments, and the lockstep rollout of a policy in any group."""
 
 from __future__ import annotations
 

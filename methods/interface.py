@@ -2,7 +2,7 @@
 
 A method is a class with a `name`, a frozen `Settings` dataclass and one function, `fit`, which turns demonstrations
 into a `Policy`. Everything it needs from the world (environments, seeds, budget, clock) comes through a `FitContext`,
-so that the suite can count what the method used and evaluate what it learnt in the same way for every method.
+so that the suite can count what each method uses and evaluate all methods in the same way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ State = dict[str, Any]
 
 
 class MethodError(ValueError):
-    """A method was asked for something it cannot do; the message names the value, what is allowed and the mend."""
+    """A method was asked for something it cannot do; the message names the value, what is allowed and how to fix it."""
 
 
 class SettingsError(MethodError):
@@ -56,9 +56,9 @@ class Task:
         id: Gymnasium id.
         observation_size: O, the length of an observation.
         action_size: A, the length of an action.
-        action_low: lowest action, [A] float32. Inside a method actions are fractions of the environment's bounds, in
-            demonstrations, environments and policies alike, so these are -1 ...
-        action_high: ... and 1, whatever the environment's units.
+        action_low: lowest action, [A] float32: -1, because inside a method actions are fractions of the environment's
+            bounds, in demonstrations, environments and policies alike.
+        action_high: highest action, [A] float32: 1, whatever the environment's units.
         horizon: longest episode, in control steps.
         dt: seconds between two control steps.
         kinematic_error: forward-kinematics inconsistency [n] (m) of observations [n, O]: the distance between the
@@ -77,12 +77,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a trial may spend.
+    """The budget of a trial.
 
     Attributes:
-        environment_steps: most control steps of self-supervised interaction, summed over all environments.
+        environment_steps: largest number of control steps of interaction, summed over all environments.
         policy_updates: gradient updates of the policy for methods that train it by maximum likelihood (BC, GPRIL).
-        expert_queries: most actions that may be asked of the task's demonstrator.
+        expert_queries: largest number of queries to the task's demonstrator.
     """
 
     environment_steps: int
@@ -111,11 +111,11 @@ Mode = Literal["sampled", "mean"]
 
 
 class Actor(ABC):
-    """A policy at work in several episodes side by side. What it remembers of an episode is kept here, row by row."""
+    """Acts with a policy in several episodes in parallel, and holds the memory of each episode, one row per episode."""
 
     @abstractmethod
     def start(self, rows: Sequence[int]) -> None:
-        """Forget these rows: an episode begins in each of them. Called before their first `act`."""
+        """Reset the memory of these rows, in each of which an episode begins. Called before their first `act`."""
 
     @abstractmethod
     def act(
@@ -138,10 +138,10 @@ class Policy(ABC):
     """A trained policy.
 
     A policy without memory implements `act`; one with memory (action chunks, recurrent networks, histories) implements
-    `actor` instead. Several actors of one policy may be at work at once, so neither may store anything in the policy.
+    `actor` instead. Several actors of one policy may be active at once, so neither may store anything in the policy.
 
     Class attributes:
-        modes: which of "sampled" and "mean" the policy has. A missing mode is an empty cell of the tables.
+        modes: which of "sampled" and "mean" the policy has. Tables show a dash for a missing mode.
     """
 
     modes: ClassVar[tuple[Mode, ...]] = ("sampled", "mean")
@@ -151,7 +151,7 @@ class Policy(ABC):
         raise TypeError(f"{type(self).__name__} remembers the episode, so ask an actor: policy.actor(count)")
 
     def actor(self, count: int) -> Actor:
-        """An actor for `count` episodes side by side, rows 0 to `count - 1`."""
+        """An actor for `count` parallel episodes, rows 0 to `count - 1`."""
         if type(self).act is Policy.act:
             raise TypeError(f"{type(self).__name__} implements neither act (no memory) nor actor (memory)")
         return _MemorylessActor(self)
@@ -163,7 +163,7 @@ class Policy(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: Path) -> Policy:
-        """Read what `save` wrote; raises MethodError naming the file where it is damaged."""
+        """Read what `save` wrote; raises MethodError naming the file if it is damaged."""
 
 
 class _MemorylessActor(Actor):
@@ -196,9 +196,9 @@ class Expert(Protocol):
 
 
 class EnvGroup(Protocol):
-    """Environments side by side, each in its own episode; none resets by itself.
+    """Parallel environments, each in its own episode, without automatic resets.
 
-    A policy can act in many episodes at once, and all of them are complete, which a `VecEnv` cannot promise.
+    A policy can act in many episodes at once, and all episodes are complete, which a `VecEnv` does not guarantee.
     """
 
     def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> np.ndarray:
@@ -221,15 +221,15 @@ class EnvGroup(Protocol):
 
 
 class FitContext(ABC):
-    """What the suite gives to a method for one trial.
+    """The suite's side of a trial, as the method sees it.
 
     Attributes:
         task: the task's sizes, bounds and clock.
         budget: what may be spent; environments made here raise `BudgetExceeded` beyond it.
         seeds: named random streams; the only randomness a method may use.
         device: torch device, "cpu" or "cuda".
-        scratch: an empty folder of this trial's own, removed after it.
-        expert: the task's demonstrator; None where it has none, or where the budget has no queries.
+        scratch: an empty folder for this trial, removed afterwards.
+        expert: the task's demonstrator; None if it has none or the budget has no queries.
     """
 
     task: Task
@@ -251,14 +251,14 @@ class FitContext(ABC):
 
     @property
     def expert_queries(self) -> int:
-        """Actions asked of the demonstrator so far."""
+        """Queries to the demonstrator so far."""
         return 0
 
     @abstractmethod
     def make_env(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
         """A counted environment, to be stepped in this process only.
 
-        Its reward is the task's success signal and must not be learnt from.
+        Its reward is the task's success signal; methods must not learn from it.
         """
 
     @abstractmethod
@@ -267,7 +267,7 @@ class FitContext(ABC):
 
     @abstractmethod
     def make_env_group(self, count: int) -> EnvGroup:
-        """`count` counted environments for whole episodes side by side."""
+        """`count` counted environments for whole episodes in parallel."""
 
     @abstractmethod
     def report(self, step: int, **scalars: float) -> None:
@@ -281,50 +281,50 @@ class FitContext(ABC):
         gradient_steps: int,
         snapshot: Callable[[], State] | None = None,
     ) -> None:
-        """Tell the suite how far training is; cheap, so call it often.
+        """Tell the suite how far training has come; cheap, so call it often.
 
-        The suite decides whether it evaluates `policy` now, and whether it keeps a snapshot; that time and those
-        environment steps are not charged.
+        The suite decides whether to evaluate `policy` now, and whether to save a snapshot. The time and environment
+        steps for this are not charged.
 
         Args:
-            policy: the policy as it stands.
-            progress: share of the training done, in [0, 1].
+            policy: the current policy.
+            progress: fraction of the training done, in [0, 1].
             gradient_steps: optimiser steps taken so far, summed over all networks of the method.
-            snapshot: gives all that changes while the method trains (weights, optimisers, replay buffers, generators,
-                counters), so that `resume` can hand it to a later process; called only where one is kept. A trial
-                whose method gives none starts over after an interruption.
+            snapshot: returns everything that changes during training (weights, optimisers, replay buffers, generators,
+                counters), for `resume` in a later process; called only if a snapshot is saved. Without it, a trial
+                starts over after an interruption.
 
         Raises:
-            Stopped: the suite wants the method to end here (after Ctrl-C, say); do not catch it.
+            Stopped: the suite wants the method to end here (for example after Ctrl-C); do not catch it.
             Diverged: the policy's actions are not finite.
         """
 
     @abstractmethod
     def resume(self) -> State | None:
-        """What the last snapshot of this trial held where it was interrupted, None where it begins.
+        """The state in the last snapshot if this trial was interrupted; None on a fresh start.
 
-        Call it once everything is made. The environments made by then are put back to where they were, in the middle
-        of an episode too, so do not reset them; so are the global generators of Python, NumPy and PyTorch.
+        Call it after everything has been created. It restores all environments created by then, even in the middle of
+        an episode, so do not reset them, and the global generators of Python, NumPy and PyTorch.
         """
 
 
 class Method(ABC):
     """A learning method. Subclass it, decorate it with `methods.registry.register`, and it can be compared.
 
-    A mapping `SEARCH` in its module tells what `benchmarks.tune` may try, setting by setting: {"choices": [8, 16]} or
+    A mapping `SEARCH` in its module gives the search space of `benchmarks.tune`, by setting: {"choices": [8, 16]} or
     {"low": 1e-4, "high": 1e-2, "log": True}.
 
     Class attributes:
-        name: on the command line and in records.
-        display_name: in tables and figures, as papers write it; empty means `name`.
+        name: its name on the command line and in records.
+        display_name: its name in tables and figures, as in papers; empty means `name`.
         Settings: a frozen dataclass; every field has a default and a documented meaning.
-        needs_actions: refuses demonstrations of states alone.
-        needs_environment: interacts with the task while it trains.
-        needs_expert: queries the task's demonstrator while it trains.
+        needs_actions: whether it needs demonstrated actions.
+        needs_environment: whether it interacts with the task during training.
+        needs_expert: whether it queries the task's demonstrator during training.
         policy: the class of what `fit` returns, so that films, `benchmarks.play` and robots can load what was saved;
             None means the shared `methods.policy.GaussianPolicy`.
         summary: one line for `--list`.
-        small: settings that make a training of seconds, for `methods.check`; empty where the defaults do.
+        small: settings with which training takes seconds, for `methods.check`; empty if the defaults do.
     """
 
     name: ClassVar[str]
@@ -348,7 +348,7 @@ class Method(ABC):
 
     @classmethod
     def requires_actions(cls, settings: Any) -> bool:
-        """Whether these settings need demonstrated actions; overridden where that depends on the settings."""
+        """Whether these settings need demonstrated actions; override it if that depends on the settings."""
         return cls.needs_actions
 
     @abstractmethod

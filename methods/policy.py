@@ -1,7 +1,7 @@
 """The shared policy: a Gaussian whose mean and standard deviation are outputs of a network of the observation.
 
 Paper, section 4.1 and appendix B: hidden layers of 300 and 200 units, sigma in (0.01, 0.1), observations normalised
-with the statistics of the recorded demonstrations, also where only some of their states are shown. Means and sigmas are
+with the statistics of the recorded demonstrations, even if only some of their states are shown. Means and sigmas are
 fractions of the action bounds.
 """
 
@@ -32,7 +32,7 @@ SIGMA_BOUNDS: SigmaBounds = (0.01, 0.1)
 MOST_UNITS = 4096
 MOST_LAYERS = 8
 SMALLEST_SCALE = 1e-3
-"""Smallest standard deviation an observation is divided by, in its own unit: constant entries stay finite."""
+"""Smallest standard deviation by which an observation is divided, in its own unit, so constant entries stay finite."""
 
 _LOG_2PI = math.log(2.0 * math.pi)
 

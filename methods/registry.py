@@ -1,6 +1,6 @@
 """Names of methods and where to find them: built in, installed by others (entry points), or in a user's file.
 
-Nothing is imported before it is asked for, so listing the names is cheap.
+Methods are imported only when needed, so listing the names is cheap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the methods share that train a network on demonstrations alone: ordered steps, scaling, the training loop."""
+"""Parts shared by methods that train a network on demonstrations alone: ordered steps, scaling, the training loop."""
 
 from __future__ import annotations
 

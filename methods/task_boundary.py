@@ -1,7 +1,7 @@
 """A task as methods see it: described, checked against its demonstrations, with actions as fractions of its bounds.
 
-Tasks have actions in metres, radians or newtons; methods have actions from -1 to 1. Whatever passes between the two,
-demonstrations, environments and policies alike, is rescaled here. Where the bounds are -1 and 1 nothing is changed.
+Tasks have actions in metres, radians or newtons; methods have actions from -1 to 1. This module rescales everything
+that passes between the two: demonstrations, environments and policies. Bounds of -1 and 1 change nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the figures show, as frames in full precision: the data that is drawn, written beside each figure."""
+"""The data behind the figures, as frames in full precision; it is also written next to each figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a method reported while it trained on one trial: the values, and small multiples of them."""
+"""The diagnostics that a method reported in one trial: their values, and small multiples of them."""
 
 from __future__ import annotations
 

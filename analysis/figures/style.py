@@ -1,6 +1,6 @@
-"""What all figures share: the style of each method and variant, panels, axes, legends, and files.
+"""Parts that all figures share: the style of each method and variant, panels, axes, legends and files.
 
-A method has one colour and one marker in every figure; its variants differ by their lines.
+A method has one colour and one marker in every figure; its variants differ in line style.
 """
 
 from __future__ import annotations

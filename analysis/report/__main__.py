@@ -1,4 +1,4 @@
-"""From records to tables, figures and a page: `python -m analysis.report DIR [--check]`."""
+"""Writes tables, figures and a report from records: `python -m analysis.report DIR [--check]`."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """Writes generated tables into the pages that show them: `python -m analysis.report.docs_tables`, from the root.
 
-A page says with a comment which table follows, and with another one where it ends:
+In a page, one comment names the table that follows and another marks its end:
 
     <!-- results/quick/tables/main.md -->
     ...
     <!-- end -->
 
 The name is the path of a committed table, or that of a table of effects (`analysis.report.effects`), which is computed
-from committed records. The comparison of all methods is shown as not measured yet until its tables are committed.
+from committed records. Until the tables of the comparison of all methods are committed, pages say "Not measured yet".
 """
 
 from __future__ import annotations

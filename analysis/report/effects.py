@@ -1,6 +1,6 @@
-"""Effects of single choices, for the pages that name them: readings of the paper, and GPRIL's departures from it.
+"""Effects of single choices, for the documentation: readings of the paper, and GPRIL's departures from it.
 
-The choices are declared here, so that one without records has its row too; every number follows from the records.
+The choices are declared here, so that a choice without records has a row too. All numbers are computed from records.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The report as a web page: summary, claims, figures, films, tables, failed trials and provenance.
 
-The first figure of each experiment is part of the page; further ones, which are folded, and films are the files in the
-folders beside it. The page loads nothing else, which its Content-Security-Policy forbids as well; `report.js`, which it
-holds, sorts tables and says where one has more columns than the screen shows.
+The first figure of each experiment is embedded in the page. Further figures, which are folded, and films are files in
+the folders next to it. The page loads nothing else, and its Content-Security-Policy forbids it. The embedded
+`report.js` sorts tables and tells the reader if a table has more columns than the screen shows.
 """
 
 from __future__ import annotations

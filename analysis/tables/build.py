@@ -1,7 +1,7 @@
-"""The tables: each as exact data for machines (CSV) and as a few legible columns for people (Markdown, LaTeX, text).
+"""The tables, each as exact data for machines (CSV) and as a few readable columns for people (Markdown, LaTeX, text).
 
-Their bytes follow from the records alone. Only `costs`, `ranks` and `field` hold numbers that differ between identical
-runs: seconds.
+Their bytes depend on the records alone. Only `costs`, `ranks` and `field` contain numbers that differ between identical
+runs, namely seconds.
 """
 
 from __future__ import annotations

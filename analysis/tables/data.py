@@ -1,4 +1,4 @@
-"""What the tables say, as frames in full precision: one function per table, each a pure function of the results."""
+"""The data behind the tables, as frames in full precision: one pure function of the results per table."""
 
 from __future__ import annotations
 

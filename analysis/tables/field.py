@@ -1,7 +1,7 @@
-"""Many methods side by side: what each achieves, its rank, how far it is behind the best, and what it costs.
+"""Comparison of many methods: the success of each, its rank, its distance to the best, and its costs.
 
-Made for every experiment that compares at least four methods. Frames in full precision, each a pure function of the
-scores; `build` makes the tables and `figures` draws from them.
+It covers every experiment that compares at least four methods. All frames are in full precision and pure functions of
+the scores; `build` makes the tables and `figures` draws from them.
 """
 
 from __future__ import annotations

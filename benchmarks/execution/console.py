@@ -1,4 +1,4 @@
-"""What is printed for the user, whoever reads it: a line that cannot be printed ends nothing."""
+"""Output for the user; a line that cannot be printed does not end the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trials report while they train, as TensorBoard event files: `tensorboard --logdir RESULTS/tensorboard`."""
+"""Writes what trials report during training as TensorBoard event files: `tensorboard --logdir RESULTS/tensorboard`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where trials run, as the scheduler sees it; the executors are in `local`, `in_process` and `ray_cluster`."""
+"""The interface of executors, which run trials for the scheduler: see `local`, `in_process` and `ray_cluster`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials in this process, for debuggers: `breakpoint()` works, and output is on the screen."""
+"""Runs trials in this process, for debuggers: `breakpoint()` works, and output goes to the screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials in processes of this machine: one process and one thread each."""
+"""Runs trials in processes on this machine, each with one thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user sees while trials run: a live view with a bar each, or plain lines on a pipe and in CI."""
+"""Progress of running trials: a live view with a bar for each, or plain lines on a pipe and in CI."""
 
 from __future__ import annotations
 

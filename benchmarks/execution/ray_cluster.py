@@ -1,8 +1,8 @@
-"""Trials on a Ray cluster (https://docs.ray.io): each has an actor that runs it in a worker process of its node.
+"""Runs trials on a Ray cluster (https://docs.ray.io): an actor per trial runs it in a worker process of its node.
 
-The runner stays the only one who writes results. It sends the source files to the nodes, where each trial checks their
-digest, and gets back messages, output, snapshots and the final policy. Ray's own fault tolerance is off: the scheduler
-retries, as it does for local processes, so that every attempt is kept.
+Only the runner writes results. It sends the source files to the nodes, where each trial checks their digest, and
+receives messages, output, snapshots and the final policy. Ray's own fault tolerance is off: the scheduler retries, as
+it does for local processes, so that every attempt is kept.
 """
 
 from __future__ import annotations

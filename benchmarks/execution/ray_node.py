@@ -1,4 +1,4 @@
-"""A trial on a node of a Ray cluster: the files the node is sent, and what it does. Nothing here imports Ray."""
+"""Runs a trial on a node of a Ray cluster, from the files that the node receives. Nothing here imports Ray."""
 
 from __future__ import annotations
 

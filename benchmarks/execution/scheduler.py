@@ -1,7 +1,7 @@
-"""Runs trials to their records: claims each in the store, retries what died, and reports to a view.
+"""Runs trials until all have records: it locks each in the store, retries those that died, and reports to a view.
 
-Where trials run is an executor's matter: in processes of this machine (`local`) or of a cluster's nodes
-(`ray_cluster`), or in this very process (`in_process`).
+Executors decide where trials run: in processes on this machine (`local`) or on a cluster's nodes (`ray_cluster`), or in
+the runner's own process (`in_process`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ablations: each a method with mostly one setting changed. Changes are relative to the settings of the profile."""
+"""Ablations: a method with usually one setting changed, relative to the settings of the profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long trials take."""
+"""Estimates how long trials take."""
 
 from __future__ import annotations
 

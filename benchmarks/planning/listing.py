@@ -1,4 +1,4 @@
-"""What `--list` and `--dry-run` print."""
+"""The output of `--list` and `--dry-run`."""
 
 from __future__ import annotations
 

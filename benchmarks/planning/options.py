@@ -1,4 +1,4 @@
-"""Command-line options that refuse what a shell leaves where a variable is not set, and what cannot be stored."""
+"""Command-line options that refuse empty values (from unset shell variables) and values that cannot be stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused before anything is trained: methods that break the contract or miss what they need."""
+"""Checks before training: refuses methods that break the contract or lack something they need."""
 
 from __future__ import annotations
 

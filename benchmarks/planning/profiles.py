@@ -1,7 +1,7 @@
-"""Profiles: how much is spent on a comparison. Each is a TOML file in `profiles/`, or one of the user's own.
+"""Profiles, which set the budgets of a comparison. Each is a TOML file in `profiles/` or a user's own file.
 
     summary = "one line for --list"
-    extends = "quick"       # optional: a profile, or its file, whose values hold where this one has none of its own
+    extends = "quick"       # optional: a profile, or its file, that provides all values not given here
     [suite]                 # see `Suite`
     [evaluation]            # see `records.Evaluation`
     [budget.default]        # see `records.BudgetChoice`; [budget.METHOD] and [budget.METHOD.TASK] override it
@@ -9,10 +9,10 @@
     [presets.NAME.settings] # for the variants of experiments that ask for this preset; [presets.NAME.settings.TASK] and
     [presets.NAME.budget]   # [presets.NAME.budget.TASK] override them
     [demonstrations.EXPERIMENT] # "VARIANT" = [10, 50]: the numbers of demonstrations of a variant that has fewer
-    [seconds]               # METHOD = a rough guess of a trial's duration, used until records tell better
+    [seconds]               # METHOD = a rough estimate of a trial's duration, used until there are records
 
 EXPERIMENT is a name of `--list` and VARIANT the key of one of its variants (see `benchmarks.paper.Variant`). METHOD is
-the name that the method's class has; TASK a short name of `envs.TASKS`, a Gymnasium id or module:Id.
+the `name` of the method's class; TASK is a short name of `envs.TASKS`, a Gymnasium id or module:Id.
 """
 
 from __future__ import annotations

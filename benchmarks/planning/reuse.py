@@ -1,4 +1,4 @@
-"""What a results folder holds already, what is left to do, and whether both may be compared."""
+"""Finds what a results folder already contains, what is left to do, and whether both may be compared."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What tuning may try: the mapping `SEARCH` in the module of a method or of its settings.
+"""The search space of tuning: the mapping `SEARCH` in the module of a method or of its settings.
 
     SEARCH = {
         "learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
         "chunk": {"choices": [8, 16]},
     }
 
-Two whole numbers make a range of whole numbers. A method without a `SEARCH` of its own has that of its `Settings`.
+If both bounds are whole numbers, so are the values. A method without its own `SEARCH` uses that of its `Settings`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From what the user asked for to the list of trials, each with every setting spelled out."""
+"""Plans a run: turns the user's request into a list of trials, each with all settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, also if the process is killed or the system crashes while it writes."""
+"""Writes files atomically: they appear complete or not at all, even if the process or the system dies while writing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of a results folder's films, `videos/films.csv`: what each file shows."""
+"""The list of films of a results folder, `videos/films.csv`, which says what each file shows."""
 
 from __future__ import annotations
 

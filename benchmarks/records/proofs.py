@@ -1,4 +1,4 @@
-"""Pairs of code digests that were shown to give the same results, bit by bit (see `benchmarks.records.replay`)."""
+"""Pairs of code digests that were shown to give bit-identical results (see `benchmarks.records.replay`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What produced a result: source code, versions of libraries, machine."""
+"""The provenance of a result: source code, versions of libraries, machine."""
 
 from __future__ import annotations
 

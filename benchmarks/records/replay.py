@@ -1,11 +1,11 @@
-"""Shows that a change of the code changes no result: `python -m benchmarks.records.replay OLD_COMMIT [-- ARGUMENTS]`.
+"""Proves that a change of the code changes no result: `python -m benchmarks.records.replay OLD_COMMIT [-- ARGUMENTS]`.
 
 A sample of small trials is run by the old commit's own command line in a temporary worktree, then by this checkout, on
-this machine. If everything but times and memory is equal, bit by bit, the pairs of code digests are added to
-`benchmarks/records/proofs.json`; runs and tables accept records of either code from then on. One trial is killed in the
-middle of its training and resumed by this checkout.
+this machine. If everything except times and memory is bit-identical, the pairs of code digests are added to
+`benchmarks/records/proofs.json`, and from then on runs and tables accept records of either code. One trial is killed in
+the middle of its training and resumed by this checkout.
 
-ARGUMENTS of `benchmarks.run` choose other trials than the sample, such as those of an experiment with its own settings:
+ARGUMENTS for `benchmarks.run` choose other trials, such as those of an experiment with its own settings:
 
     python -m benchmarks.records.replay OLD_COMMIT -- --profile tuning --experiment readings --seeds 1 \\
         --set budget.environment_steps=8192 --set budget.policy_updates=300

@@ -1,4 +1,4 @@
-"""Trains a random sample of a results folder's trials again: `python -m benchmarks.records.retrain results/quick`.
+"""Retrains a random sample of a results folder's trials: `python -m benchmarks.records.retrain results/quick`.
 
 Each trial is run with this checkout's code on this machine. Its outcome is bit-identical (except for times and memory),
 or it agrees (in both modes the 95 % interval of the difference in success includes 0), or neither. The interval covers

@@ -1,6 +1,6 @@
-"""What is written about a trial: the schema of records and plans, and nothing else.
+"""The schema of records and plans.
 
-Records are JSON. Reading one validates its digest and every field, strictly, so a record that loads is whole.
+Records are JSON. Reading one strictly validates its digest and every field, so a record that loads is intact.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ class DemonstrationChoice(_Model):
         episodes: how many episodes are used.
         start: first episode that may be used.
         every: keep each n-th state (and the final one).
-        offset: the first state kept, if not every one is.
+        offset: the first state kept, if `every` is above 1.
         final_only: keep only the final state of each episode.
         states_alone: drop the actions.
         draw_seed: seed that draws the episodes from `start` to `stop`; None takes the first ones from `start` on.
         stop: the first episode that may not be drawn; None for the end of the set.
-        statistics: what observations are normalised with: all states of these episodes as they were recorded, or only
+        statistics: which states normalise observations: all states of these episodes as they were recorded, or only
             those that are shown.
         inference_steps: own steps from which actions are inferred before the method trains; 0 infers none.
     """
@@ -121,7 +121,7 @@ class Evaluation(_Model):
 
 
 class Trial(_Model):
-    """One method on one task with one seed: everything that can change the outcome but the code."""
+    """One method on one task with one seed: everything that can change the outcome, except for the code."""
 
     method: str
     settings: dict[str, JsonValue]
@@ -138,9 +138,9 @@ class Trial(_Model):
         return hashlib.sha256(canonical(self.identity())).hexdigest()[:16]
 
     def identity(self) -> dict[str, Any]:
-        """What tells this trial from others: its fields, but not the folder in which a file lies.
+        """What distinguishes this trial from others: its fields, without the folders of files.
 
-        The digests of demonstrations and of code tell whether two files of one name are the same.
+        The digests of demonstrations and code tell whether two files with the same name are equal.
         """
         values = _identity(self)
         values["demonstrations"]["source"] = "shipped"
@@ -174,8 +174,7 @@ class Rollout(_Model):
         seconds: simulated length.
         end: "success", "workspace", "timeout", "unstable", or a task's own word.
         misses: how often the part came to the socket's mouth and moved away again (see
-            `envs.insertion.outcome.misses_and_retries`); None for tasks that are not the suite's, and where it was not
-            recorded yet.
+            `envs.insertion.outcome.misses_and_retries`); None for other tasks than the suite's, and in old records.
         retries: how often it then came back to the mouth; None likewise.
     """
 
@@ -188,10 +187,10 @@ class Rollout(_Model):
 
 
 class CurvePoint(_Model):
-    """The policy at one moment of its training; costs are those of training alone.
+    """The policy at one point of training; costs are those of training alone.
 
     Attributes:
-        sampled, mean: fraction of successful rollouts with sampled and with deterministic actions; None where the
+        sampled, mean: fraction of successful rollouts with sampled and with deterministic actions; None if the
             policy does not have that mode.
     """
 
@@ -217,18 +216,18 @@ class Usage(_Model):
 
 
 class Provenance(_Model):
-    """What made the record.
+    """The provenance of a record.
 
     Attributes:
         code_digest: sha256 over the source files the trial depends on.
         versions: of Python and the libraries that can change a number.
         machine, threads: processor, cores and system; how many threads the trial was allowed.
-        commit: git commit with "+" where the tree had changes; empty outside a checkout.
+        commit: git commit, with "+" if the tree had changes; empty outside a checkout.
         started: UTC, ISO 8601.
-        starts: processes that worked on the trial; more than one where it was interrupted.
-        resumed: how many of them went on from a snapshot instead of the trial's beginning.
-        unsaved: why no snapshot could be saved, so that an interrupted trial starts over; empty where one could.
-        together: trials that trained as one in its process, in the seconds of training that each of them states.
+        starts: processes that worked on the trial; more than one if it was interrupted.
+        resumed: how many of them resumed from a snapshot instead of starting over.
+        unsaved: why no snapshot could be saved, so that an interrupted trial starts over; otherwise empty.
+        together: number of trials that were trained jointly in its process; each states the seconds of all of them.
     """
 
     code_digest: Digest
@@ -244,13 +243,13 @@ class Provenance(_Model):
 
 
 class Diagnostics(_Model):
-    """Scalars a method reported while it trained: one list of (gradient step, value) a name."""
+    """Scalars that a method reported during training: for each name a list of (gradient step, value)."""
 
     series: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
 
 
 class Summary(_Model):
-    """What a run needs to know of a record: small, however many rollouts there were."""
+    """The part of a record that a run keeps in memory: small, however many rollouts there were."""
 
     trial: Trial
     status: Status
@@ -275,7 +274,7 @@ class Record(Summary):
     def success(self, mode: Mode) -> float:
         """Fraction of successful final rollouts, in [0, 1].
 
-        It is 0 for a trial that did not end well, and NaN where the policy does not have this mode.
+        It is 0 for a trial that failed, and NaN if the policy does not have this mode.
         """
         rollouts = self.final.get(mode, [])
         if not rollouts:

@@ -1,8 +1,8 @@
 """The source code a trial depends on, found by following imports without executing anything, and its digest.
 
 A trial depends on `benchmarks/trial/`, on the modules of its method and its task, and on every module these import that
-is neither part of Python nor an installed package; those are recorded by their versions instead. Python files are
-compared by their syntax trees, so that comments, docstrings and layout do not matter; nor does what tuning may try.
+is neither part of Python nor an installed package, which are recorded by their versions instead. Python files are
+compared by their syntax trees, so comments, docstrings and layout do not matter, and neither do search spaces.
 """
 
 from __future__ import annotations

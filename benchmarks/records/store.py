@@ -1,18 +1,19 @@
 """The only writer of a results folder.
 
-    records/<trial>.json    one finished trial each; NAME.json.gz where `benchmarks.records.compact` was there
+    records/<trial>.json    one finished trial each; .json.gz if compressed by `benchmarks.records.compact`
     attempts/               records that a retry replaced
-    damaged/                records that were damaged, and so done again
+    damaged/                damaged records, whose trials are repeated
     policies/<trial>/       final policies (not for version control)
     code/<digest>.json      the source files behind a code digest
     plan.json               which trials belong to which experiment
-    snapshots/<trial>/      of trials that are not finished, to resume them from
-    logs/<trial>.log        what a trial printed, in all its attempts (not for version control)
-    tensorboard/<name>/     what a trial reported while it trained (not for version control)
-    locks/, scratch/        of the runs at work
+    snapshots/<trial>/      from which unfinished trials resume
+    logs/<trial>.log        output of a trial, over all attempts (not for version control)
+    tensorboard/<name>/     curves of a trial during training (not for version control)
+    locks/, scratch/        of live runs
 
-Files appear whole or not at all: they are written under a temporary name, flushed to the disk and renamed. Whatever is
-temporary carries its run's token; a run's lock is released by the kernel when the run dies, and the next one sweeps.
+Files appear complete or not at all: they are written under a temporary name, flushed to disk and renamed. Temporary
+files carry the token of their run. The kernel releases a run's lock when the run dies, and the next run removes its
+temporary files.
 """
 
 from __future__ import annotations

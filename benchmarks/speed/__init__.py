@@ -1,1 +1,1 @@
-"""Performance, measured side by side with a peer in one run: `python -m benchmarks.speed`."""
+"""Performance, measured against comparable libraries in one run: `python -m benchmarks.speed`."""

@@ -1,6 +1,6 @@
-"""How fast the tasks simulate: simulated seconds a second, against another peg task where it is installed.
+"""Simulation speed of the tasks: simulated seconds per second, compared with another peg task if it is installed.
 
-Control rates differ between suites, so simulated time is compared, not steps. The peer's extra is `[peers]`.
+Control rates differ between suites, so simulated time is compared, not steps. The extra `[peers]` installs the other.
 """
 
 from __future__ import annotations

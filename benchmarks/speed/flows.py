@@ -1,5 +1,5 @@
-"""The flows of GPRIL against plain nflows, and zuko where it is installed: a training step and a sample, at the paper's
-sizes and at small ones."""
+"""The flows of GPRIL compared with plain nflows, and with zuko if it is installed: a training step and a sample, at the
+paper's sizes and at small ones."""
 
 from __future__ import annotations
 

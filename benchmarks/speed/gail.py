@@ -1,4 +1,4 @@
-"""GAIL against the one that `imitation` and sb3-contrib give as they are, at the paper's sizes."""
+"""GAIL compared with unmodified `imitation` and sb3-contrib, at the paper's sizes."""
 
 from __future__ import annotations
 

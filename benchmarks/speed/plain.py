@@ -1,4 +1,4 @@
-"""GPRIL as one writes algorithm 1 on nflows and torch alone: the peer of our flows and of our loop."""
+"""GPRIL as a plain implementation of algorithm 1 on nflows and torch, with which flows and loop are compared."""
 
 from __future__ import annotations
 

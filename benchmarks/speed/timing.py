@@ -1,4 +1,4 @@
-"""How a comparison is timed: in turn, several rounds, medians and quartiles of the ratio."""
+"""Times comparisons: alternately, in several rounds; medians and quartiles of the ratio."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The snapshots of one trial: a folder of its own that outlives the process, so that the next one can go on.
+"""The snapshots of one trial, in a folder that outlives the process, so that the next process can resume.
 
-state.npz      the newest snapshot, arrays and JSON; replaced as a whole, so a killed writer leaves the former one
-starts.log     a line for each process: "began", and "resumed" where it went on from a snapshot
-damaged.npz    a snapshot that was of no use
+state.npz      the newest snapshot, arrays and JSON; replaced atomically, so a killed writer leaves the previous one
+starts.log     a line for each process: "began", and "resumed" if it resumed from a snapshot
+damaged.npz    a snapshot that could not be used
 """
 
 from __future__ import annotations

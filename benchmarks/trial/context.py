@@ -1,4 +1,4 @@
-"""What a method gets from the suite for one trial: counted environments, seeds, a clock that stops for evaluation."""
+"""The context that a method gets for one trial: counted environments, seeds, and a clock that stops for evaluation."""
 
 from __future__ import annotations
 

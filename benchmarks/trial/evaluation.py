@@ -1,4 +1,4 @@
-"""Evaluation by the suite: the same environment seeds for every method, charged to no method."""
+"""Evaluation by the suite: the same environment seeds for every method, at no cost to its budget."""
 
 from __future__ import annotations
 

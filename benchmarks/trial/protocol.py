@@ -1,6 +1,6 @@
-"""The worker protocol: what runner and worker say to each other; light to import, unlike the worker.
+"""The protocol between runner and worker; cheap to import, unlike the worker.
 
-The runner writes one `TrialRequest` as a line of JSON to the worker's standard input, and later perhaps `STOP`. The
+The runner writes one `TrialRequest` as a line of JSON to the worker's standard input, and later `STOP` if need be. The
 worker writes its messages as lines to its standard output, the last of which is a `Record`, `Interrupted` or `Abort`.
 """
 

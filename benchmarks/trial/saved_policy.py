@@ -1,4 +1,4 @@
-"""Saved policies of any class: what the suite writes beside one, and how it is loaded to act in its task again."""
+"""Saved policies of any class: what the suite writes with one, and how to load it to act in its task."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Size = Annotated[int, Field(ge=1)]
 
 
 class Description(BaseModel):
-    """Where a saved policy comes from, and what it acts on.
+    """The origin of a saved policy, and the task that it acts in.
 
     Attributes:
         trial: id of its trial.
         method, task, seed: of the trial.
-        demonstrations: how many episodes it learnt from.
+        demonstrations: number of episodes that it learned from.
         observation_size: O.
         action_low, action_high: bounds of the task's actions, in its units; the policy acts in fractions of them.
         action_dtype: of the task's actions.
@@ -71,7 +71,7 @@ class SavedPolicy:
 
     Attributes:
         policy: as the method returned it; its actions are fractions of the bounds.
-        description: where it comes from.
+        description: its origin and its task.
     """
 
     policy: Policy
@@ -82,7 +82,7 @@ class SavedPolicy:
         return _TaskActor(self.policy.actor(count), self.description.bounds)
 
     def require_fits(self, environment: Env) -> None:
-        """Raises MethodError where an environment, in its own units, is not the one the policy was trained for."""
+        """Raises MethodError if an environment, in its own units, does not match the one the policy was trained for."""
         known, shape = self.description, environment.observation_space.shape
         bounds = ActionBounds.of(known.task, environment.action_space)
         if shape != (known.observation_size,) or bounds != known.bounds:
@@ -108,7 +108,7 @@ class _TaskActor(Actor):
 
 
 def save(policy: Policy, folder: str | os.PathLike[str], trial: Trial, task: Task, bounds: ActionBounds) -> None:
-    """Save a policy, and beside it what it is."""
+    """Save a policy together with its description."""
     folder = Path(folder)
     policy.save(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def save(policy: Policy, folder: str | os.PathLike[str], trial: Trial, task: Tas
 
 
 def describe(folder: str | os.PathLike[str]) -> Description:
-    """What the suite wrote beside a saved policy; raises MethodError where there is nothing of use."""
+    """The description of a saved policy; raises MethodError if there is none that is usable."""
     folder = Path(folder)
     try:
         return Description.model_validate_json(read_small(folder / FILE))

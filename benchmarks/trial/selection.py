@@ -1,4 +1,4 @@
-"""Which of a file's demonstrations a trial learns from."""
+"""Selects which of a file's demonstrations a trial learns from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One trial in one process: demonstrations -> fit -> evaluate -> record.
+"""Runs one trial in one process: demonstrations -> fit -> evaluate -> record.
 
-`python -m benchmarks.trial.worker` speaks the worker protocol (`benchmarks.trial.protocol`) on its standard input and
-output. It dies when its standard input ends, so that no worker outlives its runner.
+`python -m benchmarks.trial.worker` uses the protocol of `benchmarks.trial.protocol` on its standard input and output.
+It exits when its standard input ends, so that no worker outlives its runner.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which settings to try next: Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011).
+"""Proposes the next settings: Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011).
 
-Its seed is fixed for each proposal, so that a search that was interrupted proposes what it would have proposed.
+The seed of each proposal is fixed, so that a resumed search proposes the same settings as an uninterrupted one.
 """
 
 from __future__ import annotations

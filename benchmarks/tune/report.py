@@ -1,4 +1,4 @@
-"""What tuning prints: the plan before it runs, and what it found."""
+"""The output of tuning: the plan before it runs, and the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search of one method's settings: each choice is trained in every cell, or until it is worse than most."""
+"""Searches one method's settings: each choice is trained in every cell, or until it is worse than most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search's file on the disk: found again, locked while it is worked on, and never mixed with another search."""
+"""The file of a search: found again, locked while in use, and never mixed with another search."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
         --demonstrations fetch.npz --methods offline --results results/mine
 
 A Fetch arm grasps a block and brings it to a target on the table or in the air. An episode takes 2 s and succeeds if
-the block is within 5 cm of the target at its end, where it lies already in about one episode of ten.
+the block ends within 5 cm of the target, where it already starts in about one episode of ten.
 Gymnasium-Robotics has no expert for it, so this file has a short one. Plappert et al., "Multi-Goal Reinforcement
 Learning: Challenging Robotics Environments and Request for Research" (2018),
 https://github.com/Farama-Foundation/Gymnasium-Robotics.

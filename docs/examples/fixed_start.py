@@ -1,6 +1,6 @@
 """The clip and the peg with a fixed start of the arm: only the socket differs from episode to episode.
 
-docs/fidelity.md tells how to record its demonstrations and to compare.
+docs/fidelity.md has the commands that record demonstrations and compare the tasks.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
     python -m benchmarks.run --tasks docs/examples/metaworld_peg.py:MetaWorldPeg-v0 --demonstrations metaworld.npz \
         --methods offline --results results/mine
 
-A Sawyer arm grasps a peg that lies on a table and pushes it into a box from the side. Peg and box are elsewhere in each
-episode. Meta-World: Yu et al., "Meta-World: A Benchmark and Evaluation for Multi-Task and Meta Reinforcement
+A Sawyer arm grasps a peg that lies on a table and pushes it into a box from the side. Peg and box change places from
+episode to episode. Meta-World: Yu et al., "Meta-World: A Benchmark and Evaluation for Multi-Task and Meta Reinforcement
 Learning" (CoRL 2019), https://github.com/Farama-Foundation/Metaworld.
 """
 

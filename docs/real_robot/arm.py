@@ -1,4 +1,4 @@
-"""A Gymnasium environment around an arm that somebody else controls: an example to put your own arm in its place.
+"""A Gymnasium environment for an arm with its own controller: an example in which to put your own arm.
 
 The task: lower the tip into a small hole, from a start that differs a little each time. The suite finds it as
 `arm:PlanarArm-v0`, with this folder on the PYTHONPATH and the controller's port in ARM_PORT.

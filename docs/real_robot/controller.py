@@ -1,10 +1,10 @@
-"""A simulated arm controller: a process that keeps its own time, drives two joints and trusts nobody.
+"""A simulated arm controller: a process with its own clock that drives two joints and trusts nobody.
 
     python controller.py [PORT]
 
-It prints the port it listens on (any free one by default) and runs until it is ended. Whoever commands it gets its
-state every period; one at a time, until that one has been silent for as long as the watchdog waits. The limits are the
-controller's own: they hold whatever it is told, and also when nobody tells it anything any more.
+It prints the port on which it listens (by default any free one) and runs until it is killed. It sends its state every
+period to the sender that it obeys, one at a time, until that sender has been silent for as long as the watchdog waits.
+The controller enforces its own limits, whatever it is told and even if commands stop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records demonstrations on the example's arm, in the suite's format. Yours come from teaching it by hand.
+"""Records demonstrations on the example's arm, in the suite's format. Yours would come from teaching your arm by hand.
 
 ARM_PORT=4700 python record.py mine.npz
 """

@@ -1,9 +1,9 @@
-"""Rolls out a trained policy on the example's arm, one episode after the other, by deterministic actions if it can.
+"""Rolls out a trained policy on the example's arm, one episode at a time, with deterministic actions if it has them.
 
 ARM_PORT=4700 python roll_out.py FOLDER EPISODES [METHOD]
 
-FOLDER is a folder of `policies/` that a trial left in its results; METHOD is the method it was trained with, where that
-is one of your own, as `file.py:Class`.
+FOLDER is a folder of `policies/` that a trial left in its results; METHOD is your own method that trained
+it, as `file.py:Class`; for the suite's methods leave it out.
 """
 
 from __future__ import annotations

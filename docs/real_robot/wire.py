@@ -1,4 +1,4 @@
-"""What environment and controller say to each other: UDP datagrams of numbers, in SI units, of a known size."""
+"""The protocol between environment and controller: UDP datagrams of known size, with numbers in SI units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command line that records, shows and films demonstrations of the scripted expert."""
+"""The command line that records, describes and films demonstrations of the scripted expert."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Who demonstrates which task: an operator with a remote control, or a teacher who guides the arm by hand.
+"""The demonstrator of each task: an operator with a remote control, or a teacher who guides the arm by hand.
 
-Kinesthetic teaching (section 4.3; Akgun et al., 2012) records states only: the arm is moved, it does not act.
+Kinesthetic teaching (section 4.3; Akgun et al., 2012) records states only, because the arm is moved and does not act.
 """
 
 from __future__ import annotations

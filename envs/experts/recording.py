@@ -1,4 +1,4 @@
-"""Episodes recorded into one file, whoever acts: they are saved one by one, and a later session adds to them."""
+"""Records episodes of any actor into one file: they are saved one by one, and a later session adds to them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A person moves the robot with a keyboard or a gamepad and watches it in a window; pygame does the work.
+"""Teleoperation with a keyboard or a gamepad, and a window that shows the robot; pygame does the work.
 
-The insertion tasks are moved in Cartesian directions as the picture shows them; any other task, and these on request,
-by one key or stick for each number of an action.
+On the insertion tasks the tip moves in Cartesian directions as the picture shows them. On any other task, and on these
+on request, one key or stick moves each component of the action.
 """
 
 from __future__ import annotations

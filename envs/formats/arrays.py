@@ -1,4 +1,4 @@
-"""Plain arrays in an .npz file, as anybody can write with `numpy.savez`.
+"""Plain arrays in an .npz file, which anybody can write with `numpy.savez`.
 
 observations [sum of (T + 1), O], actions [sum of T, A] (left out for states only), lengths [episodes]: the number T of
 actions of each episode. `gpril_benchmarks`, JSON as bytes, is optional.

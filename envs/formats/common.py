@@ -1,4 +1,4 @@
-"""What the formats share: what was read, limits, and files that may be damaged or hostile."""
+"""Parts that the formats share: what was read, limits, and reading files that may be damaged or hostile."""
 
 from __future__ import annotations
 

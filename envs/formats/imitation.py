@@ -1,7 +1,7 @@
 """Trajectories as `imitation` saves them: a folder of Hugging Face `datasets` with one row per episode, in Arrow.
 
-obs [T + 1, O], acts [T, A], infos [T] (text that can hold code: never read), terminal, rews [T]. `imitation`'s older
-.npz and pickle files execute code when they are read, so they are refused.
+obs [T + 1, O], acts [T, A], infos [T] (text that can contain code: never read), terminal, rews [T]. `imitation`'s older
+.npz and pickle files can execute code when they are read, so they are refused.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """LeRobotDataset v3.0 without videos: a folder with meta/ and data/, one row per step, in Parquet.
 
-The format has no place for the state after the last action, which GPRIL learns from. Exported data sets have it as one
-more frame with an action of zeros and `next.done`, and say so in meta/info.json; of others, the last action, whose
-result is unknown, is left out.
+The format has no place for the state after the last action, which GPRIL learns from. Exported datasets have it as an
+extra frame with an action of zeros and `next.done`, and say so in meta/info.json. From other people's datasets the last
+action is left out, because its result is unknown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Minari's data sets with HDF5: FOLDER/data/main_data.hdf5 and FOLDER/data/metadata.json (Minari 0.5)."""
+"""Minari's datasets with HDF5: FOLDER/data/main_data.hdf5 and FOLDER/data/metadata.json (Minari 0.5)."""
 
 from __future__ import annotations
 

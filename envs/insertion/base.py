@@ -26,7 +26,7 @@ _EPISODE = ("_steps", "_end_reason", "_depth")
 
 
 class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
-    """One insertion task; subclasses add the parts and may demand more of success.
+    """An insertion task. Subclasses add the parts and may have stricter criteria of success.
 
     Action, [7] float32 in [-1, 1] (clipped):
 
@@ -53,7 +53,7 @@ class InsertionEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     Attributes:
         dt: control period (s).
         horizon: control steps after which an episode times out.
-        camera: the one whose picture is drawn, "overview" or "closeup"; it may be changed at any time.
+        camera: the camera that draws pictures, "overview" or "closeup"; it may be changed at any time.
         observation_range: lowest and highest plausible observation, for checking recorded data.
     """
 

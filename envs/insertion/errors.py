@@ -1,4 +1,4 @@
-"""What goes wrong in an insertion environment."""
+"""Errors of an insertion environment."""
 
 from __future__ import annotations
 

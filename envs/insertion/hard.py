@@ -1,7 +1,7 @@
 """Harder variants of the tasks: with 25 demonstrations the best method is meant to succeed in 30 to 70 % of episodes.
 
 They have the same arm, observations and actions. On the paper's tasks 25 demonstrations are enough for 95 to 100 %, so
-they no longer tell good methods apart. These variants are not from the paper.
+these tasks no longer distinguish good methods. The harder variants are not from the paper.
 """
 
 from __future__ import annotations

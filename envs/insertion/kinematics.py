@@ -1,7 +1,7 @@
 """Differential inverse kinematics by damped least squares (Nakamura and Hanafusa, 1986).
 
-NumPy's matrix products and transcendental functions round differently from one processor to the next; the products here
-sum in a fixed order and the functions are the C library's, so that the same seed gives the same episode elsewhere.
+NumPy's matrix products and transcendental functions round differently on different processors. The products here sum in
+a fixed order and the functions are the C library's, so that the same seed gives the same episode everywhere.
 """
 
 from __future__ import annotations

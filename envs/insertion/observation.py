@@ -1,4 +1,4 @@
-"""What is measured in simulations after a control step, and what a task observes of it, for many of them at once."""
+"""The quantities measured after a control step, and the observations made from them, for many simulations at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How deep the part is and when an episode ends, for any number of simulations of one model at once."""
+"""The depth of the part and the end of an episode, for any number of simulations of one model at once."""
 
 from __future__ import annotations
 

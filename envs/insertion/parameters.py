@@ -1,4 +1,4 @@
-"""What both insertion tasks have in common: physics, arm, start and workspace, in SI units and radians."""
+"""Parameters that all insertion tasks share: physics, arm, start and workspace, in SI units and radians."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peg insertion, section 4.2: a square peg into a chamfered hole with a millimetre of clearance a side."""
+"""Peg insertion, section 4.2: a square peg and a chamfered hole with a millimetre of clearance per side."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Peg insertion as on a physical system, section 4.3: the simulated peg with what makes a real one hard.
+"""Peg insertion as on a physical system, section 4.3: the simulated peg with the difficulties of a real one.
 
 The paper names less predictable control, and a pan-tilt unit that does not report accurate information after contact.
-Which effects a laboratory meets, and how strong, is ours to choose; each has a parameter of its own that switches it
-off at 0. With all of them off the task is PegInsertion-v0 to the last bit.
+We chose the effects and their strength; each has its own parameter, which switches it off at 0. With all of them off
+the task is bit-identical to PegInsertion-v0.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures and a window of a simulation whose own model leaves out what can only be seen."""
+"""Pictures and a window of a simulation whose own model leaves out the purely visual parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an object holds, as digests by name, so that two moments can be compared."""
+"""Digests of an object's contents by name, so that two points in time can be compared."""
 
 from __future__ import annotations
 

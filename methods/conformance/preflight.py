@@ -1,6 +1,6 @@
-"""The checks of a method that a runner makes before it trains: seconds at most, in a process of their own.
+"""The checks of a method that a runner makes before training, in a separate process and within seconds.
 
-Only what is certainly wrong is reported: a training that fails on the small task may succeed on another one.
+Only certain errors are reported: a training run that fails on the small task may succeed on another.
 """
 
 from __future__ import annotations

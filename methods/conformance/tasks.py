@@ -1,4 +1,4 @@
-"""Checks of a task: whether its environment does what the suite and every method rely on."""
+"""Checks of a task: whether its environment behaves as the suite and the methods expect."""
 
 from __future__ import annotations
 

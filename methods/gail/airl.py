@@ -1,12 +1,12 @@
 """AIRL: adversarial inverse reinforcement learning, through `imitation`'s AIRL on the loop of our GAIL.
 
 Fu, Luo & Levine (2018), "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning". The discriminator
-is D = exp(f) / (exp(f) + pi(a | s)), where pi is the present policy and f(s, a, s') = g(s, a) + gamma h(s') - h(s) is
-a reward g with a potential h for shaping, so its logit is f(s, a, s') - log pi(a | s). At the optimum f is log pi_E(a
-| s), the demonstrator's advantage, and with `use_actions` false g is its reward of states up to a constant. The
-policy's reward is log D - log(1 - D), the logit itself, as in the paper: f with a bonus for entropy. (`imitation`
-leaves the bonus to the learner, of which TRPO has none; `policy_entropy` 0 gives its reward, f.) Networks and logits
-are the library's.
+is D = exp(f) / (exp(f) + pi(a | s)), where pi is the current policy and f(s, a, s') = g(s, a) + gamma h(s') - h(s) is
+a reward g with a shaping potential h, so its logit is f(s, a, s') - log pi(a | s). At the optimum f is log pi_E(a | s),
+the demonstrator's advantage, and with `use_actions` false g is its state reward up to a constant. The policy's reward
+is log D - log(1 - D), the logit itself, as in the paper: f with an entropy bonus. (`imitation` leaves the bonus to the
+learner, but TRPO has none; with `policy_entropy` 0 the reward is the library's, f.) Networks and logits are the
+library's.
 
 Demonstrated actions are needed whatever g sees, because D depends on their probability under the policy.
 

@@ -1,4 +1,4 @@
-"""Discriminators: the inputs of GAIL's, regularisation, and the rewards they give, those of terminations included.
+"""Discriminators: the inputs of GAIL's, regularisation, and the rewards, including those at the end of episodes.
 
 "The cited implementation" is the one the paper compares with, openai/baselines' `gail`.
 """

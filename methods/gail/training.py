@@ -1,4 +1,4 @@
-"""The loop of the adversarial methods: TRPO on the rewards of a discriminator that is updated in between."""
+"""The training loop of the adversarial methods: TRPO on rewards from a discriminator, which is updated in between."""
 
 from __future__ import annotations
 

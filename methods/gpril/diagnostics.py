@@ -1,4 +1,4 @@
-"""Diagnostics of a GPRIL training, by the names under which they are reported.
+"""Diagnostics of GPRIL training, by the names under which they are reported.
 
 log_states_*, log_actions_*    mean log B^s and log B^a on replayed (train) and on held-out rollouts, in nats
 information_*                  mean log B^a - log pi there, in nats; see `models.Likelihoods`

@@ -1,4 +1,4 @@
-"""Collects self-supervised rollouts: whole episodes of the stochastic policy, several side by side."""
+"""Collects self-supervised rollouts: whole episodes of the stochastic policy, several in parallel."""
 
 from __future__ import annotations
 

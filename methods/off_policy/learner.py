@@ -1,12 +1,12 @@
 """An off-policy actor-critic for imitation: TD3 (Fujimoto et al., 2018) on the suite's policy network.
 
-In every cycle each of the environments is stepped once with the deterministic action plus Gaussian noise; whole
-episodes enter the replay buffer; then critics and policy are updated on batches that mix own and demonstrated steps.
-A method is a `Learner` with a loss of the critics, or a `RewardLearner`, which has one and lacks the rewards.
+In every cycle each environment is stepped once with the deterministic action plus Gaussian noise. Whole episodes enter
+the replay buffer. Then critics and policy are updated on batches that mix demonstrated steps and the policy's own. A
+method is a `Learner` with a loss for the critics, or a `RewardLearner`, which has the loss and needs rewards.
 
-All values are multiplied by 1 - gamma, so that they are averages of rewards, whatever the discount. The end of an
-episode, other than by a time limit, leads into an absorbing state, whose value `end_values` gives: success and failure
-both end episodes in these tasks, so an end that pays nothing more would say nothing.
+All values are multiplied by 1 - gamma, so that they are averages of rewards, whatever the discount. Unless a time limit
+ends an episode, it ends in an absorbing state, whose value `end_values` gives. Both success and failure end episodes in
+these tasks, so an end with value zero would not distinguish them.
 
 Differences from TD3: two critics with layer normalisation (as in Ball et al., 2023) and n-step targets; the current
 policy instead of a slow copy in the targets; the policy's loss is divided by the mean absolute value, as in TD3+BC

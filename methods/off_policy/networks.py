@@ -1,4 +1,4 @@
-"""The networks besides the policy: two critics evaluated as one, and plain multilayer perceptrons."""
+"""All networks except the policy: two critics evaluated as one, and plain multilayer perceptrons."""
 
 from __future__ import annotations
 

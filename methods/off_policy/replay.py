@@ -1,4 +1,4 @@
-"""The replay buffer: whole episodes of the policy, and the demonstrated ones in front of them."""
+"""The replay buffer: the demonstrated episodes, followed by whole episodes of the policy."""
 
 from __future__ import annotations
 
