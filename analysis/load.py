@@ -16,18 +16,16 @@ from typing import Any, get_args
 import pandas as pd
 
 from analysis.names import plural
+from benchmarks.records.files import load_plan, load_record, record_files
+from benchmarks.records.plans import Plan
 from benchmarks.records.proofs import kind_of, one_code_gives_all
 from benchmarks.records.schema import (
     CurvePoint,
     DemonstrationChoice,
     Mode,
-    Plan,
     Record,
     RecordError,
     Trial,
-    load_plan,
-    load_record,
-    record_files,
 )
 
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -29,18 +29,16 @@ from PIL import Image
 
 from benchmarks.errors import one_line
 from benchmarks.planning.reuse import fixed_part
+from benchmarks.records.files import load_plan, load_record
 from benchmarks.records.films import FOLDER, Film, read_films, write_films
+from benchmarks.records.plans import Plan, PlanRow
 from benchmarks.records.schema import (
     MODES,
     Mode,
-    Plan,
-    PlanRow,
     Record,
     RecordError,
     Rollout,
     canonical,
-    load_plan,
-    load_record,
 )
 from benchmarks.trial import saved_policy
 from benchmarks.trial.environments import is_shipped

@@ -28,8 +28,9 @@ from benchmarks.film import (
     opened,
 )
 from benchmarks.film import save as save_film
+from benchmarks.records.files import load_record
 from benchmarks.records.provenance import ROOT
-from benchmarks.records.schema import MODES, Mode, Record, RecordError, load_record
+from benchmarks.records.schema import MODES, Mode, Record, RecordError
 from benchmarks.trial import saved_policy
 from benchmarks.trial.environments import is_shipped
 from benchmarks.trial.evaluation import modes_of

@@ -26,7 +26,8 @@ from benchmarks.planning.listing import listing, show_plan
 from benchmarks.planning.preflight import preflight
 from benchmarks.planning.reuse import ExistingResults, compare, refuse_mixture, refuse_other_code, version_warnings
 from benchmarks.planning.trials import Request, parse_changes, plan
-from benchmarks.records.schema import Plan, Summary, Trial
+from benchmarks.records.plans import Plan
+from benchmarks.records.schema import Summary, Trial
 from benchmarks.records.store import Store, network_warning
 from benchmarks.trial.checkpoints import STATE
 from methods import registry

@@ -21,7 +21,8 @@ from analysis.load import MODES, ResultsError, plan_of, records_of
 from analysis.names import COST_NAMES, MODE_NAMES, plural, task_name
 from analysis.tables.build import PIPELINE_CHECK
 from analysis.tables.render import csv
-from benchmarks.records.schema import Plan, PlanRow, Record
+from benchmarks.records.plans import Plan, PlanRow
+from benchmarks.records.schema import Record
 
 SHOWN = 12
 """Most trials that an error lists."""

@@ -12,7 +12,8 @@ from benchmarks.errors import InputError, plural
 from benchmarks.planning.profiles import Profile
 from benchmarks.planning.trials import PlannedTrial
 from benchmarks.records import proofs, provenance
-from benchmarks.records.schema import PlanRow, Provenance, Summary, Trial
+from benchmarks.records.plans import PlanRow
+from benchmarks.records.schema import Provenance, Summary, Trial
 from benchmarks.records.store import Store
 from methods import registry
 from methods.interface import Method

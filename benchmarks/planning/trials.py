@@ -14,7 +14,8 @@ from benchmarks.errors import InputError, plural, unknown
 from benchmarks.paper import Experiment, Variant
 from benchmarks.planning.experiments import DEFAULT, EXPERIMENTS
 from benchmarks.planning.profiles import Profile
-from benchmarks.records.schema import DemonstrationChoice, Demonstrator, PlanRow, Trial
+from benchmarks.records.plans import Demonstrator, PlanRow
+from benchmarks.records.schema import DemonstrationChoice, Trial
 from envs import tasks
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.tasks import TaskError, short_name

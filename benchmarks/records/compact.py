@@ -13,7 +13,8 @@ import click
 
 from benchmarks.errors import InputError
 from benchmarks.records import atomic
-from benchmarks.records.schema import COMPRESSED, RecordError, compressed, load_record, record_files
+from benchmarks.records.files import COMPRESSED, compressed, load_record, record_files
+from benchmarks.records.schema import RecordError
 
 
 def compact(results: Path) -> tuple[int, int, int]:

@@ -34,7 +34,8 @@ from rich.table import Table
 
 from benchmarks.errors import InputError, plural
 from benchmarks.records import proofs, provenance
-from benchmarks.records.schema import Record, Trial, load_record
+from benchmarks.records.files import load_record
+from benchmarks.records.schema import Record, Trial
 from benchmarks.trial.checkpoints import STATE
 from benchmarks.trial.protocol import Abort, TrialRequest, read_message
 from methods import registry

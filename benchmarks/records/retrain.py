@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.errors import InputError, plural
+from benchmarks.records.files import load_record, record_files
 from benchmarks.records.replay import ReplayError, differences, run_here
-from benchmarks.records.schema import Mode, Record, RecordError, load_record, record_files
+from benchmarks.records.schema import Mode, Record, RecordError
 from methods.interface import MethodError
 
 MODES: dict[Mode, str] = {"sampled": "sampled actions", "mean": "deterministic actions"}

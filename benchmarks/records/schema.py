@@ -1,4 +1,4 @@
-"""The schema of records and plans.
+"""The schema of records.
 
 Records are JSON. Reading one strictly validates its digest and every field, so a record that loads is intact.
 """
@@ -9,15 +9,10 @@ import hashlib
 import json
 import math
 import re
-import zlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-
-from envs.demonstrations import Demonstrations
-from envs.npz import ArrayFileError, read_small
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 SCHEMA: Literal[1] = 1
 FIRST_DEFAULTS = frozenset(
@@ -33,12 +28,6 @@ Mode = Literal["sampled", "mean"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 Status = Literal["ok", "failed", "diverged", "timed out"]
 
-LARGEST = 2**28
-"""Most bytes of a record or a plan, once it is decompressed."""
-COMPRESSED = ".gz"
-"""What the name of a record's file ends with where it is compressed (see `benchmarks.records.compact`)."""
-GZIP = b"\x1f\x8b"
-"""What such a file begins with."""
 _FRAME = b'{"record":%b,"sha256":"%b"}\n'
 _FRAMED = re.compile(rb'\{"record":(.*),"sha256":"([0-9a-f]{64})"\}\s*', re.DOTALL)
 
@@ -52,7 +41,9 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-class _Model(BaseModel):
+class StrictModel(BaseModel):
+    """Unknown fields, values of other types and numbers that are not finite are refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -63,7 +54,7 @@ Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0.0)]
 
 
-class DemonstrationChoice(_Model):
+class DemonstrationChoice(StrictModel):
     """Which demonstrations a trial learns from.
 
     Attributes:
@@ -96,7 +87,7 @@ class DemonstrationChoice(_Model):
     inference_steps: Count = 0
 
 
-class BudgetChoice(_Model):
+class BudgetChoice(StrictModel):
     """See `methods.interface.Budget`."""
 
     environment_steps: Count
@@ -104,7 +95,7 @@ class BudgetChoice(_Model):
     expert_queries: Count = 0
 
 
-class Evaluation(_Model):
+class Evaluation(StrictModel):
     """How a trial is evaluated.
 
     Attributes:
@@ -120,7 +111,7 @@ class Evaluation(_Model):
     curve_rollouts: Count = 0
 
 
-class Trial(_Model):
+class Trial(StrictModel):
     """One method on one task with one seed: everything that can change the outcome, except for the code."""
 
     method: str
@@ -165,7 +156,7 @@ def _without_folder(place: str) -> str:
     return f"{Path(where).name}:{name}" if colon and where.endswith(".py") else place
 
 
-class Rollout(_Model):
+class Rollout(StrictModel):
     """One evaluation episode.
 
     Attributes:
@@ -186,7 +177,7 @@ class Rollout(_Model):
     retries: Count | None = None
 
 
-class CurvePoint(_Model):
+class CurvePoint(StrictModel):
     """The policy at one point of training; costs are those of training alone.
 
     Attributes:
@@ -203,7 +194,7 @@ class CurvePoint(_Model):
     mean: Share | None = None
 
 
-class Usage(_Model):
+class Usage(StrictModel):
     """What the trial cost."""
 
     environment_steps: Count
@@ -215,7 +206,7 @@ class Usage(_Model):
     expert_queries: Count = 0
 
 
-class Provenance(_Model):
+class Provenance(StrictModel):
     """The provenance of a record.
 
     Attributes:
@@ -242,13 +233,13 @@ class Provenance(_Model):
     together: Annotated[int, Field(ge=1)] = 1
 
 
-class Diagnostics(_Model):
+class Diagnostics(StrictModel):
     """Scalars that a method reported during training: for each name a list of (gradient step, value)."""
 
     series: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
 
 
-class Summary(_Model):
+class Summary(StrictModel):
     """The part of a record that a run keeps in memory: small, however many rollouts there were."""
 
     trial: Trial
@@ -287,136 +278,6 @@ class Record(Summary):
         return _FRAME % (content, hashlib.sha256(content).hexdigest().encode())
 
 
-class PlanRow(_Model):
-    """One trial's place in an experiment.
-
-    Attributes:
-        experiment: its name.
-        label: the name of this variant of the method in tables and figures.
-        variant: its key, by which figures and claims find it (see `benchmarks.paper.Variant`); "" in plans that were
-            written before variants had keys.
-        base: key of the variant that it changes, with which tables compare it; "" where it changes none.
-        trial: the trial's id.
-        task, demonstrations, seed: of the trial, so that one without a record is missing in the right place.
-        other_code: its record was made by other code than the run that planned it, and kept on demand.
-    """
-
-    experiment: str
-    label: str
-    trial: TrialId
-    task: str
-    demonstrations: Annotated[int, Field(ge=1)]
-    seed: Count
-    variant: str = ""
-    base: str = ""
-    other_code: bool = False
-
-    @staticmethod
-    def of(experiment: str, label: str, trial: Trial, variant: str = "", base: str = "") -> PlanRow:
-        """The place of `trial`."""
-        return PlanRow(
-            experiment=experiment,
-            label=label,
-            variant=variant,
-            base=base,
-            trial=trial.id,
-            task=trial.task,
-            demonstrations=trial.demonstrations.episodes,
-            seed=trial.seed,
-        )
-
-    @property
-    def place(self) -> tuple[str, str, str]:
-        """What makes it one row of a plan and not two."""
-        return self.experiment, self.variant or self.label, self.trial
-
-
-class Demonstrator(_Model):
-    """What the maker of a set of demonstrations achieved.
-
-    Attributes:
-        task: as trials name it.
-        digest: of the set, as trials name it.
-        episodes: how many were demonstrated.
-        failed: attempts that were left out; None if the set does not say.
-        median, q1, q3: quartiles of the simulated seconds of the demonstrated episodes.
-    """
-
-    task: str
-    digest: str
-    episodes: Annotated[int, Field(ge=1)]
-    failed: Count | None
-    median: Seconds
-    q1: Seconds
-    q3: Seconds
-
-    @staticmethod
-    def of(task: str, demonstrations: Demonstrations) -> Demonstrator:
-        """The maker of a whole set."""
-        stated = demonstrations.origin.get("failed_attempts")
-        q1, median, q3 = (round(float(value), 6) for value in np.quantile(demonstrations.lengths, (0.25, 0.5, 0.75)))
-        return Demonstrator(
-            task=task,
-            digest=demonstrations.digest,
-            episodes=demonstrations.episodes,
-            failed=stated if isinstance(stated, int) and stated >= 0 else None,
-            median=median,
-            q1=q1,
-            q3=q3,
-        )
-
-    @property
-    def success(self) -> float | None:
-        """Fraction of successful attempts in [0, 1]; None if it is not known."""
-        return None if self.failed is None else self.episodes / (self.episodes + self.failed)
-
-
-class Plan(_Model):
-    """Which trials belong to which experiment of a results folder; written by the runner, read by the analysis.
-
-    Attributes:
-        profile: name of the profile.
-        rows: one per trial and experiment.
-        demonstrators: one per set of demonstrations that the trials learn from.
-    """
-
-    schema_version: Literal[1] = SCHEMA
-    profile: str
-    rows: list[PlanRow]
-    demonstrators: list[Demonstrator] = Field(default_factory=list)
-
-
-def record_files(results: Path) -> dict[str, Path]:
-    """The files of a results folder's records by the trials in their names, in order, compressed or not."""
-    found = {path.name.split(".")[0]: path for path in (results / "records").glob(f"*.json{COMPRESSED}")}
-    return dict(sorted((found | {path.stem: path for path in (results / "records").glob("*.json")}).items()))
-
-
-def load_record(path: Path) -> Record:
-    """Read a record's file, `NAME.json`, or `NAME.json.gz` where only that is there.
-
-    Raises:
-        RecordError: naming the file and what is wrong with it.
-        OSError: it cannot be read, or is not there.
-    """
-    if path.suffix != COMPRESSED and not path.exists() and (other := compressed(path)).exists():
-        path = other
-    return read_record(_content(path), str(path))
-
-
-def compressed(path: Path) -> Path:
-    """Where the compressed form of a record's file lies."""
-    return path.with_name(path.name + COMPRESSED)
-
-
-def load_plan(path: Path) -> Plan:
-    """Read a plan's file; raises RecordError and OSError as `load_record` does."""
-    try:
-        return Plan.model_validate_json(_content(path))
-    except ValidationError as error:
-        raise RecordError(f"{path}: not a plan of schema {SCHEMA} ({_first_line(error)})") from None
-
-
 def read_record(content: bytes, name: str) -> Record:
     """Parse a record's file, called `name` in the message of the RecordError it may raise."""
     framed = _FRAMED.fullmatch(content)
@@ -427,25 +288,9 @@ def read_record(content: bytes, name: str) -> Record:
     try:
         return Record.model_validate_json(framed[1])
     except ValueError as error:
-        raise RecordError(f"{name}: not a record of schema {SCHEMA} ({_first_line(error)})") from None
+        raise RecordError(f"{name}: not a record of schema {SCHEMA} ({first_line(error)})") from None
 
 
-def _content(path: Path) -> bytes:
-    try:
-        content = read_small(path, LARGEST)
-        return _decompressed(content) if path.suffix == COMPRESSED else content
-    except (ArrayFileError, zlib.error) as error:
-        raise RecordError(f"{path}: {error}") from None
-
-
-def _decompressed(content: bytes) -> bytes:
-    """The content of a gzip file; raises zlib.error where it is damaged, cut, or would be larger than `LARGEST`."""
-    stream = zlib.decompressobj(wbits=31)
-    found = stream.decompress(content, LARGEST)
-    if not stream.eof or stream.unused_data:
-        raise zlib.error("not one whole gzip file of a record")
-    return found
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What pydantic says of the first field that is wrong."""
     return " ".join(str(error).splitlines()[:3])[:200]

@@ -32,19 +32,9 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from benchmarks.errors import InputError, cannot_read, cannot_write
 from benchmarks.records import atomic
-from benchmarks.records.schema import (
-    COMPRESSED,
-    GZIP,
-    Plan,
-    PlanRow,
-    Record,
-    RecordError,
-    Summary,
-    canonical,
-    compressed,
-    load_plan,
-    load_record,
-)
+from benchmarks.records.files import COMPRESSED, GZIP, compressed, load_plan, load_record
+from benchmarks.records.plans import Plan, PlanRow
+from benchmarks.records.schema import Record, RecordError, Summary, canonical
 from envs.npz import read_small
 
 T = TypeVar("T")

@@ -6,21 +6,18 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from benchmarks.records import atomic
-from benchmarks.records.schema import LARGEST, Count, RecordError, Seconds, Share
+from benchmarks.records.files import LARGEST
+from benchmarks.records.schema import Count, RecordError, Seconds, Share, StrictModel
 from envs.npz import ArrayFileError, read_small
 
 FOLDER = "studies"
 State = Literal["complete", "stopped", "refused"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Score(_Model):
+class Score(StrictModel):
     """What one training with some settings achieved.
 
     Attributes:
@@ -43,7 +40,7 @@ class Score(_Model):
         return self.task, self.demonstrations, self.seed
 
 
-class Choice(_Model):
+class Choice(StrictModel):
     """Settings that were tried.
 
     Attributes:
@@ -74,7 +71,7 @@ class Choice(_Model):
         return sum(chosen) / len(chosen) if chosen else 0.0
 
 
-class Study(_Model):
+class Study(StrictModel):
     """A search of one method's settings.
 
     Attributes:

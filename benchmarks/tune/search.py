@@ -22,7 +22,8 @@ from benchmarks.planning.preflight import preflight
 from benchmarks.planning.reuse import compare, fixed_part, refuse_mixture, refuse_other_code
 from benchmarks.planning.search import Space, space_of
 from benchmarks.planning.trials import Actions, Planning, Request, plan
-from benchmarks.records.schema import MODES, Plan, Record, Trial
+from benchmarks.records.plans import Plan
+from benchmarks.records.schema import MODES, Record, Trial
 from benchmarks.records.store import Store
 from benchmarks.records.studies import Choice, Score, Study
 from benchmarks.tune.proposals import Values, propose

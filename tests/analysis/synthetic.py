@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.records.plans import Plan, PlanRow
 from benchmarks.records.schema import (
     BudgetChoice,
     CurvePoint,
     DemonstrationChoice,
     Evaluation,
     Mode,
-    Plan,
-    PlanRow,
     Provenance,
     Record,
     Rollout,

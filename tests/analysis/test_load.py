@@ -12,7 +12,7 @@ from analysis.figures.draw import PLOTS
 from analysis.figures.style import styles
 from analysis.load import ResultsError, load
 from analysis.report.__main__ import check_report, write_report
-from benchmarks.records.schema import Plan, PlanRow
+from benchmarks.records.plans import Plan, PlanRow
 from tests.analysis.synthetic import Folder, comparison, make_record, record_path
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from benchmarks.records import provenance
+from benchmarks.records.plans import PlanRow
 from benchmarks.records.schema import (
     BudgetChoice,
     DemonstrationChoice,
     Evaluation,
-    PlanRow,
     Record,
     Rollout,
     Status,

@@ -19,8 +19,10 @@ from PIL import Image
 
 from benchmarks import film as filming
 from benchmarks.film import Shot, main, shots
+from benchmarks.records.files import load_plan
 from benchmarks.records.films import read_films
-from benchmarks.records.schema import Mode, Plan, Record, Rollout, load_plan
+from benchmarks.records.plans import Plan
+from benchmarks.records.schema import Mode, Record, Rollout
 from benchmarks.trial import saved_policy
 from benchmarks.trial.evaluation import WIDTH, Evaluator
 from envs.demonstrations import load_task

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.records.schema import Record, load_plan
+from benchmarks.records.files import load_plan
+from benchmarks.records.schema import Record
 from envs.demonstrations import load_task, save
 from tests.benchmarks import fakes
 from tests.benchmarks.conftest import Bench

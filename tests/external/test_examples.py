@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.records.schema import Record, load_record
+from benchmarks.records.files import load_record
+from benchmarks.records.schema import Record
 from envs import tasks
 from envs.demonstrations import load
 from methods.registry import expand

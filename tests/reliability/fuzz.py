@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.records.schema import Plan, RecordError, load_plan, load_record
+from benchmarks.records.files import load_plan, load_record
+from benchmarks.records.plans import Plan
+from benchmarks.records.schema import RecordError
 from benchmarks.trial.checkpoints import DAMAGED, STARTS, Snapshots
 from benchmarks.trial.protocol import Event, Notice
 from envs.demonstrations import DemonstrationError, load, save

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.planning import experiments, profiles
 from benchmarks.planning.trials import PlannedTrial, Request, plan
 from benchmarks.records import provenance
-from benchmarks.records.schema import Plan
+from benchmarks.records.plans import Plan
 from methods import registry
 from tests.analysis.synthetic import make_record
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.records.schema import load_record
+from benchmarks.records.files import load_record
 from tests.reliability.test_smoke import start
 
 pytestmark = pytest.mark.reliability

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records.schema import load_record
+from benchmarks.records.files import load_record
 from tests.benchmarks.processes import workers_of
 
 pytestmark = pytest.mark.reliability

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from analysis.load import load
 from analysis.report.__main__ import check_report, write_report
 from benchmarks.records.compact import main
-from benchmarks.records.schema import RecordError, compressed, load_record, record_files
+from benchmarks.records.files import compressed, load_record, record_files
+from benchmarks.records.schema import RecordError
 from benchmarks.records.store import Store
 from tests.analysis.synthetic import comparison
 from tests.benchmarks import examples
@@ -78,7 +79,7 @@ def test_damage_is_named(store: Store) -> None:
 
 
 def test_a_bomb_is_not_unpacked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.records.schema.LARGEST", 1000)
+    monkeypatch.setattr("benchmarks.records.files.LARGEST", 1000)
     path = store.root / "records" / "0123456789abcdef.json.gz"
     path.write_bytes(gzip.compress(bytes(100_000)))
     with pytest.raises(RecordError, match="gzip"):

@@ -10,7 +10,8 @@ import pytest
 from benchmarks.execution.executor import Listener, Started
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.records import provenance
-from benchmarks.records.schema import Plan, PlanRow, load_plan, load_record
+from benchmarks.records.files import load_plan, load_record
+from benchmarks.records.plans import Plan, PlanRow
 from benchmarks.records.sources import ROOT
 from benchmarks.trial import worker
 from benchmarks.trial.protocol import TrialRequest

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import InputError, RunError
-from benchmarks.records.schema import Plan, Record, read_record
+from benchmarks.records.plans import Plan
+from benchmarks.records.schema import Record, read_record
 from benchmarks.records.store import Store
 from tests.benchmarks import examples
 from tests.reliability.kills import kill_while_saving

@@ -14,7 +14,8 @@ import pytest
 from filelock import FileLock
 
 from benchmarks.planning import profiles
-from benchmarks.records.schema import RecordError, load_record
+from benchmarks.records.files import load_record
+from benchmarks.records.schema import RecordError
 from benchmarks.records.studies import Study, load_study, study_files
 from benchmarks.tune.search import FEWEST
 from tests.benchmarks.conftest import Outcome
