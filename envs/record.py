@@ -109,7 +109,7 @@ def counted(episodes: int) -> str:
     help="Move the tip, or each component of the action. [default: cartesian for the insertion tasks]",
 )
 @click.option("--dt", type=click.FloatRange(min=0, min_open=True), help="Control period in s, if the task has none.")
-@click.option("--viewer", is_flag=True, help="Show the task in its own window as well, such as MuJoCo's viewer.")
+@click.option("--viewer", is_flag=True, help="Show the task's own window as well, such as MuJoCo's viewer.")
 def main(
     task: str,
     out: Path,
@@ -148,7 +148,7 @@ def main(
         attempts = f"discarded attempts: {recording.discarded}"
         click.echo(f"{out}: {counted(recording.episodes)}, {added} of them new; {attempts}")
         if before >= episodes:
-            click.echo(f"It had {counted(before)} already: ask for more than that with --episodes to add to it.")
+            click.echo(f"It had {counted(before)} already: to add to it, ask for more with --episodes.")
         from envs.experts.demonstrate import summary
 
         click.echo(summary(recording.demonstrations(), ranges=False))

@@ -86,7 +86,7 @@ def _results(
 
         return check_task(task, demonstrations)
     if demonstrations is not None:
-        raise MethodError("--demonstrations belongs to --task; methods are checked on demonstrations of their own")
+        raise MethodError("--demonstrations belongs to --task; methods are checked on built-in demonstrations")
     method, values = resolve(str(name)), parse_values(assignments)
     import torch  # here, so that wrong names are refused at once
 

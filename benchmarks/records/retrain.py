@@ -97,7 +97,7 @@ def sample(results: Path, count: int, seed: int) -> list[Record]:
         if record.status == "ok":
             found.append(record)
     if not found:
-        raise InputError(f"{results} holds no records of trials that ended well; name a folder such as results/quick")
+        raise InputError(f"{results} holds no records of successful trials; name a folder such as results/quick")
     return found
 
 

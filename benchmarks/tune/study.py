@@ -76,7 +76,7 @@ class StudyFile:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            raise InputError(f"another search of {self.title} is at work in {self.root}") from None
+            raise InputError(f"another search of {self.title} is running in {self.root}") from None
         try:
             self.resume()
             yield

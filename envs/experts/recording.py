@@ -154,7 +154,9 @@ def dt_of(env: Env, task: str) -> float:
 def succeeded(info: Mapping[str, Any], task: str) -> bool:
     """Whether an episode that ended succeeded. Raises DemonstrationError where the task does not tell."""
     if "is_success" not in info:
-        raise DemonstrationError(f"{task} does not set info['is_success'] where an episode ends, so nothing is judged")
+        raise DemonstrationError(
+            f"{task} does not set info['is_success'] where an episode ends, so nothing counts as success"
+        )
     return bool(info["is_success"])
 
 

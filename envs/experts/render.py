@@ -54,7 +54,7 @@ def write_video(frames: list[np.ndarray], dt: float, path: Path) -> None:
     Raises DemonstrationError.
     """
     if path.suffix not in (".gif", ".mp4"):
-        raise DemonstrationError(f"{path}: a name that ends in .gif or .mp4 is needed")
+        raise DemonstrationError(f"{path}: the name must end in .gif or .mp4")
     try:
         if path.suffix == ".gif":
             imageio.imwrite(path, frames, duration=1000 * dt, loop=0)

@@ -20,7 +20,7 @@ from envs.formats.common import FormatError
 FORMATS = {
     "arrays": "plain arrays in an .npz file: observations, actions, lengths",
     "imitation": "imitation's trajectories, a folder of Hugging Face datasets",
-    "minari": "a Minari data set with HDF5",
+    "minari": "a Minari dataset with HDF5",
     "robomimic": "a robomimic HDF5 file",
     "lerobot": "a LeRobotDataset v3 without videos",
 }
@@ -51,7 +51,7 @@ def _guarded(path: Path, work: Any) -> Any:
     except FileNotFoundError as error:
         raise Refusal(f"{error.filename}: no such file or folder") from error
     except FileExistsError as error:
-        raise Refusal(f"{path}: there is something of that name already; choose another") from error
+        raise Refusal(f"{path}: it exists already; choose another name") from error
     except OSError as error:
         raise Refusal(f"{path}: {error.strerror or error}") from error
     except DemonstrationError as error:

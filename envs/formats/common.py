@@ -65,11 +65,11 @@ class Contents:
         told = _parsed(self.own) if self.own else {}
         task, dt = task or told.get("task") or self.task, dt or told.get("dt") or self.dt
         if task is None:
-            raise FormatError("it does not say which task it is of: give --task, a Gymnasium id")
+            raise FormatError("it does not name its task: give --task, a Gymnasium id")
         if dt is None:
             raise FormatError("it does not say how long a control step takes: give --dt, in seconds")
         if not self.trajectories:
-            raise FormatError("it holds no episode")
+            raise FormatError("it contains no episode")
         made = Demonstrations.from_trajectories(self.trajectories, task, dt, told.get("origin", origin))
         if "recorded" not in told:
             return made
@@ -96,9 +96,9 @@ def whole_episodes(demonstrations: Demonstrations, format: str, actions: bool = 
     """The episodes, for a format that numbers no steps and, if `actions`, has no data sets without actions."""
     for first, last in _bounds(demonstrations):
         if not np.array_equal(demonstrations.time_step[first:last], np.arange(last - first)):
-            raise FormatError(f"{format} holds whole episodes only, and this is a subset of their states")
+            raise FormatError(f"{format} can hold only whole episodes, and this is a subset of their states")
     if actions and demonstrations.actions is None:
-        raise FormatError(f"{format} has no data sets without actions; export states only as plain arrays")
+        raise FormatError(f"{format} cannot hold demonstrations without actions; export these as plain arrays")
     return demonstrations.trajectories()
 
 
@@ -134,7 +134,7 @@ def new_folder(path: Path) -> Path:
     try:
         path.mkdir()
     except FileExistsError:
-        raise FormatError(f"{path}: there is something of that name already; choose a new folder") from None
+        raise FormatError(f"{path}: it exists already; choose a new folder") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
     return path
@@ -152,7 +152,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     except FormatError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise FormatError(f"{path.name} is damaged, or no such HDF5 file ({type(error).__name__})") from error
+        raise FormatError(f"{path.name} is damaged, or not such an HDF5 file ({type(error).__name__})") from error
 
 
 def member(group: Any, name: str) -> Any:

@@ -56,7 +56,7 @@ def read(path: Path, keys: Sequence[str] = ()) -> Contents:
                     if len(trajectories) > MOST_EPISODES:
                         raise FormatError(f"it holds more than {MOST_EPISODES:,} episodes")
         except (pa.ArrowException, OSError, MemoryError) as error:
-            raise FormatError(f"{name} is damaged, or no Arrow file ({type(error).__name__})") from error
+            raise FormatError(f"{name} is damaged, or not an Arrow file ({type(error).__name__})") from error
     return Contents(trajectories, own=own.decode(errors="replace") if own else None)
 
 
@@ -67,7 +67,7 @@ def rows_of(cell: Any) -> np.ndarray:
 
     rows = getattr(cell, "values", None)  # None for a missing episode and for anything but a list
     if rows is None:
-        raise FormatError("an episode is missing, or is no list")
+        raise FormatError("an episode is missing, or is not a list")
     if len(rows) == 0:
         return np.zeros((0, 0), np.float32)
     nested = pa.types.is_list(rows.type) or pa.types.is_large_list(rows.type) or pa.types.is_fixed_size_list(rows.type)

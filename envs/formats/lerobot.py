@@ -43,7 +43,7 @@ def read(path: Path, keys: Sequence[str] = ()) -> Contents:
 
     info = read_json(path / "meta" / "info.json")
     if not isinstance(info, dict) or not str(info.get("codebase_version", "")).startswith("v3"):
-        raise FormatError("only LeRobotDataset v3 is read; LeRobot itself converts older data sets")
+        raise FormatError("only LeRobotDataset v3 is read; LeRobot itself converts older datasets")
     files = sorted((path / "data").glob("chunk-*/file-*.parquet"))
     if not files:
         raise FormatError("it has no data/chunk-*/file-*.parquet")
@@ -53,7 +53,7 @@ def read(path: Path, keys: Sequence[str] = ()) -> Contents:
         try:
             _read_file(file, columns, budget)
         except (pa.ArrowException, OSError, MemoryError) as error:
-            raise FormatError(f"{file.name} is damaged, or no Parquet file ({type(error).__name__})") from error
+            raise FormatError(f"{file.name} is damaged, or not a Parquet file ({type(error).__name__})") from error
     states = joined([np.concatenate(columns[name]) for name in wanted[:-1]], STATE)
     actions, episode, frame = (np.concatenate(columns[name]) for name in (ACTION, "episode_index", "frame_index"))
     order = np.lexsort((frame[:, 0], episode[:, 0]))
@@ -172,4 +172,4 @@ def write(demonstrations: Demonstrations, path: Path) -> list[str]:
         OWN: described(demonstrations),
     }
     (path / "meta" / "info.json").write_text(json.dumps(info, indent=1))
-    return ["the state after the last action is written as one more frame, with an action of zeros and next.done"]
+    return ["the state after the last action is written as an extra frame with an action of zeros and next.done"]

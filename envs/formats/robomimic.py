@@ -90,4 +90,7 @@ def write(demonstrations: Demonstrations, path: Path) -> list[str]:
             group.create_dataset("rewards", data=np.zeros(length))
             group.create_dataset("dones", data=(np.arange(length) == length - 1).astype(np.int64))
             group.create_dataset("states", data=states[:-1])
-    return ["rewards were not recorded and are written as 0", "states of the simulator are not known: states is obs"]
+    return [
+        "rewards were not recorded and are written as 0",
+        "the simulator's states are not known: observations are written in their place",
+    ]

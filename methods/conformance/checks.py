@@ -62,12 +62,12 @@ class ConformanceChecks:
             [
                 Check("name, settings and needs are declared", self.check_declaration, essential=True),
                 Check("an unknown setting is refused by name", self.check_unknown_setting),
-                Check("demonstrations of states alone are refused or learnt from", self.check_states_alone),
+                Check("demonstrations with states only are refused or learned from", self.check_states_alone),
                 Check("it trains and returns a policy", self.check_fit, essential=True),
                 Check("Method.policy is the class of that policy", self.check_policy_class),
                 Check("demonstrations are not changed", self.check_demonstrations),
                 Check("environment steps and expert queries are declared and within the budget", self.check_budget),
-                Check("context.checkpoint tells the progress in time", self.check_checkpoints),
+                Check("context.checkpoint reports progress often enough", self.check_checkpoints),
             ]
         )
         if not trained:
@@ -151,15 +151,15 @@ class ConformanceChecks:
             mend = (
                 "raise MethodError there, as demonstrations.pairs() does"
                 if needed
-                else "set needs_actions = True, or learn from observations alone"
+                else "set needs_actions = True, or learn from observations only"
             )
-            raise ContractViolation(f"demonstrations of states alone end in {explain(error)}; {mend}") from error
+            raise ContractViolation(f"demonstrations with states only end in {explain(error)}; {mend}") from error
         else:
             require(
                 not needed,
-                "demonstrations of states alone were accepted; raise MethodError, or set needs_actions = False",
+                "demonstrations with states only were accepted; raise MethodError, or set needs_actions = False",
             )
-            require(isinstance(policy, Policy), f"from states alone, fit returned a {type(policy).__name__}")
+            require(isinstance(policy, Policy), f"from states only, fit returned a {type(policy).__name__}")
 
     def check_fit(self) -> str:
         begun = perf_counter()
@@ -174,7 +174,7 @@ class ConformanceChecks:
             f"fit returned a {type(policy).__name__}; return a subclass of methods.interface.Policy",
         )
         if seconds > SLOW:
-            return f"a training took {seconds:.0f} s; give the class `small` settings, with which it takes seconds"
+            return f"training took {seconds:.0f} s; give the class `small` settings with which it takes seconds"
         return ""
 
     def _used_elsewhere(self) -> bool:
@@ -220,7 +220,7 @@ class ConformanceChecks:
             f"needs_environment is False, but {steps} environment steps were used; set needs_environment = True",
         )
         if self.method.needs_expert and not queries:
-            return "needs_expert is True, but this training asked the expert nothing"
+            return "needs_expert is True, but training did not query the expert"
         return ""
 
     def check_checkpoints(self) -> str:
@@ -239,11 +239,11 @@ class ConformanceChecks:
         require(bool((np.diff(steps) >= 0).all()), "gradient_steps decreased; count all steps since the beginning")
         require(not self._watcher.problem, f"the policy of a checkpoint cannot act: {self._watcher.problem}")
         silence = self._watcher.longest
-        often = "call it in the loop every few seconds, in long phases too, so that Ctrl-C loses nothing"
+        often = "call it in the loop every few seconds, even in long phases, so that Ctrl-C loses nothing"
         require(silence <= LONGEST_SILENCE, f"{silence:.0f} s passed without a checkpoint; {often}")
         if progress.min() == 1.0 and steps.max() > 1:
-            require(silence <= SHORT, f"context.checkpoint was called at the end only, after {silence:.0f} s; {often}")
-            return f"context.checkpoint was called at the end only; where training takes longer, {often}"
+            require(silence <= SHORT, f"context.checkpoint was called only at the end, after {silence:.0f} s; {often}")
+            return f"context.checkpoint was called only at the end; if training takes longer, {often}"
         return ""
 
     def check_determinism(self) -> None:
@@ -254,11 +254,11 @@ class ConformanceChecks:
         watched = self._fit(watch=_Watcher()).policy
         require(
             self._differ(watched) > 0.0,
-            "a training depends on whether its policy acts at checkpoints; act must leave everything as it was "
+            "training depends on whether its policy acts at checkpoints; act must leave everything unchanged "
             "(training and evaluation mode of a network, global generators, memory)",
         )
         raise ContractViolation(
-            f"actions of two trainings with the same seed differ by {self._differ(again):.2g}; draw all randomness "
+            f"actions of two training runs with the same seed differ by {self._differ(again):.2g}; draw all randomness "
             "from context.seeds"
         )
 
@@ -273,19 +273,19 @@ class ConformanceChecks:
     def check_resumption(self) -> str:
         straight = self.first.context
         if not straight.offers:
-            return "it offers no snapshot, so an interrupted training starts over; see FitContext.checkpoint"
+            return "it offers no snapshot, so interrupted training starts over; see FitContext.checkpoint"
         context = self._context(after=self.stopped.context)
         again = self._method().fit(self.demonstrations, context)
         difference = self._differ(again)
         require(
             difference == 0.0,
-            f"actions differ by {difference:.2g} from those of a training that was never stopped; the snapshot must "
+            f"actions differ by {difference:.2g} from those of uninterrupted training; the snapshot must "
             "hold all that changes (weights, optimisers, buffers, generators, counters), and fit must restore it",
         )
         for name in ("counts", "checkpoints", "reports"):
             require(
                 getattr(straight, name) == getattr(context, name),
-                f"{name} differ from those of a training that was never stopped; count on from the snapshot",
+                f"{name} differ from those of uninterrupted training; continue to count from the snapshot",
             )
         return ""
 
@@ -311,8 +311,8 @@ class ConformanceChecks:
         difference = self._differ(loaded)
         require(
             difference == 0.0,
-            f"actions differ by {difference:.2g} after {kind.__name__}.load; save all that acting depends on, and call "
-            "network.eval() in load",
+            f"actions differ by {difference:.2g} after {kind.__name__}.load; save everything that acting depends on, "
+            "and call network.eval() in load",
         )
         nothing = self.folder / "nothing"
         try:
@@ -321,10 +321,10 @@ class ConformanceChecks:
             require("nothing" in str(error), f"the message does not name the missing file: {error}")
         except Exception as error:
             raise ContractViolation(
-                f"loading from an empty place ends in {type(error).__name__}; raise MethodError naming the file there"
+                f"loading from an empty folder ends in {type(error).__name__}; raise MethodError naming the file there"
             ) from error
         else:
-            raise ContractViolation("loading from an empty place gave a policy; raise MethodError naming the file")
+            raise ContractViolation("loading from an empty folder gave a policy; raise MethodError naming the file")
 
     def check_files(self) -> None:
         files = [path for path in self.saved.rglob("*") if path.is_file()]

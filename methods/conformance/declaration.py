@@ -109,7 +109,7 @@ def _settings_problem(method: type[Method]) -> str:
         return "it has no Settings; add a frozen dataclass, empty if there is nothing to set"
     settings: Any = method.Settings
     if not isinstance(settings, type) or not is_dataclass(settings):
-        return f"its Settings, {settings!r}, is no dataclass; decorate the class with @dataclass(frozen=True)"
+        return f"its Settings, {settings!r}, is not a dataclass; decorate the class with @dataclass(frozen=True)"
     if not settings.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return "its Settings can be changed; decorate the class with @dataclass(frozen=True)"
     try:

@@ -174,8 +174,8 @@ class PolicyChecks:
                 difference = _largest(found[chosen], self.roll_out(deterministic, episodes)[chosen])
                 require(
                     difference <= SAME_SHAPES,
-                    f"two actors of the policy that act in turn differ by {difference:.2g} from each by itself; keep "
-                    "the memory of an episode in the Actor, and nothing in the policy",
+                    f"two actors of the policy that act in turn differ by {difference:.2g} from each acting alone; "
+                    "keep the memory of an episode in the Actor, and nothing in the policy",
                 )
 
     def actions(self) -> np.ndarray:

@@ -53,7 +53,7 @@ class TaskChecks:
             *self.before_demonstrations,
             Check("reset takes a seed, and returns an observation and a dictionary", self.check_reset, essential=True),
             Check("step returns five values", self.check_step, essential=True),
-            Check("an episode ends, and says is_success", self.check_end),
+            Check("an episode ends, and reports is_success", self.check_end),
         ]
         if self.demonstrations is not None:
             checks.append(Check("the demonstrations fit", self.check_demonstrations))
@@ -61,7 +61,7 @@ class TaskChecks:
             checks += [
                 Check("equal seeds give equal episodes", self.check_seed),
                 Check("environments do not disturb each other", self.check_independence),
-                Check("a returned observation stays as it was, and actions are not changed", self.check_aliases),
+                Check("a returned observation is not changed later, and neither is an action", self.check_aliases),
                 Check("the state can be saved and restored", self.check_state),
                 Check("close ends what was opened", self.check_close),
             ]
@@ -82,7 +82,11 @@ class TaskChecks:
         """What must hold before it is worth demonstrating the task."""
         return [
             Check("its environment can be made", self.check_made, essential=True),
-            Check("observations and actions are flat boxes, actions with finite bounds", self.check_spaces, True),
+            Check(
+                "observations and actions are one-dimensional boxes, actions with finite bounds",
+                self.check_spaces,
+                True,
+            ),
             Check("it has a time limit", self.check_time_limit, essential=True),
         ]
 
@@ -113,7 +117,7 @@ class TaskChecks:
         if hasattr(self.environment.unwrapped, "dt"):
             dt: Any = self.environment.unwrapped.dt
             good = dt is None or (isinstance(dt, Real) and 0.0 < float(dt) < math.inf)
-            require(good, f"its attribute dt is {dt!r}; it is the positive number of seconds of a step")
+            require(good, f"its attribute dt is {dt!r}; it must be the positive number of seconds per step")
 
     def check_reset(self) -> None:
         for options in (None, dict[str, Any]()):
@@ -194,16 +198,16 @@ class TaskChecks:
         require(
             np.array_equal(first, again),
             "two episodes with the same seed and actions differ; call super().reset(seed=seed), draw from "
-            "self.np_random alone, and reset all that an episode changes",
+            "self.np_random only, and reset everything that an episode changes",
         )
         require(
             np.array_equal(first, self._episode(self.environment, global_seed=1)),
-            "an episode depends on the global generators of NumPy or Python; draw from self.np_random alone",
+            "an episode depends on the global generators of NumPy or Python; draw only from self.np_random",
         )
         with _another(self.name) as other:
             require(
                 np.array_equal(first, self._episode(other)),
-                "a new environment plays another episode with the same seed; let reset depend on nothing but the seed",
+                "a new environment starts another episode with the same seed; let reset depend on nothing but the seed",
             )
 
     def check_independence(self) -> None:
@@ -243,7 +247,7 @@ class TaskChecks:
 
         inside = type(self.environment.unwrapped)
         gets, sets = (callable(getattr(inside, name, None)) for name in ("get_state", "set_state"))
-        require(sets or not gets, "it has get_state alone; get_state and set_state belong together")
+        require(sets or not gets, "it has only get_state; get_state and set_state belong together")
         if not can_be_captured(self.environment):  # Gymnasium's MuJoCo environments have a set_state(qpos, qvel) alone
             return "it has no get_state and set_state, so interrupted trials that interact with it start over"
         rng = np.random.default_rng(3)
@@ -259,15 +263,15 @@ class TaskChecks:
             ours, theirs = (_follow(environment, actions[STEPS:]) for environment in (self.environment, other))
         require(
             np.array_equal(ours, theirs),
-            "an environment whose state was restored behaves differently; get_state must hold all that changes, the "
-            "state of self.np_random included",
+            "an environment whose state was restored behaves differently; get_state must return everything that "
+            "changes, including the state of self.np_random",
         )
         return ""
 
     def check_expert(self) -> str:
         make: Any = getattr(self.environment.unwrapped, "make_expert", None)
         if make is None:
-            return "it has none (no make_expert(rng)), so methods that query a demonstrator cannot learn it"
+            return "it has none (no make_expert(rng)), so methods that query a demonstrator cannot be used"
         bounds = ActionBounds.of(self.name, self.environment.action_space)
         expert = make(np.random.default_rng(4))
         missing = [name for name in ("reset", "act") if not callable(getattr(expert, name, None))]
@@ -297,7 +301,7 @@ class TaskChecks:
         while (left := {key: what for key, what in _opened().items() if key not in before}) and monotonic() < until:
             sleep(0.05)
         shown = list(dict.fromkeys(left.values()))[:3]
-        require(not left, f"after close() these are still there: {', '.join(shown)}; end them in close()")
+        require(not left, f"after close() these still exist: {', '.join(shown)}; end them in close()")
 
     def _action(self, rng: np.random.Generator) -> np.ndarray:
         space = self.environment.action_space

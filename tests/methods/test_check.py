@@ -222,8 +222,8 @@ class Faulty(Method):
 @pytest.mark.parametrize(
     ("fault", "promise", "problem"),
     [
-        ("accepts states alone", "demonstrations of states alone", "accepted"),
-        ("unclear refusal", "demonstrations of states alone", "ValueError.*raise MethodError"),
+        ("accepts states alone", "demonstrations with states only", "accepted"),
+        ("unclear refusal", "demonstrations with states only", "ValueError.*raise MethodError"),
         ("crash", "it trains", "RuntimeError: out of luck"),
         ("exit", "it trains", "SystemExit"),
         ("nothing", "it trains", "fit returned a NoneType"),
@@ -237,7 +237,7 @@ class Faulty(Method):
         ("silent", "context.checkpoint", "never called"),
         ("backwards", "context.checkpoint", "decreased"),
         ("percent", "context.checkpoint", "fraction done"),
-        ("slow", "context.checkpoint", "at the end only, after .* every few seconds"),
+        ("slow", "context.checkpoint", "only at the end, after .* every few seconds"),
         ("bad checkpoint", "context.checkpoint", "cannot act: actions are not finite"),
         ("string", "the policy names", r"modes = \('mean',\)"),
         ("unknown mode", "the policy names", "'sampled', 'mean'"),
@@ -260,7 +260,7 @@ class Faulty(Method):
         ("shared", "several actors", "keep the memory of an episode in the Actor"),
         ("random", "the same seed", "differ by"),
         ("catches all", "a stop", "let it pass"),
-        ("forgets where it was", "a stopped training", "never stopped"),
+        ("forgets where it was", "a stopped training", "uninterrupted training"),
         ("forgetful", "a saved policy", "actions differ"),
         ("pickle", "saved files", "Object arrays cannot be loaded"),
         ("torch", "saved files", "more.pt.*numpy.savez"),
@@ -281,7 +281,7 @@ def test_what_the_contract_allows_is_not_a_violation(fault: str) -> None:
 def test_a_quick_training_may_have_one_checkpoint_and_is_told_so() -> None:
     results = list(check_method(Faulty, {"fault": "late"}, SMALL))
     assert not [result for result in results if result.problem]
-    assert [result.remark for result in results if "at the end only" in result.remark]
+    assert [result.remark for result in results if "only at the end" in result.remark]
 
 
 def test_a_policy_class_that_is_not_declared_is_found() -> None:
@@ -333,7 +333,7 @@ class Strange:
             {"Settings": dataclass(type("Settings", (), {"__annotations__": {"fault": str}, "fault": ""}))},
             "frozen=True",
         ),
-        ({"Settings": dict}, "is no dataclass"),
+        ({"Settings": dict}, "is not a dataclass"),
         (
             {"Settings": dataclass(frozen=True)(type("S", (), {"__annotations__": {"x": int}}))},
             "give every field a def",

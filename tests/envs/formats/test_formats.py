@@ -80,8 +80,8 @@ def test_the_shipped_demonstrations_come_back(tmp_path: Path, exported: Any, nam
 def test_what_a_format_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
     for part, message in [
         (small().subset(states_alone=True), "without actions"),
-        (small().subset(every=3), "whole episodes only"),
-        (small().subset(final_only=True), "whole episodes only"),
+        (small().subset(every=3), "only whole episodes"),
+        (small().subset(final_only=True), "only whole episodes"),
     ]:
         save(part, tmp_path / "part.npz")
         done = call("export", tmp_path / "part.npz", name, tmp_path / f"to-{len(list(tmp_path.iterdir()))}")
