@@ -39,6 +39,7 @@ BUILT_IN: Mapping[str, str] = {
     "gaifo": "methods.gail.algorithm:Gaifo",
     "airl": "methods.gail.airl:Airl",
     "iq-learn": "methods.off_policy.iq_learn:IqLearn",
+    "sail": "methods.sail:Sail",
 }
 
 _registered: dict[str, type[Method]] = {}
