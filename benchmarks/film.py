@@ -3,7 +3,8 @@
 For each label on each task it shows the best and the median policy, by the fraction of successful final rollouts with
 sampled actions (deterministic ones if a policy cannot sample), at the median number of demonstrations. The rollout has
 median length, successful or not, and must end as recorded. Films are written to DIR/videos; `films.csv` says what each
-shows. A label with other settings or another kind of demonstrations in another experiment is filmed for each.
+shows. A label with other settings or another kind of demonstrations in another experiment is filmed for each. `--prune`
+films nothing and removes the films of trials that the plan no longer names or that other code trained again.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from PIL import Image
 from benchmarks.errors import one_line
 from benchmarks.planning.reuse import fixed_part
 from benchmarks.records.files import load_plan, load_record
-from benchmarks.records.films import FOLDER, Film, read_films, write_films
+from benchmarks.records.films import FOLDER, Film, prune, read_films, write_films
 from benchmarks.records.plans import Plan, PlanRow
 from benchmarks.records.schema import (
     MODES,
@@ -337,14 +338,25 @@ def _record(directory: Path, trial: str) -> Record | None:
         return None
 
 
+def _codes(directory: Path) -> dict[str, str]:
+    """The digest of the code behind each planned trial that has a record."""
+    trials = {row.trial: _record(directory, row.trial) for row in load_plan(directory / "plan.json").rows}
+    return {trial: record.provenance.code_digest for trial, record in trials.items() if record}
+
+
 @click.command(cls=Command)
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--task", "names", multiple=True, metavar="NAME", help="Import your own task: module:Id or file.py:Id.")
 @click.option("--method", "methods", multiple=True, metavar="NAME", help="Import your own method: file.py:Class.")
-def main(directory: Path, names: tuple[str, ...], methods: tuple[str, ...]) -> None:
+@click.option("--prune", "pruned", is_flag=True, help="Film nothing; remove films of trials that are no longer there.")
+def main(directory: Path, names: tuple[str, ...], methods: tuple[str, ...], pruned: bool) -> None:
     """Film the best and the median policy of each method on each task of DIRECTORY."""
     draw_without_display()
     try:
+        if pruned:
+            for path in prune(directory, _codes(directory)):
+                click.echo(f"{path}: removed")
+            return
         for name in names:
             tasks.find(name)
         for shot, outcome in make_films(directory, methods):

@@ -18,7 +18,7 @@ from analysis.names import MODE_NAMES
 from analysis.report.html import render
 from analysis.tables.build import Table, all_tables
 from analysis.tables.render import csv, text
-from benchmarks.records.films import FOLDER, Film, read_films
+from benchmarks.records.films import FOLDER, Film, outdated, read_films
 from benchmarks.records.schema import RecordError
 
 PLAIN_NOTE = """\
@@ -56,7 +56,7 @@ def _write(directory: Path) -> str:
         drawing = draw(one, look, results.profile)
         files |= {f"figures/{name}": content for name, content in drawing.files.items()}
         drawings.append((one, drawing))
-    files["report.html"] = render(results, tables, drawings, _films(directory))
+    files["report.html"] = render(results, tables, drawings, _films(directory, results))
     for name, content in files.items():
         (directory / name).write_bytes(content)
     for name in _present(directory) - set(files):
@@ -65,7 +65,7 @@ def _write(directory: Path) -> str:
 
 
 def check_report(directory: str | os.PathLike[str]) -> list[str]:
-    """What on disk does not follow from the records: one line per file, none if all agree.
+    """What on disk does not follow from the records: one line per file or film, none if all agree.
 
     Tables and the data of the figures are compared byte by byte. Pictures and the page, whose bytes depend on the
     versions of the drawing libraries too, are not compared.
@@ -85,7 +85,12 @@ def check_report(directory: str | os.PathLike[str]) -> list[str]:
             lines.append(f"{path} does not match the records")
     pictures = {f"{name.removesuffix('.csv')}{end}" for name in expected for end in (".png", ".pdf")}
     strangers = sorted(_present(directory) - pictures - set(expected))
-    return lines + [f"{directory / name} does not come from the records" for name in strangers]
+    lines += [f"{directory / name} does not come from the records" for name in strangers]
+    shown = {film.file for film in _films(directory, results)}
+    others = sorted(path for path in (directory / FOLDER).glob("*.webp") if path.name not in shown)
+    return lines + [
+        f"{path} shows no trial of the records: python -m benchmarks.film {directory} --prune" for path in others
+    ]
 
 
 @click.command()
@@ -115,14 +120,17 @@ def _load(directory: Path) -> Results:
     return results
 
 
-def _films(directory: Path) -> list[Film]:
-    """The films whose files are there, in the order of the list; a damaged list is named on standard error."""
+def _films(directory: Path, results: Results) -> list[Film]:
+    """The films of the records whose files are there, in the order of the list; a damaged list is named on standard
+    error."""
     try:
         listed = read_films(directory)
     except RecordError as error:
         print(error, file=sys.stderr)
         return []
-    return [film for film in listed if (directory / FOLDER / film.file).is_file()]
+    codes = dict(results.provenance[["trial", "code_digest"]].itertuples(index=False, name=None))
+    gone = outdated(listed, codes)
+    return [film for film in listed if film not in gone and (directory / FOLDER / film.file).is_file()]
 
 
 def _tables(results: Results) -> list[Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -68,6 +68,28 @@ def read_films(directory: Path) -> list[Film]:
         raise RecordError(
             f"{path} is not a list of films ({reason}); `python -m benchmarks.film {directory}` writes it again"
         ) from None
+
+
+def outdated(films: Iterable[Film], codes: Mapping[str, str]) -> list[Film]:
+    """The films that do not show what the records are about; `codes`: digest of the code behind each planned trial."""
+    return [film for film in films if codes.get(film.trial) != film.code]
+
+
+def prune(directory: Path, codes: Mapping[str, str]) -> list[Path]:
+    """Remove the films that are `outdated`, and those that are not listed, and return their paths.
+
+    Raises:
+        RecordError: the list is damaged.
+        OSError: a file cannot be read or removed.
+    """
+    films = read_films(directory)
+    gone = {film.file for film in outdated(films, codes)}
+    kept = [film for film in films if film.file not in gone]
+    paths = [path for path in (directory / FOLDER).glob("*.webp") if path.name not in {film.file for film in kept}]
+    write_films(directory, kept)
+    for path in paths:
+        path.unlink()
+    return sorted(paths)
 
 
 def write_films(directory: Path, films: Iterable[Film]) -> None:

@@ -13,10 +13,12 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
-from analysis.report.__main__ import write_report
+from analysis.report.__main__ import check_report, write_report
 from analysis.report.html import headlines
+from benchmarks.film import main as film
 from benchmarks.records.films import Film
 from tests.analysis.synthetic import Folder, comparison, make_record
 
@@ -139,13 +141,18 @@ def test_claims_and_films_are_on_the_page_where_there_are_any(tmp_path: Path) ->
     folder = comparison(tasks=("ClipInsertion-v0",), seeds=2, points=0)
     folder.add("GPRIL, states only", make_record("gpril", "ClipInsertion-v0"), "fig1d", variant="gpril/states")
     directory = folder.write(tmp_path)
+    made = folder.records[-1]
+    trial, code = made.trial.id, made.provenance.code_digest
     (directory / "videos").mkdir()
     (directory / "videos/films.csv").write_text(
         f"{HEAD}"
-        "there.webp,ClipInsertion-v0,gpril,10,best,5,3,0.9,0123456789012345,c,sampled,20,False,timeout,50.0,5\n"
-        "gone.webp,ClipInsertion-v0,gpril,10,median,5,1,0.8,0000000000000000,c,sampled,20,True,success,4.5,1\n"
+        f"there.webp,ClipInsertion-v0,gpril,10,best,5,3,0.9,{trial},{code},sampled,20,False,timeout,50.0,5\n"
+        f"gone.webp,ClipInsertion-v0,gpril,10,median,5,1,0.8,{trial},{code},sampled,20,True,success,4.5,1\n"
+        f"unplanned.webp,ClipInsertion-v0,gpril,10,median,5,1,0.8,{16 * '0'},{code},sampled,20,True,success,4.5,1\n"
+        f"older.webp,ClipInsertion-v0,gpril,10,median,5,1,0.8,{trial},c,sampled,20,True,success,4.5,1\n"
     )
-    Image.new("RGB", (8, 6)).save(directory / "videos/there.webp")
+    for name in ("there", "unplanned", "older", "unlisted"):
+        Image.new("RGB", (8, 6)).save(directory / f"videos/{name}.webp")
     write_report(directory)
     page = Page((directory / "report.html").read_text())
     words = " ".join(page.words)
@@ -155,6 +162,14 @@ def test_claims_and_films_are_on_the_page_where_there_are_any(tmp_path: Path) ->
         "best of 5 seeds (90 %), 10 demonstrations, seed 3: ends (timeout) after 50 s, played at 5 times real speed"
         in words
     )
+    gone = [directory / f"videos/{name}.webp" for name in ("older", "unlisted", "unplanned")]
+    assert check_report(directory) == [
+        f"{path} shows no trial of the records: python -m benchmarks.film {directory} --prune" for path in gone
+    ]
+    done = CliRunner().invoke(film, [str(directory), "--prune"])
+    assert done.exit_code == 0 and done.stdout.splitlines() == [f"{path}: removed" for path in gone]
+    assert check_report(directory) == []
+    assert [one.name for one in (directory / "videos").glob("*.webp")] == ["there.webp"]
 
 
 def test_a_damaged_list_of_films_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
