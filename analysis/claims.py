@@ -11,13 +11,13 @@ otherwise the claim is undecided and the row says what each of them gives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf, isnan, nan
 from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.load import MODES, Results
+from analysis.load import MODES, Results, version_note
 from analysis.measures import MEASURES, Measured
 from analysis.names import MODE_NAMES, plural
 from analysis.statistics import (
@@ -60,19 +60,24 @@ UNITS: Mapping[Measure, tuple[str, float, str]] = {
 """Measure -> its unit for people, how many of it one is, and how it is written."""
 
 
-def claims_table(results: Results) -> Table | None:
-    """Every claim with its verdict; None where the plan holds no experiment of the paper.
+PAPER = tuple((experiment, claim) for experiment in FIGURES for claim in experiment.claims)
+"""The paper's claims, each with the experiment that it is about."""
+
+
+def claims_table(results: Results, judged: Sequence[tuple[Experiment, Claim]] = PAPER) -> Table | None:
+    """Every claim with its verdict; None where the plan holds no experiment of theirs.
 
     Data: claim, figure, unit, for each mode the `value` with bounds `low` and `high` (a fraction, seconds, or times),
     what it was `measured` from and its value in each of the `cells`; the verdict, the verdict `corrected` for the
-    number of claims, `remarks`, and how many `trials` of those `planned` there are.
+    number of claims, `remarks`, the `version` of the suite that made the records, and how many `trials` of those
+    `planned` there are.
     """
-    judged = [(experiment, claim) for experiment in FIGURES for claim in experiment.claims]
     found = [measure(experiment, claim, results) for experiment, claim in judged]
     asked = sum(any(measured.values()) for measured in found)
     data, shown = [], []
     for (experiment, claim), measured in zip(judged, found, strict=True):
-        trials = trials_of(experiment, claim, results.scores)["trial"].nunique()
+        about = trials_of(experiment, claim, results.scores)
+        trials = about["trial"].nunique()
         planned = trials + len(trials_of(experiment, claim, results.missing))
         decided, remarks = judge(claim, measured, trials, planned)
         corrected = decided
@@ -88,7 +93,8 @@ def claims_table(results: Results) -> Table | None:
             row |= {f"{mode}_{name}": number for name, number in zip(Estimate._fields, numbers, strict=True)}
             row[f"{mode}_measured"] = one.words if one else ""
             row[f"{mode}_cells"] = _cells_in_words(claim, one)
-        said = {"verdict": decided, "corrected": corrected, "remarks": remarks}
+        version = " and ".join(sorted(about["version"].unique()))
+        said = {"verdict": decided, "corrected": corrected, "remarks": remarks, "version": version}
         data.append({**row, **said, "trials": trials, "planned": planned})
         shown.append(
             {
@@ -98,6 +104,7 @@ def claims_table(results: Results) -> Table | None:
                 "Compared": first.words if first else NOTHING,
                 "In each cell": _cells_in_words(claim, *filter(None, measured.values())) or NOTHING,
                 "Remarks": remarks,
+                "Version": version or NOTHING,
                 "Trials": str(trials) if trials == planned else f"{trials} of {planned}",
             }
         )
@@ -202,7 +209,7 @@ def _note(scores: pd.DataFrame, asked: int) -> str:
         "baseline that has the best settings found on other demonstrations. Each verdict is at the 95 % level on its "
         "own, so one interval in twenty misses. The remarks name the verdicts that become undecided if every interval "
         f"is widened to {widened:.1f} % (Bonferroni correction for the {asked} claims with records)."
-        + _short_of_steps(scores)
+        + "".join(f" {said}" for said in (_short_of_steps(scores), version_note(scores)) if said)
     )
 
 
@@ -213,6 +220,6 @@ def _short_of_steps(scores: pd.DataFrame) -> str:
     if isnan(steps) or steps >= GAIL_STEPS:
         return ""
     return (
-        f" GAIL had at most {steps:,.0f} environment steps in any of these trials. The paper's GAIL had "
+        f"GAIL had at most {steps:,.0f} environment steps in any of these trials. The paper's GAIL had "
         f"{GAIL_STEPS:,}, as we read it, so comparisons with GAIL hold for this budget only."
     )

@@ -20,6 +20,7 @@ from benchmarks.records.files import load_plan, load_record, record_files
 from benchmarks.records.plans import Plan
 from benchmarks.records.proofs import kind_of, one_code_gives_all
 from benchmarks.records.schema import (
+    FIRST_RELEASE,
     CurvePoint,
     DemonstrationChoice,
     Mode,
@@ -60,8 +61,9 @@ EXPERT_TYPES = {
     "q3": "float64",
 }
 GROUP = ["experiment", "task", "demonstrations", "label"]
-OTHER_CODE = " [other code]"
-"""What the label of a record ends with that was made by other code than the rest, and kept on demand."""
+OTHER_CODE, OTHER_VERSION = MARKS = (" [other code]", f" [version {FIRST_RELEASE}]")
+"""What the label of a record ends with that is not compared with the rest of its experiment: it was made by other code
+and kept on demand, or is of the first release while others of the experiment are not."""
 
 
 class ResultsError(ValueError):
@@ -73,19 +75,20 @@ class Results:
     """What a results folder holds, one frame per kind of row.
 
     `experiment`, `label`, `task` and `mode` are ordered categories: the first three in the order of the plan, "sampled"
-    before "mean". Records of other code have a label and a variant of their own, so that nothing is computed from both.
+    before "mean". Within an experiment, records of other code or of another version of the suite have a label, a
+    variant and a base of their own (`MARKS`), so that nothing is computed from both.
 
     Attributes:
         profile: the profile that was run.
         scores: one row per (experiment, task, demonstrations, label, seed, mode), sorted so; a mode that a policy does
             not have has no row. Columns: trial, method, status, error; `variant` and `base`, the keys of the variant
-            and of the one it changes (see `PlanRow`); `conditions`, words for the set of demonstrations and the
-            evaluation, which comparable trials share; `drawn`, whether the seed drew its own demonstrations; `shown`,
-            what the method saw of the demonstrated actions ("actions", "states", or "inferred actions"); `success`,
-            the fraction of successful final rollouts, and `best`, the largest on the learning curve (NaN without one),
-            both in [0, 1] and 0 unless the status is "ok"; `rollouts` and `successes`, final counts; the fields of
-            `Usage`; and `core_seconds`, the seconds of training times the threads, shared by trials that trained as
-            one.
+            and of the one it changes (see `PlanRow`); `version`, of the suite (see `Provenance.version`); `conditions`,
+            words for the set of demonstrations and the evaluation, which comparable trials share; `drawn`, whether the
+            seed drew its own demonstrations; `shown`, what the method saw of the demonstrated actions ("actions",
+            "states", or "inferred actions"); `success`, the fraction of successful final rollouts, and `best`, the
+            largest on the learning curve (NaN without one), both in [0, 1] and 0 unless the status is "ok"; `rollouts`
+            and `successes`, final counts; the fields of `Usage`; and `core_seconds`, the seconds of training times the
+            threads, shared by trials that trained as one.
         curve: one row per (trial, point) of a learning curve: progress in [0, 1], environment_steps, episodes,
             gradient_steps, training_seconds, the success in each mode (NaN in one that the policy does not have), and
             `rollouts`, how many the success is measured on.
@@ -95,8 +98,8 @@ class Results:
             seed.
         expert: one row per set of demonstrations that a record learned from: task, digest, success, and the quartiles
             of the seconds to insertion (see `benchmarks.records.schema.Demonstrator`); no rows where the plan has none.
-        provenance: one row per record: trial, method, task, kind (see `proofs.kind_of`), code_digest, commit, started,
-            threads, machine, versions.
+        provenance: one row per record: trial, method, task, kind (see `proofs.kind_of`), version, code_digest, commit,
+            started, threads, machine, versions.
         notices: lines for the reader about files and records that were left out or look wrong.
     """
 
@@ -135,11 +138,12 @@ def load(directory: str | os.PathLike[str]) -> Results:
         raise ResultsError(f"{directory} holds no usable record of the {len(planned)} planned trials{problems}")
 
     rows = pd.DataFrame([row.model_dump() for row in plan.rows]).drop_duplicates(ignore_index=True)
-    other_code = rows.pop("other_code")
-    labels = [name for label in rows["label"].unique() for name in (label, label + OTHER_CODE)]
-    for name in ("label", "variant"):
-        rows[name] = rows[name].where(~other_code, rows[name] + OTHER_CODE)
     recorded = pd.DataFrame(columns.trials)
+    marks = _marks(rows, recorded)
+    del rows["other_code"]
+    labels = [f"{label}{mark}" for label in rows["label"].unique() for mark in ("", *MARKS)]
+    for name in ("label", "variant", "base"):
+        rows[name] = (rows[name] + marks).where(rows[name] != "", "")
     trials = rows[["experiment", "label", "variant", "base", "trial"]].merge(recorded, on="trial")
     missing = rows[~rows["trial"].isin(recorded["trial"])].reset_index(drop=True)
     orders: dict[str, list[str]] = {
@@ -157,9 +161,42 @@ def load(directory: str | os.PathLike[str]) -> Results:
     provenance = pd.DataFrame(columns.provenance)
     expert = _demonstrators(plan, columns.demonstrations)
     notices += _warnings(scores, provenance)
-    if labelled := trials["trial"][trials["label"].astype(str).str.endswith(OTHER_CODE)].nunique():
-        notices.append(f"made by other code than the rest, and labelled so: {plural(labelled, 'record')}{OTHER_CODE}")
+    for mark in MARKS:
+        if labelled := trials["trial"][trials["label"].astype(str).str.endswith(mark)].nunique():
+            notices.append(f"made by other code than the rest, and labelled so: {plural(labelled, 'record')}{mark}")
+    notices += filter(None, [version_note(scores)])
     return Results(plan.profile, scores, curve, rollouts, missing, expert, provenance, tuple(notices))
+
+
+def version_note(scores: pd.DataFrame) -> str:
+    """Which experiments have records of the first release, in words; empty where none does."""
+    old = (scores["version"] == FIRST_RELEASE).groupby(scores["experiment"], observed=True)
+    whole, any_of_it = old.all(), old.any()
+    if not any_of_it.any():
+        return ""
+    shared = not scores.loc[scores["version"] == FIRST_RELEASE, "drawn"].any()
+    what = f"Records of version {FIRST_RELEASE} of the suite" + ", whose seeds share their demonstrations" * shared
+    if whole.all():
+        return f"{what}."
+    of_it = [
+        f"{prefix}{', '.join(map(str, names))}"
+        for prefix, names in (("", whole[whole].index), ("some of ", whole[any_of_it & ~whole].index))
+        if len(names)
+    ]
+    return f"{what}: {'; '.join(of_it)}. All others are of the present version."
+
+
+def mark_of(label: str) -> str:
+    """Which of `MARKS` a label ends with; empty for none."""
+    return next((mark for mark in MARKS if label.endswith(mark)), "")
+
+
+def _marks(rows: pd.DataFrame, recorded: pd.DataFrame) -> pd.Series:
+    """What is added to the label of each row of the plan: one of `MARKS`, or nothing."""
+    versions = rows["trial"].map(recorded.set_index("trial")["version"])
+    mixed = versions.groupby(rows["experiment"]).transform("nunique") > 1
+    marks = pd.Series("", rows.index).mask(mixed & (versions == FIRST_RELEASE), OTHER_VERSION)
+    return marks.mask(rows["other_code"], OTHER_CODE)
 
 
 class _Columns:
@@ -188,6 +225,7 @@ class _Columns:
                 "shown": _shown(trial.demonstrations),
                 "status": record.status,
                 "error": record.error,
+                "version": made_by.version,
                 **record.usage.model_dump(),
                 "core_seconds": record.usage.training_seconds * made_by.threads / made_by.together,
             }
@@ -198,6 +236,7 @@ class _Columns:
                 "method": trial.method,
                 "task": trial.task,
                 "kind": kind_of(trial),
+                "version": made_by.version,
                 **made_by.model_dump(),
                 "machine": ", ".join(f"{name}: {value}" for name, value in sorted(made_by.machine.items())),
                 "versions": ", ".join(f"{name} {value}" for name, value in sorted(made_by.versions.items())),

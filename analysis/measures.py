@@ -1,8 +1,8 @@
 """The numbers that decide the paper's claims: what the records say of each `benchmarks.paper.Measure`.
 
-All numbers weigh each cell (a task with a number of demonstrations) equally: a seed's score is the mean of its success
-over the cells, and the spread of these scores over seeds gives the interval. Where each seed draws its own
-demonstrations, seeds of different variants are paired.
+Numbers weigh each cell (a task with a number of demonstrations) equally: a seed's score is the mean of its success over
+the cells, and the spread of these scores over seeds gives the interval. Retries are the exception: each rollout that
+missed has the same weight. Where each seed draws its own demonstrations, seeds of different variants are paired.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Measured:
     Attributes:
         estimate: the number and its interval.
         words: what it is made of.
-        seeds: fewest in any cell of any variant that it is made of.
+        seeds: fewest that all cells of a variant have.
         cells: the number in each cell, where there are several: the cell in words, and the number.
         baseline: the success, in [0, 1], of what is compared with.
     """

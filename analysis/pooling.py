@@ -29,7 +29,7 @@ class Pooled:
         estimate: mean over cells, with the interval of its seeds.
         scores: seed -> mean over the cells, for the seeds that every cell has.
         cells: cell -> mean over its seeds.
-        seeds: fewest in any cell.
+        seeds: how many every cell has.
         drawn: whether each seed drew its own demonstrations, so that seeds of several variants are paired.
     """
 
@@ -56,7 +56,7 @@ class Pooled:
             estimate,
             dict(zip(complete.index.tolist(), complete.tolist(), strict=True)),
             dict(zip(cells, means.tolist(), strict=True)),
-            int(table.count().min()),
+            len(complete),
             bool(scores["drawn"].all()),
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparisons import performance_profile
-from analysis.load import MODES, Results
+from analysis.load import MODES, Results, mark_of, version_note
 from analysis.names import COST_NAMES
 from analysis.tables import field
 from analysis.tables.data import grouped_quartiles, grouped_rates
@@ -39,6 +39,7 @@ class Series:
         experiment: whose trials it shows.
         data: see the function named as the figure's kind.
         expert: the demonstrator's own success and seconds to insertion; see `load.Results`.
+        note: which version of the suite made the records, where it is not the present one.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Series:
     experiment: str
     data: pd.DataFrame
     expert: pd.DataFrame
+    note: str = ""
 
 
 def all_series(results: Results) -> Iterator[Series]:
@@ -69,7 +71,7 @@ def all_series(results: Results) -> Iterator[Series]:
             figures[f"{stem}-performance-profile"] = PROFILE
         for name, figure in figures.items():
             if not (data := _data(figure, scores, results)).empty:
-                yield Series(name, figure, experiment, data, results.expert)
+                yield Series(name, figure, experiment, data, results.expert, version_note(scores))
 
 
 def _data(figure: Figure, scores: pd.DataFrame, results: Results) -> pd.DataFrame:
@@ -109,7 +111,11 @@ def seconds(scores: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
     key = ["trial", "mode"]
     successful = rollouts[rollouts["success"]]
     medians = successful.groupby(key, observed=True)["seconds"].median()
-    rows = scores[[*CELL, "seed", "status", "successes", "trial"]].join(medians, on=key, how="inner")
+    rows = (
+        scores[[*CELL, "seed", "status", "successes", "trial"]]
+        .join(medians, on=key, how="inner")
+        .reset_index(drop=True)
+    )
     pooled = scores[[*CELL, "trial"]].merge(successful, on=key)
     rows = rows.join(grouped_quartiles(pooled, CELL, "seconds"), on=CELL) if len(rows) else rows
     return rows.drop(columns="trial").sort_values([*CELL, "seed"], ignore_index=True)
@@ -120,6 +126,7 @@ def interactions(scores: pd.DataFrame) -> pd.DataFrame:
 
     `median_episodes` is that of a (task, demonstrations, label, mode).
     """
+    scores = scores.assign(method=scores["method"] + scores["label"].astype(str).map(mark_of))
     rows = scores[[*CELL, "method", "seed", "status", "episodes", "success"]].sort_values([*CELL, "seed"])
     used = scores.groupby(CELL, observed=True)["episodes"].median().rename("median_episodes")
     return rows.join(grouped_quartiles(scores, CELL, "success").join(used), on=CELL).reset_index(drop=True)

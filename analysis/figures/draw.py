@@ -77,6 +77,8 @@ def draw(series: Series, look: dict[str, Style], profile: str) -> Drawing:
         figure = PLOTS[series.figure.kind](series, present(series.data, look))
         if profile == "smoke":
             figure.suptitle(PIPELINE_CHECK, color="firebrick", fontsize="large", fontweight="bold")
+        elif series.note:
+            figure.suptitle(series.note, color=GREY, fontsize="small")
         picture = Image.open(BytesIO(encode(figure, "png"))).convert("RGB")
         figure.set_layout_engine("none")  # it has been laid out, which takes as long as drawing
         cut = cut_out(figure, picture)

@@ -26,7 +26,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from analysis.load import Results
+from analysis.load import MARKS, Results
 from analysis.names import MODE_NAMES, plural, task_name
 from benchmarks.paper import COMPARED, FIGURES
 
@@ -81,7 +81,9 @@ def styles(results: Results) -> dict[str, Style]:
     methods += sorted(set(pairs["method"]) - set(methods))
     paper = (variant for experiment in FIGURES for variant in experiment.variants if variant.base)
     changed = [key for key, _ in Counter((variant.method, variant.key) for variant in paper).most_common()]
-    changed += pairs.loc[pairs["base"] != "", ["method", "variant"]].itertuples(index=False, name=None)
+    changed += pairs.loc[
+        (pairs["base"] != "") | pairs["variant"].str.endswith(MARKS), ["method", "variant"]
+    ].itertuples(index=False, name=None)
     places: dict[str, dict[str, int]] = {}
     for method, key in changed:
         of_method = places.setdefault(method, {})

@@ -160,7 +160,7 @@ def _caption(series: Series) -> str:
     caption = f"{figure.title}: {READING[figure.kind].format(centre=CENTRES[figure.centre])}."
     if figure.kind == "curves" and series.data["point"].isna().any():
         caption += " Horizontal lines are methods without this cost."
-    return caption
+    return f"{caption} {series.note}".strip()
 
 
 def _film(film: Film, results: Results) -> dict[str, Any]:

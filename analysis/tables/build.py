@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import MODES, Results
+from analysis.load import MODES, Results, version_note
 from analysis.names import MODE_NAMES, PRICES, task_name
 from analysis.tables import data as frames
 from analysis.tables import field
@@ -276,6 +276,8 @@ def _table(
         {**{head: _key(key, row[key]) for key, head in keys.items()}, **shown(row)}
         for row in data.to_dict(orient="records")
     ]
+    if said := version_note(results.scores):
+        note = f"{note} {said}"
     if results.profile == "smoke":
         title, note = f"{title} ({PIPELINE_CHECK})", f"Smoke profile: {PIPELINE_CHECK}. {note}"
     return Table(name, title, note, data, pd.DataFrame(rows))

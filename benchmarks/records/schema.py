@@ -28,6 +28,8 @@ Mode = Literal["sampled", "mean"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 Status = Literal["ok", "failed", "diverged", "timed out"]
 
+FIRST_RELEASE, PRESENT = "0.1.0", "present"
+"""Versions of the suite, see `Provenance.version`."""
 _FRAME = b'{"record":%b,"sha256":"%b"}\n'
 _FRAMED = re.compile(rb'\{"record":(.*),"sha256":"([0-9a-f]{64})"\}\s*', re.DOTALL)
 
@@ -231,6 +233,14 @@ class Provenance(StrictModel):
     resumed: Count = 0
     unsaved: str = ""
     together: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def version(self) -> str:
+        """The version of the suite: that of the first release, or `PRESENT` for all later code.
+
+        The first release ran with Gymnasium before 1.0, later code needs 1.0 or newer.
+        """
+        return FIRST_RELEASE if self.versions.get("gymnasium", "").startswith("0.") else PRESENT
 
 
 class Diagnostics(StrictModel):

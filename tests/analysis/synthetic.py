@@ -44,6 +44,7 @@ def make_record(
     usage: tuple[int, int, float] = (0, 1_000, 10.0),
     code: str = "0" * 64,
     drawn: bool = False,
+    gymnasium: str = "1.4.0",
 ) -> Record:
     """A record whose success is the nearest possible with that many rollouts.
 
@@ -51,6 +52,7 @@ def make_record(
         success: final fraction in each mode; the learning curve rises towards it.
         usage: episodes, gradient steps and training seconds at the end of training.
         drawn: whether the seed draws its own demonstrations.
+        gymnasium: its version, which tells that of the suite.
     """
     success = success or {"sampled": 0.5, "mean": 0.5}
     episodes, steps, seconds = usage
@@ -95,7 +97,7 @@ def make_record(
         ),
         provenance=Provenance(
             code_digest=code,
-            versions={"python": "3.11.2", "torch": "2.13.0"},
+            versions={"python": "3.11.2", "torch": "2.13.0", "gymnasium": gymnasium},
             machine={"processor": "x86-64", "cores": "2", "system": "Linux"},
             threads=1,
             commit="1234abc",

@@ -63,6 +63,21 @@ class Paper:
         self.folder.add(f"label of {key}", record, experiment, missing=True, variant=key)
         return self
 
+    def of_first_release(self, method: str) -> None:
+        """Let its records be of version 0.1.0."""
+        for place, record in enumerate(self.folder.records):
+            if record.trial.method == method:
+                versions = record.provenance.versions | {"gymnasium": "0.29.1"}
+                provenance = record.provenance.model_copy(update={"versions": versions})
+                self.folder.records[place] = record.model_copy(update={"provenance": provenance})
+
+    def without(self, number: int, seeds: range) -> Paper:
+        """Drop the trials of some seeds with a number of demonstrations, from plan and records."""
+        gone = {row.trial for row in self.folder.rows if row.demonstrations == number and row.seed in seeds}
+        self.folder.rows = [row for row in self.folder.rows if row.trial not in gone]
+        self.folder.records = [record for record in self.folder.records if record.trial.id not in gone]
+        return self
+
     def rows(self, directory: Path) -> pd.DataFrame:
         table = claims_table(load(self.folder.write(directory)))
         assert table
@@ -173,6 +188,28 @@ def test_records_of_other_code_decide_nothing(tmp_path: Path) -> None:
     paper.folder.rows[-5:] = [row.model_copy(update={"other_code": True}) for row in paper.folder.rows[-5:]]
     row = paper.rows(tmp_path).loc[INTERACTIONS]
     assert row["sampled_value"] == 40.0 and row["trials"] == 10
+
+
+def test_a_claim_is_not_decided_by_records_of_two_versions(tmp_path: Path) -> None:
+    paper = Paper().add("fig1b", "gpril", 0.9).add("fig1b", "bc", 0.2)
+    assert paper.rows(tmp_path / "1").loc[AGAINST_BC, ["verdict", "version"]].tolist() == ["holds", "present"]
+    paper.of_first_release("bc")
+    row = paper.rows(tmp_path / "2").loc[AGAINST_BC]
+    assert (row["verdict"], row["remarks"]) == ("undecided", "not all variants have records")
+    paper.of_first_release("gpril")
+    table = claims_table(load(paper.folder.write(tmp_path / "3")))
+    assert table and "of version 0.1.0 of the suite" in table.note
+    row = table.data.set_index("claim").loc[AGAINST_BC]
+    assert (row["verdict"], row["version"]) == ("holds", "0.1.0")
+
+
+def test_few_seeds_that_all_cells_have_decide_nothing(tmp_path: Path) -> None:
+    """Five seeds in each cell, but only three of them in both: the interval is that of three."""
+    paper = Paper()
+    for key, level in (("gpril", 0.9), ("bc", 0.2)):
+        paper.add("fig1b", key, *[level] * 5, number=5).add("fig1b", key, *[level] * 7, number=50)
+    row = paper.without(50, range(2)).rows(tmp_path).loc[AGAINST_BC]
+    assert (row["verdict"], row["remarks"]) == ("undecided", "3 seeds, at least 5 are needed")
 
 
 def test_scenarios(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from analysis.figures.data import all_series
 from analysis.figures.draw import PLOTS
 from analysis.figures.style import styles
-from analysis.load import ResultsError, load
+from analysis.load import ResultsError, load, version_note
 from analysis.report.__main__ import check_report, write_report
 from benchmarks.records.plans import Plan, PlanRow
 from tests.analysis.synthetic import Folder, comparison, make_record, record_path
@@ -173,6 +173,50 @@ def test_records_of_other_code_have_a_label_of_their_own(tmp_path: Path) -> None
     (drawn, *_) = all_series(results)
     figure = PLOTS[drawn.figure.kind](drawn, styles(results))
     assert any("BC [other code]" in [tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes)
+
+
+def test_records_of_another_version_are_never_mixed_with_the_rest(tmp_path: Path) -> None:
+    """A figure that is replaced step by step: what is left of the first release has labels of its own."""
+    folder = Folder()
+    for seed in range(5):
+        for label, gymnasium in (("GPRIL", "1.4.0"), ("BC", "0.29.1")):
+            folder.add(label, make_record(label.lower(), seed=seed, gymnasium=gymnasium), "new", variant=label.lower())
+        for variant, base in (("bc", ""), ("bc/tuned", "bc")):
+            old = make_record("bc", seed=seed, rollouts=20 + 10 * bool(base), gymnasium="0.29.1")
+            folder.add(variant, old, "old", variant=variant, base=base)
+            folder.add(variant, old, "both", variant=variant, base=base)
+        folder.add("bc", make_record("bc", seed=seed, rollouts=40), "both", variant="bc")
+    results = load(folder.write(tmp_path))
+    keys = results.scores[["experiment", "label", "variant", "base"]].drop_duplicates().astype(str)
+    assert set(keys.itertuples(index=False, name=None)) == {
+        ("new", "GPRIL", "gpril", ""),
+        ("new", "BC [version 0.1.0]", "bc [version 0.1.0]", ""),
+        ("old", "bc", "bc", ""),
+        ("old", "bc/tuned", "bc/tuned", "bc"),
+        ("both", "bc", "bc", ""),
+        ("both", "bc [version 0.1.0]", "bc [version 0.1.0]", ""),
+        ("both", "bc/tuned [version 0.1.0]", "bc/tuned [version 0.1.0]", "bc [version 0.1.0]"),
+    }
+    said = (
+        "Records of version 0.1.0 of the suite, whose seeds share their demonstrations: old; some of both, new. "
+        "All others are of the present version."
+    )
+    assert said in results.notices
+    write_report(tmp_path)
+    assert all(said in (tmp_path / name).read_text() for name in ("tables/main.md", "tables/changes.md", "report.html"))
+    assert check_report(tmp_path) == []
+
+
+def test_one_version_needs_no_labels(tmp_path: Path) -> None:
+    folder = Folder()
+    folder.add("BC", make_record(gymnasium="0.29.1"))
+    results = load(folder.write(tmp_path))
+    assert version_note(results.scores) == (
+        "Records of version 0.1.0 of the suite, whose seeds share their demonstrations."
+    )
+    assert results.scores["label"].astype(str).tolist() == ["BC", "BC"]
+    folder.records = [make_record()]
+    assert version_note(load(folder.write(tmp_path)).scores) == ""
 
 
 def test_text_columns_survive_as_text(tmp_path: Path) -> None:
