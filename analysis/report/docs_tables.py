@@ -6,8 +6,9 @@ In a page, one comment names the table that follows and another marks its end:
     ...
     <!-- end -->
 
-The name is the path of a committed table, or that of a table of effects (`analysis.report.effects`), which is computed
-from committed records. Until the tables of the comparison of all methods are committed, pages say "Not measured yet".
+The name is the path of a committed table, or that of a block that is computed from committed records: a table of
+effects (`analysis.report.effects`) or of findings (`analysis.report.findings`). A block without records says "Not
+measured yet", as does the comparison of all methods until its tables are committed.
 """
 
 from __future__ import annotations
@@ -17,25 +18,27 @@ from pathlib import Path
 
 import click
 
-from analysis.report import effects
+from analysis.report import effects, findings
+from analysis.report.findings import PENDING
 
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
 RANKS, FIELD = "results/field/tables/ranks.md", "results/field/tables/field.md"
-PENDING = "Not measured yet.\n"
-"""Shown for the comparison of all methods until it is there."""
 PAGES = {
-    "README.md": [MAIN],
+    "README.md": ["standard/headline", MAIN],
     "docs/fidelity.md": ["readings"],
     "docs/methods/gpril.md": ["departures"],
-    "docs/results.md": [CLAIMS],
+    "docs/results.md": ["standard/claims", *findings.TABLES, "standard/statements"],
     "docs/speed.md": [SPEED],
     "docs/tuning.md": [CHANGES],
     "docs/which-method.md": [RANKS, FIELD],
 }
 """Page -> the tables that it shows once they are there, in this order."""
 
-PLACE = re.compile(rf"<!-- (results/\S+\.md|{'|'.join(effects.TABLES)}) -->\n(.*?)<!-- end -->\n", re.DOTALL)
+BLOCKS = {*effects.TABLES, *findings.BLOCKS}
+PLACE = re.compile(
+    rf"<!-- (results/\S+\.md|{'|'.join(sorted(BLOCKS, key=len, reverse=True))}) -->\n(.*?)<!-- end -->\n", re.DOTALL
+)
 
 
 def shown(text: str) -> list[str]:
@@ -44,8 +47,8 @@ def shown(text: str) -> list[str]:
 
 
 def is_there(table: str, root: Path) -> bool:
-    """Whether a table can be shown; those of effects and of all methods always can, as "not measured yet"."""
-    return table in effects.TABLES or table in (RANKS, FIELD) or (root / table).exists()
+    """Whether a table can be shown; blocks and those of all methods always can, as "not measured yet"."""
+    return table in BLOCKS or table in (RANKS, FIELD) or (root / table).exists()
 
 
 def updated(text: str, root: Path) -> str:
@@ -54,6 +57,8 @@ def updated(text: str, root: Path) -> str:
     def content(table: str) -> str:
         if table in effects.TABLES:
             return effects.committed(table, root)
+        if table in findings.BLOCKS:
+            return findings.BLOCKS[table](root)
         if table in (RANKS, FIELD) and not (root / table).exists():
             return PENDING
         return (root / table).read_text()

@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.load import MODES, Results, ResultsError, load
 from analysis.names import MODE_NAMES, task_name
 from analysis.statistics import Estimate, paired_difference
-from analysis.tables.build import written
+from analysis.tables.build import NOTHING, written
 from analysis.tables.render import markdown
 from benchmarks.records.schema import Mode
 
@@ -237,18 +237,20 @@ class Effect:
             seeds; NaN bounds with fewer than two seeds.
         by_demonstrations: the mean difference with each number of demonstrations.
         pairs: of trials that were compared.
+        version: of the suite that made their records.
     """
 
     estimate: Estimate
     by_demonstrations: Mapping[int, float]
     pairs: int
+    version: str
 
 
 def effect(scores: pd.DataFrame, choice: Choice, task: str) -> dict[Mode, Effect]:
     """The effect of a choice in each mode that its two variants have; none where there is no pair of trials.
 
     A pair has the same seed and number of demonstrations. Seeds with a pair for every number of demonstrations count;
-    where there is none of them, all pairs do.
+    where there is none of them, all pairs do. Records of several versions of the suite are not compared.
 
     Args:
         scores: `Results.scores`, of all folders that hold a part.
@@ -261,6 +263,9 @@ def effect(scores: pd.DataFrame, choice: Choice, task: str) -> dict[Mode, Effect
         for experiment, where, key in places
     )
     found = dict[Mode, Effect]()
+    versions = {*ours["version"], *theirs["version"]}
+    if len(versions) > 1:
+        return found
     for mode in MODES:
         made, base = (
             rows[rows["mode"] == mode].set_index(["seed", "demonstrations"])[["success", "rollouts"]]
@@ -278,7 +283,7 @@ def effect(scores: pd.DataFrame, choice: Choice, task: str) -> dict[Mode, Effect
             rollouts = max(int(counted["rollouts"].to_numpy().sum()), len(whole))
             estimate = paired_difference(success.mean(axis=1), other.mean(axis=1), rollouts)
         by_count = dict(zip(counted["success"].columns.tolist(), differences.tolist(), strict=True))
-        found[mode] = Effect(estimate, by_count, int(np.isfinite(success).sum()))
+        found[mode] = Effect(estimate, by_count, int(np.isfinite(success).sum()), *versions)
     return found
 
 
@@ -300,6 +305,7 @@ def effects_markdown(table: EffectsTable, results: Mapping[str, Results | None])
             there = results.get(choice.experiment)
             if there is not None and pairs < (planned := _planned(there, choice, task)):
                 row["Pairs"] += f" of {planned}"
+            row["Version"] = next((one.version for one in found.values()), NOTHING)
             rows.append(row | {MODE_NAMES[mode]: _written(found.get(mode), none) for mode in MODES})
     return markdown(table.title, pd.DataFrame(rows), table.note)
 
@@ -308,12 +314,16 @@ def committed(name: str, root: Path) -> str:
     """A table of `TABLES` in Markdown, from the records that are committed below `root`."""
     table = TABLES[name]
     experiments = {name for choice in table.choices for name in choice.experiments}
-    return effects_markdown(table, {name: _loaded((root / SOURCES[name].folder).resolve()) for name in experiments})
+    return effects_markdown(table, {name: loaded(root / SOURCES[name].folder) for name in experiments})
+
+
+def loaded(folder: Path) -> Results | None:
+    """A results folder; None where it has no records yet."""
+    return _loaded(folder.resolve())
 
 
 @cache
 def _loaded(folder: Path) -> Results | None:
-    """A results folder; None where it has no records yet."""
     try:
         return load(folder)
     except ResultsError:

@@ -118,13 +118,13 @@ def test_a_table_says_what_is_measured_and_what_is_not(tmp_path: Path) -> None:
     results = load(folder_of(GAINS, missing=((25, 1), (25, 2))).write(tmp_path))
     text = effects_markdown(CASE, {"readings": results})
     heads, _, clip, peg, other = rows(text)
-    assert heads == ["Reading", "Instead of", "Task", "Pairs", "Sampled actions", "Deterministic actions"]
-    assert clip == [*SUMS.cells, "Clip insertion", "2 of 6", "+15; +10, +20", "-15; -10, -20"]
-    assert peg == [*SUMS.cells, "Peg insertion", "0", NOT_YET, NOT_YET]
-    assert other == ["one", "other", "", "0", NOT_MEASURED, NOT_MEASURED]
+    assert heads == ["Reading", "Instead of", "Task", "Pairs", "Version", "Sampled actions", "Deterministic actions"]
+    assert clip == [*SUMS.cells, "Clip insertion", "2 of 6", "present", "+15; +10, +20", "-15; -10, -20"]
+    assert peg == [*SUMS.cells, "Peg insertion", "0", "–", NOT_YET, NOT_YET]
+    assert other == ["one", "other", "", "0", "–", NOT_MEASURED, NOT_MEASURED]
     assert text.startswith("**A title**\n") and text.endswith("\nA note.\n")
     whole = effects_markdown(CASE, {"readings": load(folder_of(GAINS).write(tmp_path / "whole"))})
-    assert rows(whole)[2][3] == "6" and rows(whole)[2][4] == "+17 [+12, +22]; +12, +22"
+    assert rows(whole)[2][3] == "6" and rows(whole)[2][5] == "+17 [+12, +22]; +12, +22"
 
 
 @pytest.mark.parametrize("name", TABLES)
