@@ -13,7 +13,10 @@ from pathlib import Path
 import click
 import pytest
 
+from analysis.load import load
 from analysis.report import docs_tables
+from analysis.report.__main__ import plain_text
+from analysis.tables.build import main_table
 from methods.registry import BUILT_IN
 
 ROOT = Path(__file__).parent.parent
@@ -116,6 +119,17 @@ def test_pages_show_the_committed_tables(page: str) -> None:
     there = [table for table in docs_tables.PAGES[page] if docs_tables.is_there(table, ROOT)]
     assert docs_tables.shown(text) == there, f"{page} has no place for a table; docs_tables.py says how one is marked"
     assert docs_tables.updated(text, ROOT) == text, "python -m analysis.report.docs_tables writes tables into the pages"
+
+
+def test_the_readme_prints_what_the_records_give() -> None:
+    results = load(ROOT / "results/quick")
+    printed = plain_text(main_table(results), Path("results/quick")).splitlines()
+    shown = re.search(
+        r"\$ python -m benchmarks\.run --methods gpril,gail,bc\n(.*?)```", text_of("README.md"), re.DOTALL
+    )
+    assert shown
+    lines = [line for line in shown[1].splitlines() if line != "..."]
+    assert len(lines) > 5 and [line for line in lines if line not in printed] == []
 
 
 def examples() -> dict[str, str]:

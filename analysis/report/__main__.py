@@ -61,7 +61,7 @@ def _write(directory: Path) -> str:
         (directory / name).write_bytes(content)
     for name in _present(directory) - set(files):
         (directory / name).unlink(missing_ok=True)  # another run may be reporting as well
-    return _plain(tables[0], directory)
+    return plain_text(tables[0], directory)
 
 
 def check_report(directory: str | os.PathLike[str]) -> list[str]:
@@ -155,7 +155,7 @@ def _present(directory: Path) -> set[str]:
     }
 
 
-def _plain(table: Table, directory: Path) -> str:
+def plain_text(table: Table, directory: Path) -> str:
     """The main table for a terminal of 80 columns: one block per task, with what fits."""
     keys = [head for head in ("Experiment", "Task") if head in table.shown.columns]
     heads = [head for head in ("Demos", "Method", "Seeds", *MODE_NAMES.values()) if head in table.shown.columns]

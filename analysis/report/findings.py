@@ -139,7 +139,7 @@ def success(table: Shown, results: Results | None) -> str:
                 row[plural(number, "demonstration")] = _cell(own[own["demonstrations"] == number], want)
             if in_seconds:
                 row["Seconds"] = _seconds(own, results)
-            base = _base(key, own, of_task)
+            base = _base(key, planned[planned["task"] == task])
             row["Compared with"] = labels.get(base, base) or NOTHING
             row["Difference"] = _difference(own, of_task[of_task["variant"] == base]) if base else NOTHING
             trials = own.drop_duplicates("trial")
@@ -154,7 +154,7 @@ def _table(title: str, shown: pd.DataFrame, scores: pd.DataFrame) -> str:
     return f"{markdown(title, shown, version_note(scores)).rstrip()}\n"
 
 
-KEYS = ["variant", "label", "task", "demonstrations", "trial"]
+KEYS = ["variant", "base", "label", "task", "demonstrations", "trial"]
 COSTS = {"episodes": "Episodes", "environment_steps": "Environment steps", "core_seconds": "Core-seconds"}
 
 
@@ -168,20 +168,24 @@ def _cell(scores: pd.DataFrame, planned: int) -> str:
     return f"{' / '.join(medians)} ({there if there == planned else f'{there} of {planned}'})"
 
 
-def _base(key: str, own: pd.DataFrame, others: pd.DataFrame) -> str:
+def _base(key: str, planned: pd.DataFrame) -> str:
     """What a variant is compared with: the one it changes, or else the first of the experiment; "" for none."""
-    if own.empty:
+    comparable = planned[planned["variant"].map(mark_of) == mark_of(key)]
+    variants = comparable["variant"].tolist()
+    if key not in variants:
         return ""
-    others = others[others["variant"].map(mark_of) == mark_of(key)]
-    plain = others.loc[others["base"] == "", "variant"].tolist()
-    candidates = [own["base"].iloc[0], *sorted(plain, key="gpril".__ne__)[:1], others["variant"].iloc[0]]
-    base = next(name for name in candidates if name and (others["variant"] == name).any())
+    plain = comparable.loc[comparable["base"] == "", "variant"].tolist()
+    changed = comparable.loc[comparable["variant"] == key, "base"].iloc[0]
+    candidates = [changed, *sorted(plain, key="gpril".__ne__), variants[0]]
+    base = next(name for name in candidates if name in variants)
     return "" if base == key else str(base)
 
 
 def _difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
     """`+44 [+39, +48] / +58 [+54, +61]` over the cells that both have."""
     shared = cells_of(ours) & cells_of(theirs)
+    if not shared:
+        return NOT_YET
     found = []
     for mode in MODES:
         sides = [in_cells(scores, shared) for scores in (ours, theirs)]
@@ -213,8 +217,8 @@ def headline(results: Results | None) -> str:
         return PENDING
     found = [f"{label} {_cell(own, own['trial'].nunique())}" for label, own in scores.groupby("label", observed=True)]
     said = (
-        f"With {HEADLINE} demonstrations of the clip, in % of rollouts with sampled / deterministic actions, median of "
-        f"(so many) seeds: {', '.join(found)}."
+        f"Success with {HEADLINE} demonstrations of the clip, in % of rollouts with sampled / deterministic actions "
+        f"(median over how many seeds): {', '.join(found)}."
     )
     return f"{said} {version_note(scores)}".strip() + "\n"
 

@@ -65,6 +65,9 @@ def test_what_is_not_measured_says_so(tmp_path: Path) -> None:
     text = success(FIRST, load(made.write(tmp_path)))
     assert row(text, "BC")["5 demonstrations"] == "50 / 40 (3 of 5)"
     assert row(text, "GAIL (tuned)")["5 demonstrations"] == NOT_YET and row(text, "GAIL (tuned)")["Difference"] == "–"
+    made.records = [one for one in made.records if one.trial.method == "bc"]
+    found = row(success(FIRST, load(made.write(tmp_path / "one"))), "BC")
+    assert (found["Compared with"], found["Difference"]) == ("GPRIL", NOT_YET)
     for table in TABLES.values():
         assert success(table, None) == f"**{table.title}**\n\n{PENDING}"
     assert success(TABLES["standard/fig2c"], load(made.write(tmp_path))).endswith(PENDING)
