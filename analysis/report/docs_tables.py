@@ -32,6 +32,7 @@ PAGES = {
     "docs/speed.md": [SPEED],
     "docs/tuning.md": [CHANGES],
     "docs/which-method.md": [RANKS, FIELD],
+    "results/README.md": ["results/versions"],
 }
 """Page -> the tables that it shows once they are there, in this order."""
 

@@ -7,6 +7,7 @@ stands beside the verdict on it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,7 @@ from analysis.report.html import VERDICTS
 from analysis.statistics import quartiles
 from analysis.tables.build import NOTHING, written
 from analysis.tables.render import markdown
-from benchmarks.paper import FIGURES, Claim, Experiment, Variant
+from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Variant
 
 STANDARD, TUNING = "results/standard", "results/tuning"
 FIGURE = {experiment.name: experiment for experiment in FIGURES}
@@ -77,9 +78,8 @@ TABLES: Mapping[str, Shown] = {
 """By the name that a page gives to ask for it."""
 
 
-def _statement(figure: str, text: str, *variants: str, measure: str = "difference") -> tuple[Experiment, Claim]:
+def _statement(figure: str, text: str, *variants: str, measure: Measure = "difference") -> tuple[Experiment, Claim]:
     """A sentence that holds where the first variant succeeds more than the second, or where success grows."""
-    assert measure in ("difference", "growth")
     return FIGURE[figure], Claim(text, measure, "more", variants)
 
 
@@ -106,7 +106,7 @@ def claims(results: Results | None, judged: Sequence[tuple[Experiment, Claim]], 
     if table is None or results is None:
         return PENDING
     shown = table.shown[["The paper says", "Verdict", *(MODE_NAMES[mode] for mode in MODES), "Version", "Remarks"]]
-    counts: dict[str, int] = table.data["verdict"].value_counts().to_dict()
+    counts = Counter(table.data["verdict"])
     counted = [f"{counts[name]} {words[counts[name] != 1]}" for name, words in VERDICTS.items() if name in counts]
     title = f"{plural(len(shown), 'claim')}: {', '.join(counted)}"
     about = results.scores[results.scores["experiment"].isin([experiment.name for experiment, _ in judged])]
@@ -223,9 +223,20 @@ def headline(results: Results | None) -> str:
     return f"{said} {version_note(scores)}".strip() + "\n"
 
 
+def versions(root: Path) -> str:
+    """Which version of the suite made the records of each folder."""
+    rows = []
+    for plan in sorted((root / "results").glob("*/plan.json")):
+        if results := loaded(plan.parent):
+            said = version_note(results.scores) or "Records of the present version."
+            rows.append({"Folder": plan.parent.name, "Trials": f"{results.scores['trial'].nunique()}", "Version": said})
+    return markdown("Records", pd.DataFrame(rows), "").rstrip() + "\n" if rows else PENDING
+
+
 BLOCKS: Mapping[str, Callable[[Path], str]] = {
     "standard/claims": lambda root: claims(loaded(root / STANDARD), PAPER, "The paper says"),
     "standard/statements": lambda root: claims(loaded(root / STANDARD), STATEMENTS, "Claim"),
+    "results/versions": versions,
     "standard/headline": lambda root: headline(loaded(root / STANDARD)),
     **{
         name: partial(lambda table, root: success(table, loaded(root / table.folder)), table)

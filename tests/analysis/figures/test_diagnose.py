@@ -14,7 +14,7 @@ from PIL import Image
 from analysis.diagnose import main
 from analysis.figures.diagnostics import PANELS, Wanted, choose, draw_diagnostics, plot_diagnostics
 from analysis.load import ResultsError, plan_of
-from benchmarks.records.schema import Diagnostics, Record, read_record
+from benchmarks.records.schema import Diagnostics, Record, load_record, record_files
 from methods.gpril.algorithm import Gpril
 from tests.analysis.synthetic import Folder, make_record, record_path
 from tests.methods.gpril.test_diagnostics import SHORT
@@ -104,8 +104,8 @@ def test_all_that_shipped_methods_report_has_a_panel(tmp_path: Path) -> None:
     context = tiny_context(tmp_path, updates=10, steps=5000)
     Gpril(SHORT).fit(demonstrate(2, 0), context)
     names = set(context.reports[-1][1])
-    for path in (ROOT / "results/quick/records").glob("*.json"):
-        names |= set(read_record(path.read_bytes(), path.name).diagnostics.series)
+    for path in record_files(ROOT / "results/quick").values():
+        names |= set(load_record(path).diagnostics.series)
     assert len(names) > 20
     assert not names.difference(*(panel.names for panel in PANELS))
 
