@@ -106,6 +106,12 @@ def make_record(
     )
 
 
+def of_first_release(record: Record) -> Record:
+    """The record as version 0.1.0 of the suite would have made it."""
+    versions = record.provenance.versions | {"gymnasium": "0.29.1"}
+    return record.model_copy(update={"provenance": record.provenance.model_copy(update={"versions": versions})})
+
+
 def _rollouts(share: float, count: int) -> list[Rollout]:
     successes = round(share * count)
     ends = ["success"] * successes + ["workspace", "timeout"] * count

@@ -16,7 +16,7 @@ from analysis.report.__main__ import check_report, write_report
 from analysis.statistics import Estimate, deviations, difference, mean_interval, rate_interval
 from benchmarks.paper import FIGURES, Region
 from benchmarks.records.schema import Mode, Rollout
-from tests.analysis.synthetic import Folder, comparison, make_record
+from tests.analysis.synthetic import Folder, comparison, make_record, of_first_release
 
 CLAIMS = [claim for experiment in FIGURES for claim in experiment.claims]
 CLIP, PEG = "ClipInsertion-v0", "PegInsertion-v0"
@@ -65,11 +65,9 @@ class Paper:
 
     def of_first_release(self, method: str) -> None:
         """Let its records be of version 0.1.0."""
-        for place, record in enumerate(self.folder.records):
-            if record.trial.method == method:
-                versions = record.provenance.versions | {"gymnasium": "0.29.1"}
-                provenance = record.provenance.model_copy(update={"versions": versions})
-                self.folder.records[place] = record.model_copy(update={"provenance": provenance})
+        self.folder.records = [
+            of_first_release(record) if record.trial.method == method else record for record in self.folder.records
+        ]
 
     def without(self, number: int, seeds: range) -> Paper:
         """Drop the trials of some seeds with a number of demonstrations, from plan and records."""

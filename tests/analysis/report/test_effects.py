@@ -35,7 +35,7 @@ from envs import tasks
 from envs.tasks import short_name
 from methods import registry
 from methods.interface import make_settings
-from tests.analysis.synthetic import Folder, make_record
+from tests.analysis.synthetic import Folder, make_record, of_first_release
 
 SUMS = next(choice for choice in READINGS if choice.variant == "gpril/sums over batches")
 CASE = EffectsTable("A title", ("Reading", "Instead of"), (SUMS, Choice(("one", "other"))), "A note.")
@@ -114,6 +114,16 @@ def test_failures_count_as_no_success(tmp_path: Path) -> None:
     assert effects_of(folder, tmp_path)["sampled"].estimate.value == pytest.approx((0.1 + 0.1 - 0.5) / 3)
 
 
+def test_records_of_two_versions_are_not_compared(tmp_path: Path) -> None:
+    folder = folder_of(GAINS)
+    found = effects_of(folder, tmp_path / "one")
+    assert {one.version for one in found.values()} == {"present"}
+    folder.records = [
+        of_first_release(record) if record.trial.settings == {"v": "gpril"} else record for record in folder.records
+    ]
+    assert effects_of(folder, tmp_path / "two") == {}
+
+
 def test_a_table_says_what_is_measured_and_what_is_not(tmp_path: Path) -> None:
     results = load(folder_of(GAINS, missing=((25, 1), (25, 2))).write(tmp_path))
     text = effects_markdown(CASE, {"readings": results})
@@ -154,9 +164,16 @@ def test_another_task_is_compared_with_the_shipped_one(tmp_path: Path) -> None:
         fixed.add("gpril", made.model_copy(update={"trial": made.trial.model_copy(update={"task": place})}), "compare")
     fixed.write(tmp_path / "results/fixed-start")
     found = {tuple(row[:3]): row[3:] for row in rows(committed("readings", tmp_path))}
-    pairs, sampled, mean = found["GPRIL: the arm starts in one place", "at random", "Clip insertion"]
-    assert pairs == "6 of 7" and sampled.endswith("; +40, +25") and mean.endswith("; +0, -15")
-    assert found["GAIL: the arm starts in one place", "at random", "Peg insertion"] == ["0", NOT_YET, NOT_YET]
+    pairs, version, sampled, mean = found["GPRIL: the arm starts in one place", "at random", "Clip insertion"]
+    assert (pairs, version) == ("6 of 7", "present") and sampled.endswith("; +40, +25") and mean.endswith("; +0, -15")
+    assert found["GAIL: the arm starts in one place", "at random", "Peg insertion"] == ["0", "–", NOT_YET, NOT_YET]
+
+    older = tmp_path / "older"
+    folder_of(GAINS).write(older / "results/readings")
+    fixed.records = [of_first_release(record) for record in fixed.records]
+    fixed.write(older / "results/fixed-start")
+    found = {tuple(row[:3]): row[3:] for row in rows(committed("readings", older))}
+    assert found["GPRIL: the arm starts in one place", "at random", "Clip insertion"][1:] == ["–", NOT_YET, NOT_YET]
 
 
 def variants(experiment: str) -> dict[str, Variant]:
