@@ -14,7 +14,8 @@ from PIL import Image
 from analysis.diagnose import main
 from analysis.figures.diagnostics import PANELS, Wanted, choose, draw_diagnostics, plot_diagnostics
 from analysis.load import ResultsError, plan_of
-from benchmarks.records.schema import Diagnostics, Record, load_record, record_files
+from benchmarks.records.files import load_record, record_files
+from benchmarks.records.schema import Diagnostics, Record
 from methods.gpril.algorithm import Gpril
 from tests.analysis.synthetic import Folder, make_record, record_path
 from tests.methods.gpril.test_diagnostics import SHORT
