@@ -21,7 +21,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.errors import InputError, plural
+from benchmarks.errors import InputError, one_line, plural
 from benchmarks.records.files import load_record, record_files
 from benchmarks.records.replay import ReplayError, differences, run_here
 from benchmarks.records.schema import Mode, Record, RecordError
@@ -58,7 +58,10 @@ class Retrained:
         if self.equal:
             return "equal, bit by bit"
         if self.new.status != self.old.status:
-            return f"does not agree: {self.new.status} instead of {self.old.status}"
+            reason = one_line(self.new.error or "").strip()
+            return f"does not agree: {self.new.status} instead of {self.old.status}" + (
+                f" ({reason})" if reason else ""
+            )
         return "agrees" if self.agrees else "does not agree"
 
 

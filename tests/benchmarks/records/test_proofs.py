@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.records import proofs, replay
 from benchmarks.records.proofs import Proof
@@ -108,6 +109,21 @@ def test_one_difference_leaves_a_kind_of_trial_unproven() -> None:
 
     found = replay.proof_of([comparison(A, B), comparison(A, B, "final"), comparison(C, D)], "1" * 40)
     assert found.pairs == [proofs.Pair(old=C, new=D, kinds=[ALL])]
+
+
+def test_arguments_of_the_runner_choose_the_trials(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def compare(*arguments: Any) -> list[replay.Comparison]:
+        asked.append(arguments)
+        return [replay.Comparison(examples.record(), examples.record(), False, ())]
+
+    monkeypatch.setattr(replay, "compare", compare)
+    chosen = ("--profile", "tuning", "--experiment=readings", "--set", "budget.policy_updates=300")
+    done = CliRunner().invoke(replay.main, ["HEAD", "--trials=3", "--jobs=1", "--", *chosen])
+    assert done.exit_code == 0 and asked == [("HEAD", 3, 1, chosen)]
+    assert CliRunner().invoke(replay.main, ["HEAD", "--jobs=1"]).exit_code == 0 and asked[1] == ("HEAD", 100, 1, ())
+    assert not file.exists(), "records of one code prove nothing new"
 
 
 @pytest.mark.reliability
