@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.errors import one_line, plural
+from benchmarks.execution.progress import WORDS
 from benchmarks.film import (
     FilmError,
     NoPictures,
@@ -208,8 +209,8 @@ def _require_glfw() -> None:
 @click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the first episode.")
 @click.option(
     "--actions",
-    type=click.Choice(["sampled", "mean"]),
-    help="Sampled or deterministic (mean) actions.  [default: sampled if the policy can]",
+    type=click.Choice(list(WORDS.values())),
+    help="Kind of actions.  [default: sampled if the policy can]",
 )
 @click.option(
     "--film",
@@ -223,7 +224,7 @@ def main(
     seed: int | None,
     episodes: int,
     first: int,
-    actions: Mode | None,
+    actions: str | None,
     film: Path | None,
 ) -> None:
     """Show a trained policy at work."""
@@ -238,11 +239,12 @@ def main(
         if film is not None:
             check_film_file(film)
         saved = saved_policy.load(found.folder, [method] if method else [])
-        mode = actions or modes_of(saved.policy)[0]
+        mode = next((mode for mode, word in WORDS.items() if word == actions), modes_of(saved.policy)[0])
         if mode not in saved.policy.modes:
-            raise PlayError(f"--actions {mode}: this policy has {' and '.join(saved.policy.modes)} actions only")
-        rate = f", {found.record.success(mode):.0%} success in its evaluation" if found.record else ""
-        click.echo(f"{found}{rate}, {mode} actions ({found.folder})")
+            only = " and ".join(WORDS[mode] for mode in saved.policy.modes)
+            raise PlayError(f"--actions {actions}: this policy has {only} actions only")
+        rate = f", {100 * found.record.success(mode):.0f} % success in its evaluation" if found.record else ""
+        click.echo(f"{found}{rate}, {WORDS[mode]} actions ({found.folder})")
         name = task or known.task
         if ":" in name and not task:
             raise PlayError(f"the task {name} is imported only if you name it: --task {name}")

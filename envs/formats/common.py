@@ -112,7 +112,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read_small(path))
     except FileNotFoundError:
-        raise FormatError(f"it has no {path.name}") from None
+        raise FormatError(f"it has no {path.name}: it is damaged, or of another format") from None
+    except NotADirectoryError:
+        raise FormatError("it is a file, and this format is a folder") from None
     except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{path.name} is damaged ({type(error).__name__})") from error
 

@@ -458,6 +458,6 @@ def _remarks(name: str, results: Iterable[Result]) -> list[str]:
     remarks = []
     for result in results:
         if result.problem:
-            raise MethodError(f"task {name}: {result.problem}")
+            raise MethodError(f"task {name}: {result.problem.removeprefix(f'{name}: ')}")
         remarks += [f"task {name}: {result.remark}"] if result.remark else []
     return remarks

@@ -90,7 +90,7 @@ def test_the_median_policy_is_filmed_where_there_is_no_display(run: Callable[...
     result = run("--method", OWN, "--episodes", "2", "--first", "7")
     assert result.exit_code == 0, result.output
     head, *episodes, last = result.stdout.splitlines()
-    assert "seed 1, 50% success in its evaluation, sampled actions" in head
+    assert "seed 1, 50 % success in its evaluation, sampled actions" in head
     assert [re.fullmatch(r"episode with seed (\d): \w+ after [\d.]+ s", line)[1] for line in episodes] == ["7", "8"]  # type: ignore[index]
     assert last == f"film: play-Own-{tiny.ID}.webp"
     with Image.open(tmp_path / f"play-Own-{tiny.ID}.webp") as film:
@@ -100,7 +100,7 @@ def test_the_median_policy_is_filmed_where_there_is_no_display(run: Callable[...
 
 def test_it_plays_as_the_evaluation_does(run: Callable[..., Result], results: Path) -> None:
     """With deterministic actions, which depend on no generator."""
-    result = run("--method", OWN, "--seed", "2", "--actions", "mean", "--film", "x.gif", "--first", "3")
+    result = run("--method", OWN, "--seed", "2", "--actions", "deterministic", "--film", "x.gif", "--first", "3")
     folder = next(one.folder for one in playing.found_in(results) if one.description.method == OWN)
     policy = saved_policy.load(folder, [OWN]).policy
     env = tiny.TinySlot()
@@ -140,7 +140,7 @@ def test_a_window_that_cannot_be_opened_is_one_sentence(
         (["--task", "nowhere"], "unknown task 'nowhere'"),
         (["--method", OWN, "--film", "x.mpeg"], "ends in .webp, .gif or .mp4"),
         (["--method", OWN, "--film", "no/such/x.gif"], "there is no folder no/such"),
-        (["--method", OWN, "--actions", "mean", "--seed", "0", "--film", "policies"], "a film's name ends"),
+        (["--method", OWN, "--actions", "deterministic", "--seed", "0", "--film", "policies"], "a film's name ends"),
         (["--method", "bc"], "not a saved policy"),
     ],
 )

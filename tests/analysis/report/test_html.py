@@ -55,6 +55,9 @@ addEventListener("load", () => {
     .map((element) => element.outerHTML.slice(0, 80));
   said.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   said.width = innerWidth;
+  const sentences = `<td class="words">${"the interval includes both outcomes ".repeat(6)}</td>`.repeat(6);
+  document.body.insertAdjacentHTML("beforeend", `<div class="wide"><table><tr>${sentences}</tr></table></div>`);
+  said.tallest = document.body.lastElementChild.getBoundingClientRect().height;
   parent.postMessage(JSON.stringify(said), "*");
 });
 </script>"""
@@ -229,6 +232,7 @@ def test_it_works_in_a_browser(reported: Path, tmp_path: Path, width: int) -> No
     assert said["width"] == width
     assert (said["problems"], said["ready"], said["blank"], said["wide"], said["cut"]) == ([], "yes", 0, 0, [])
     assert said["stacked"] == (width == 390) and said["legible"] > 300
+    assert said["tallest"] < 300
     assert said["more"] == said["scrolls"] and said["scrolls"] == (width == 390)
     numbers = [float(cell.split()[0]) for cell in said["before"]]
     assert sorted(numbers) != numbers
