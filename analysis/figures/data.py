@@ -22,6 +22,9 @@ THRESHOLDS = np.arange(100) / 100  # as fractions of 100 rollouts are computed, 
 SPREAD: dict[Centre, tuple[str, str, str]] = {"median": ("median", "q1", "q3"), "mean": ("mean", "low", "high")}
 """The columns of a centre and its bounds: quartiles over seeds, or the mean with its 95 % interval."""
 
+MOST_LINES = 12
+"""Variants of one method whose lines can be told apart in a panel."""
+
 SUCCESS = Figure("success", "Final success")
 PROFILE = Figure("profile", "Performance profiles")
 METHODS = Figure("methods", "Which method: success of each", centre="mean")
@@ -53,7 +56,8 @@ class Series:
 def all_series(results: Results) -> Iterator[Series]:
     """Every figure's data. For each experiment first what the paper draws of it, named after it; then its success, its
     learning curves by each cost and its profile, where the paper's figure is not the same. Success is drawn in another
-    way where many methods are compared (see `tables.field`). Of a single trial there are only learning curves."""
+    way where many methods are compared (see `tables.field`). Of a single trial there are only learning curves, and of
+    more than `MOST_LINES` variants of a method neither curves nor profiles."""
     for experiment in results.scores["experiment"].unique():
         stem = quote(experiment, safe="")  # an experiment's name may hold what a file's may not
         scores = results.scores[results.scores["experiment"] == experiment]
@@ -64,10 +68,11 @@ def all_series(results: Results) -> Iterator[Series]:
             figures |= {f"{stem}-methods": METHODS, f"{stem}-costs": PRICES}
         elif several and (not paper or (paper.kind, paper.centre) != ("success", "median")):
             figures[f"{stem}-success"] = SUCCESS
-        for cost in COSTS:
+        legible = scores.groupby("method")["variant"].nunique().max() <= MOST_LINES
+        for cost in COSTS if legible else ():
             name = f"Success by {COST_NAMES[cost][0].lower()}{COST_NAMES[cost][1:]}"
             figures[f"{stem}-curves-{cost.replace('_', '-')}"] = Figure("curves", name, cost)
-        if several:
+        if several and legible:
             figures[f"{stem}-performance-profile"] = PROFILE
         for name, figure in figures.items():
             if not (data := _data(figure, scores, results)).empty:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.figures.data import Series, all_series, curves, profile
+from analysis.figures.data import MOST_LINES, Series, all_series, curves, profile
 from analysis.figures.draw import PLOTS, draw
 from analysis.figures.style import LINES, styles
 from analysis.load import Results, load
@@ -36,6 +36,21 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_every_experiment_has_its_figures(results: Results) -> None:
     kinds = ["success", "curves-episodes", "curves-gradient-steps", "curves-training-seconds", "performance-profile"]
     assert list(series_of(results)) == [f"comparison-{kind}" for kind in kinds]
+
+
+@pytest.mark.parametrize("variants", [MOST_LINES, MOST_LINES + 1])
+def test_more_variants_than_kinds_of_lines_have_no_figure_of_lines(variants: int) -> None:
+    folder = Folder()
+    for number in range(variants):
+        key = f"gpril/{number}" if number else "gpril"
+        folder.add(key, make_record("gpril", seed=number), variant=key, base="gpril" if number else "")
+    results = load_frames(folder)
+    drawn = set(series_of(results))
+    assert "comparison-success" in drawn
+    assert (
+        ("comparison-performance-profile" in drawn) == ("comparison-curves-gradient-steps" in drawn) == (variants == 12)
+    )
+    assert variants > MOST_LINES or len({style.line for style in styles(results).values()}) == variants
 
 
 def test_names_stay_within_the_folder(tmp_path: Path) -> None:
