@@ -10,7 +10,7 @@ from typing import Any
 from ray.cluster_utils import Cluster
 
 from benchmarks.execution.ray_node import PREFIX
-from tests.benchmarks.processes import workers_of
+from tests.benchmarks.processes import PATIENCE, workers_of
 
 STORE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 
@@ -33,7 +33,9 @@ class Machines:
         return node
 
     def kill(self, node: Any) -> None:
+        """End a node without warning, and wait until the head has noticed, so that no trial is sent to it any more."""
         self._ray.remove_node(node, allow_graceful=False)
+        self._ray.wait_for_nodes(timeout=PATIENCE)
 
     def behead(self) -> None:
         self._ray.head_node.kill_gcs_server(check_alive=False)
