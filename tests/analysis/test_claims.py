@@ -207,7 +207,7 @@ def test_few_seeds_that_all_cells_have_decide_nothing(tmp_path: Path) -> None:
     for key, level in (("gpril", 0.9), ("bc", 0.2)):
         paper.add("fig1b", key, *[level] * 5, number=5).add("fig1b", key, *[level] * 7, number=50)
     row = paper.without(50, range(2)).rows(tmp_path).loc[AGAINST_BC]
-    assert (row["verdict"], row["remarks"]) == ("undecided", "3 seeds, at least 5 are needed")
+    assert (row["verdict"], row["remarks"]) == ("undecided", "3 seeds, but at least 5 are needed")
 
 
 def test_scenarios(tmp_path: Path) -> None:

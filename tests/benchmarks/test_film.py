@@ -113,7 +113,7 @@ def test_tasks_that_cannot_be_filmed_are_named_and_passed_over(
     for kind in (Blank, Unfinished):
         monkeypatch.setitem(gymnasium.registry, f"{kind.__name__}-v0", EnvSpec(f"{kind.__name__}-v0", entry_point=kind))
     said = {
-        "Nowhere-v0": "Nowhere-v0 is not known here",
+        "Nowhere-v0": "Nowhere-v0 is unknown",
         "json.tool:Own-v0": "name it with --task json.tool:Own-v0",
         f"tests.tiny:{tiny.ID}": "TypeError",
         "Blank-v0": "Blank-v0 draws no pictures",
