@@ -35,7 +35,7 @@ demonstrated states count as often as they would be reached under the same rule.
 Differences: f is linear in the observation and in random Fourier features, not a network trained step by step. Several
 steps of Adam are taken on the same rollouts, with the clipped probability ratio of PPO (Schulman et al., 2017). The
 part of w that the state s alone explains is subtracted, which reduces variance without bias. Rollouts have a larger
-sigma than a cloned policy, which explores too little. Training begins with cloning. States alone are supported
+sigma than a cloned policy, which explores too little. Training begins with cloning. Learning from states only works too
 (beta_pi = 0 and warm_start = 0). Cost: BC, the rollouts, and a system of some 300 linear equations per iteration.
 """
 
@@ -61,7 +61,7 @@ from methods.registry import register
 CHECKPOINT_EVERY = 50
 """Updates between two checkpoints."""
 WIDTH = 10
-"""Episodes side by side."""
+"""Episodes in parallel."""
 KNEE = 2.0
 """Normalised observations are compressed logarithmically beyond this many standard deviations."""
 STREAMS = ("demonstrated pairs", "own steps", "starts and ends of episodes", "rollouts")
@@ -83,7 +83,7 @@ class Settings:
     """Settings of SAIL.
 
     Attributes:
-        beta_pi: weight of the demonstrated actions; 0 learns from states alone.
+        beta_pi: weight of the demonstrated actions; 0 learns from states only.
         beta_d: weight of the state distribution.
         gamma: discount of earlier gradients; 1 has no bias.
         features: random Fourier features of the normalised, compressed observation, besides that observation itself.
@@ -212,7 +212,7 @@ class Sail(Method):
     def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
         if demonstrations.actions is None and self.requires_actions(self.settings):
             raise MethodError(
-                "these demonstrations hold states alone, but beta_pi or warm_start need actions; "
+                "these demonstrations have states only, but beta_pi or warm_start need actions; "
                 "set sail.beta_pi=0 and sail.warm_start=0"
             )
         if context.budget.environment_steps < context.task.horizon:

@@ -23,7 +23,7 @@ class StudyFile:
         name: of the file, without extension.
         title: what is searched, for messages.
         new: the study as it begins, of this code and this question.
-        study: as it is now.
+        study: with the choices tried so far.
     """
 
     root: Path

@@ -148,10 +148,8 @@ class Steps:
         """Random `inputs`, where an end counts as gamma / (1 - gamma) further steps if `terminal` is "absorbing"."""
         ends = np.flatnonzero(self.ended) if terminal == "absorbing" else np.zeros(0, int)
         further = len(ends) * gamma / (1.0 - gamma)
-        rows, after = (
-            rng.integers(len(self.states), size=size),
-            rng.random(size) < further / (len(self.states) + further),
-        )
+        rows = rng.integers(len(self.states), size=size)
+        after = rng.random(size) < further / (len(self.states) + further)
         if len(ends):
             rows = np.where(after, ends[rng.integers(len(ends), size=size)], rows)
         return self.inputs(terminal, rows, after)

@@ -115,9 +115,10 @@ class Training(ABC):
             MethodError: the budget is too small, or the demonstrations do not suit the settings.
         """
         iteration = settings.processes * settings.batch_size
-        if context.budget.environment_steps < iteration:
+        left = context.budget.environment_steps - context.environment_steps  # inferring actions may have taken some
+        if left < iteration:
             raise MethodError(
-                f"a budget of {context.budget.environment_steps} environment steps is less than one iteration of "
+                f"a budget of {left} environment steps is less than one iteration of "
                 f"{settings.processes} x {settings.batch_size}; raise it, or lower {name}.processes or "
                 f"{name}.batch_size"
             )
@@ -128,6 +129,7 @@ class Training(ABC):
         self.batches = self.demonstrated_batches()
         self.network = new_network(demonstrations, context, settings.sigma_bounds)
         self.policy = GaussianPolicy(self.network)
+        self.planned_iterations = left // iteration
         self.iterations = 0
         self.gradient_steps = 0
 
@@ -145,7 +147,7 @@ class Training(ABC):
         return self.settings.terminal
 
     def run(self) -> GaussianPolicy:
-        """Train until the budget of environment steps is spent, rounded down to whole iterations.
+        """Train until what is left of the budget of environment steps is spent, rounded down to whole iterations.
 
         Raises:
             Diverged: a diagnostic is not finite.
@@ -163,9 +165,8 @@ class Training(ABC):
                 if s.warm_start_sigma:
                     self.network.set_sigma(s.warm_start_sigma)
             iteration = s.processes * s.batch_size
-            iterations = self.context.budget.environment_steps // iteration
             critic_steps = s.critic_passes * math.ceil(iteration / s.critic_batch)
-            while self.iterations < iterations:
+            while self.iterations < self.planned_iterations:
                 trainer.train_gen(iteration)
                 self.iterations += 1
                 self.gradient_steps += 1 + critic_steps
@@ -177,7 +178,7 @@ class Training(ABC):
                     self.context.report(
                         self.gradient_steps, **{f"discriminator_{name}": value for name, value in scalars.items()}
                     )
-                progress = self.iterations / iterations
+                progress = self.iterations / self.planned_iterations
                 self.context.checkpoint(self.policy, progress, self.gradient_steps, lambda: self._state(trainer))
         finally:
             venv.close()

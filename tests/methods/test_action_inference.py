@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from methods import registry
 from methods.action_inference import fit_inverse_model, infer_actions
 from methods.bco import Bco, Settings
+from methods.conformance.checks import BUDGET
 from methods.conformance.context import PlainContext
 from methods.conformance.point_task import demonstrate
-from methods.interface import Budget, MethodError
+from methods.interface import Budget, MethodError, make_settings
 from tests.methods.worlds import TINY, TinySlot
 
 
@@ -83,3 +85,17 @@ def test_bco_counts_its_own_steps(tmp_path: Path) -> None:
     Bco(Settings(l2=1e-4, inference_steps=400)).fit(replace(demonstrate(3, seed=0), actions=None), context)
     assert context.environment_steps == 400
     assert context.checkpoints[-1] == (1.0, 20)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in registry.BUILT_IN if (found := registry.outline(name)).needs_environment]
+)
+def test_methods_keep_to_the_steps_that_inference_has_left(name: str, tmp_path: Path) -> None:
+    method = registry.resolve(name)
+    context = PlainContext(BUDGET, 1, tmp_path)
+    shown = infer_actions(replace(demonstrate(3, seed=0), actions=None), context, 800)
+    if name == "gaifo":
+        shown = replace(shown, actions=None)
+    method(make_settings(method, method.small)).fit(shown, context)
+    assert 800 < context.environment_steps <= BUDGET.environment_steps
+    assert context.checkpoints[-1][0] == 1.0
