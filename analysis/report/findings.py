@@ -2,7 +2,7 @@
 
 Which variants a table has is declared (by the paper's figures, and here), so that one without records has its row too,
 which says so. What the page says in words besides the paper's claims is declared as claims as well: each sentence
-stands beside the verdict on it.
+is shown with its verdict.
 """
 
 from __future__ import annotations
