@@ -7,7 +7,7 @@ import json
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import date, time
 from enum import Enum
@@ -102,7 +102,10 @@ class Demonstrations:
         # By its text, because 0.1 in single precision means 0.1.
         object.__setattr__(self, "dt", int(dt) if isinstance(dt, Integral) else float(str(dt)))
         _check(
-            isinstance(self.task, str) and self.task.isprintable() and len(self.task) <= _LONGEST_NAME,
+            isinstance(self.task, str)
+            and self.task.isprintable()
+            and 0 < len(self.task) <= _LONGEST_NAME
+            and self.task == self.task.strip(),
             f"task is {str(self.task)[:40]!r}: a Gymnasium id is needed",
         )
         object.__setattr__(self, "task", str(self.task))
@@ -154,12 +157,13 @@ class Demonstrations:
             origin: how the data was made.
 
         Raises:
-            DemonstrationError: there is no trajectory, or one has the wrong shape or holds something but numbers.
+            DemonstrationError: there is no trajectory, one is no pair, has the wrong shape or holds something but
+                numbers, or `task`, `dt` or `origin` is invalid.
         """
         states: list[np.ndarray] = []
         taken: list[np.ndarray] = []
         alone = 0
-        for number, (observed, acted) in enumerate(trajectories):
+        for number, (observed, acted) in enumerate(_pairs(trajectories)):
             place = f"trajectory {number}"
             states.append(_numbers(observed, f"the observations of {place}"))
             _check(states[-1].size > 0, f"{place} has no observation")
@@ -197,7 +201,7 @@ class Demonstrations:
             terminal=np.append(time_step[1:] == 0, True),
             dt=dt,
             task=task,
-            origin=dict(origin or {}),
+            origin={} if origin is None else origin,  # type: ignore[arg-type]  # becomes a dictionary, or is refused
         )
 
     def trajectories(self) -> list[tuple[np.ndarray, np.ndarray | None]]:
@@ -412,6 +416,23 @@ def _whole(name: str, number: Any) -> int:
         return operator.index(number)
     except TypeError:
         raise DemonstrationError(f"{name} is {number!r:.40}: a whole number is needed") from None
+
+
+def _pairs(trajectories: Any) -> Iterator[tuple[Any, Any]]:
+    """Observations and actions of each trajectory."""
+    needed = "one pair (observations, actions) per episode is needed"
+    try:
+        episodes = iter(trajectories)
+    except TypeError:
+        raise DemonstrationError(f"trajectories is {type(trajectories).__name__}: {needed}") from None
+    for number, pair in enumerate(episodes):
+        try:
+            observed, acted = pair
+        except (TypeError, ValueError):
+            length = operator.length_hint(pair, -1)
+            kind = type(pair).__name__ + (f" of length {length}" if length >= 0 else "")
+            raise DemonstrationError(f"trajectory {number} is {kind}: {needed}") from None
+        yield observed, acted
 
 
 def _numbers(values: Any, name: str) -> np.ndarray:

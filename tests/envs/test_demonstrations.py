@@ -305,11 +305,40 @@ def test_trajectories_come_from_arrays_in_memory_and_go_back():
         ([(np.array([[object()]]), None)], "numbers are needed"),
         ([(np.full((2, 1), 1e300), None)], "not finite"),
         ([(np.full((2, 1), np.nan), None)], "not finite"),
+        (None, "trajectories is NoneType: one pair"),
+        (7, "trajectories is int: one pair"),
+        ([np.ones((3, 2))], "trajectory 0 is ndarray of length 3: one pair"),
+        ([np.ones((2, 2))], "one row per step"),
+        ([np.array(1.0)], "trajectory 0 is ndarray: one pair"),
+        (
+            [(np.ones((1, 2)), None), (np.ones((2, 2)), np.ones((1, 1)), np.ones(1))],
+            "trajectory 1 is tuple of length 3",
+        ),
+        ([None], "trajectory 0 is NoneType: one pair"),
+        ({"observations": np.ones((3, 2)), "actions": np.ones((2, 1))}, "trajectory 0 is str of length 12"),
     ],
 )
 def test_impossible_trajectories_are_refused(trajectories, message):
     with pytest.raises(DemonstrationError, match=message):
         Demonstrations.from_trajectories(trajectories, "PegInsertion-v0", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"origin": [1]}, "origin is list: a dictionary"),
+        ({"origin": []}, "origin is list: a dictionary"),
+        ({"origin": "by hand"}, "origin is str: a dictionary"),
+        ({"task": ""}, "task is '': a Gymnasium id"),
+        ({"task": " X v0 "}, "task is ' X v0 ': a Gymnasium id"),
+        ({"task": 5}, "task is '5': a Gymnasium id"),
+        ({"dt": 0}, "dt is 0: a positive number"),
+        ({"dt": None}, "dt is None: a positive number"),
+    ],
+)
+def test_trajectories_with_an_invalid_task_rate_or_origin_are_refused(wrong, message):
+    with pytest.raises(DemonstrationError, match=message):
+        Demonstrations.from_trajectories([(np.ones((2, 1)), None)], **{"task": "t", "dt": 0.1, **wrong})
 
 
 def test_an_older_file_stays_where_saving_fails(tmp_path, monkeypatch):
