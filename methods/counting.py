@@ -25,7 +25,10 @@ ELSEWHERE = (
 
 
 class Counter:
-    """What a method used: environment steps and episodes, summed over all environments, and queries of the expert."""
+    """What a method used: environment steps and episodes, summed over all environments, and queries of the expert.
+
+    An episode counts when it ends, or when a reset cuts it off after a step.
+    """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
@@ -88,6 +91,7 @@ class CountedEnv(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     def __init__(self, environment: Env, counter: Counter, number: int, seed: int) -> None:
         super().__init__(environment)
         self.number, self.episode, self.running, self.open = number, 0, False, True
+        self._stepped = False
         self.counter = counter
         self._seed: int | None = seed
 
@@ -95,13 +99,14 @@ class CountedEnv(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
         self.counter.require_own_process()
         chosen, self._seed = (self._seed if seed is None else seed), None
         found = self.env.reset(seed=chosen, options=options)
-        self.episode, self.running = self.episode + 1, True
+        self.counter.episodes += self.running and self._stepped
+        self.episode, self.running, self._stepped = self.episode + 1, True, False
         return found
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         self.counter.charge(action)
         result = self.env.step(action)
-        self.running = not (result[2] or result[3])
+        self.running, self._stepped = not (result[2] or result[3]), True
         self.counter.add(result[0], not self.running)
         return result
 
@@ -112,6 +117,7 @@ class CountedEnv(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     def set_state(self, state: State) -> None:
         self.number, self._seed = state["number"], state["seed"]
         self.episode, self.running = state["episode"], state["running"]
+        self._stepped = self.running
         set_environment_state(self.env, state["environment"])
 
     def can_be_captured(self) -> bool:
@@ -155,6 +161,7 @@ class CountedGroup(EnvGroup):
     def __init__(self, group: SteppedTogether, counter: Counter) -> None:
         self._group, self._counter, self.open = group, counter, True
         self.running: set[int] = set()
+        self._stepped: set[int] = set()
 
     @property
     def environments(self) -> Sequence[Env]:
@@ -164,7 +171,9 @@ class CountedGroup(EnvGroup):
     def reset(self, seeds: Sequence[int | None], rows: Sequence[int]) -> np.ndarray:
         self._counter.require_own_process()
         observations = self._group.reset(seeds, rows)
+        self._counter.episodes += len(self.running & self._stepped & set(rows))
         self.running |= set(rows)
+        self._stepped -= set(rows)
         return observations
 
     def step(self, actions: np.ndarray, rows: Sequence[int]) -> tuple[np.ndarray, list[str]]:
@@ -174,6 +183,7 @@ class CountedGroup(EnvGroup):
             raise Diverged(f"the simulation became unstable after environment step {self._counter.steps}")
         self._counter.add(observations, sum(map(bool, reasons)), len(rows))
         self.running -= {row for row, reason in zip(rows, reasons, strict=True) if reason}
+        self._stepped |= set(rows)
         return observations, reasons
 
     def get_state(self) -> State:
@@ -186,6 +196,7 @@ class CountedGroup(EnvGroup):
             if kept is not None:
                 set_environment_state(environment, kept)
                 self.running.add(row)
+                self._stepped.add(row)
 
     def can_be_captured(self) -> bool:
         """Whether the state of every row could be saved."""

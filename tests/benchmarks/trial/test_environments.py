@@ -9,7 +9,7 @@ import pytest
 from benchmarks.trial.environments import make_group
 from envs.demonstrations import Demonstrations, load_task
 from envs.insertion.vector import InsertionVector
-from methods.counting import CountedGroup, Counter
+from methods.counting import CountedEnv, CountedGroup, Counter
 from methods.env_group import end_reason
 from methods.interface import Budget, BudgetExceeded, Diverged, EnvGroup, MethodError, Task
 from methods.task_boundary import describe_task
@@ -86,6 +86,33 @@ def test_steps_and_episodes_of_a_group_are_counted_and_the_budget_holds() -> Non
     with pytest.raises(BudgetExceeded, match="41 environment steps"):
         group.step(np.zeros((2, 7)), [0, 1])
     assert counter.steps == spent
+
+
+def test_episodes_that_a_reset_cuts_off_count_but_not_a_second_reset() -> None:
+    task, _ = task_of("PegInsertion-v0")
+    counter = Counter(Budget(100, 0))
+    group: EnvGroup = CountedGroup(make_group(task, 2), counter)
+    group.reset([0, 1], [0, 1])
+    group.reset([0, 1], [0, 1])
+    assert counter.episodes == 0
+    group.step(np.zeros((1, 7)), [1])
+    group.reset([2, 3], [0, 1])
+    assert counter.episodes == 1
+    group.step(np.zeros((1, 7)), [1])
+    group.reset([4], [0])
+    assert counter.episodes == 1
+    single = CountedEnv(gymnasium.make(task.id), counter, 0, 0)
+    single.reset()
+    single.reset()
+    assert counter.episodes == 1
+    single.step(np.zeros(7))
+    state = single.get_state()
+    single.reset()
+    assert counter.episodes == 2
+    single.set_state(state)
+    single.reset()
+    assert counter.episodes == 3
+    single.close()
 
 
 def test_a_group_that_is_trained_in_stops_where_numbers_are_not_finite(tmp_path, monkeypatch) -> None:
