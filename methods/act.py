@@ -55,21 +55,21 @@ class Settings:
     """Settings of ACT; "paper" is Zhao et al.'s table III or the default of their code.
 
     Attributes:
-        learning_rate: of AdamW, decreasing to 0 along a cosine (paper: 1e-5, constant, with pretrained vision).
-        weight_decay: decoupled (paper: 1e-4).
+        learning_rate: AdamW's, decreasing to 0 along a cosine (paper: 1e-5, constant, with pretrained vision).
+        weight_decay: AdamW's decoupled weight decay (paper: 1e-4).
         batch_size: windows per update, drawn with replacement (paper: 8).
         chunk: k, actions predicted at once (paper: 100 of 20 ms).
         ensembling: m, see the module (paper: 0.01). Negative values give more weight to newer predictions, which at
             10 Hz and in contact succeeded more often: 32 % of 40 rollouts on the clip with -0.5, 20 with 0.01, 10 with
             0.5 (ten demonstrations of the tuning split, one seed).
-        kl_weight: beta (paper: 10).
+        kl_weight: beta, weight of the KL divergence of the latent variable (paper: 10).
         hidden: width of all tokens (paper: 512).
         feedforward: units of the feed-forward networks (paper: 3200).
-        encoder_layers: of each encoder (paper: 4).
-        decoder_layers: of the decoder (paper: 7).
+        encoder_layers: layers of each encoder (paper: 4).
+        decoder_layers: layers of the decoder (paper: 7).
         heads: attention heads, which divide `hidden` (paper: 8).
-        latent: size of z (paper: 32).
-        dropout: paper: 0.1.
+        latent: size of the latent variable z (paper: 32).
+        dropout: fraction of units dropped while training (paper: 0.1).
     """
 
     learning_rate: Annotated[float, Gt(0.0)] = 1e-3

@@ -41,7 +41,7 @@ class Settings:
     """Settings of BC; the defaults follow appendix B, table c, except for `l2`.
 
     Attributes:
-        learning_rate: of Adam.
+        learning_rate: Adam's learning rate.
         decay: decrease the learning rate linearly to zero (a departure from the paper; without it the final policy
             varies a lot from update to update).
         batch_size: demonstrated pairs per update, sampled with replacement.
@@ -122,7 +122,7 @@ def clone(
         network: trained in place.
         pairs: the training data; may be fewer than `batch_size`.
         updates: steps of Adam.
-        learning_rate: of Adam.
+        learning_rate: Adam's learning rate.
         l2: see `Settings`.
         batch_size: pairs per update.
         rng: samples the batches.

@@ -60,8 +60,8 @@ class Settings:
     """Settings of BC-GMM; "robomimic" is the value in its code.
 
     Attributes:
-        learning_rate: of AdamW, decreasing to 0 along a cosine (robomimic: 1e-4, constant).
-        weight_decay: decoupled (robomimic: none).
+        learning_rate: AdamW's, decreasing to 0 along a cosine (robomimic: 1e-4, constant).
+        weight_decay: AdamW's decoupled weight decay (robomimic: none).
         batch_size: demonstrated pairs per update, drawn with replacement (robomimic: 100).
         hidden: units of the hidden layers (robomimic: 1024, 1024).
         components: Gaussians in the mixture (robomimic: 5).

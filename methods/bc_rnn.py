@@ -48,13 +48,15 @@ class Settings:
     """Settings of BC-RNN; "robomimic" is the value in its code.
 
     Attributes:
-        learning_rate: of AdamW, decreasing to 0 along a cosine (robomimic: 1e-4, constant).
-        weight_decay: decoupled (robomimic: none).
+        learning_rate: AdamW's, decreasing to 0 along a cosine (robomimic: 1e-4, constant).
+        weight_decay: AdamW's decoupled weight decay (robomimic: none).
         batch_size: windows per update, drawn with replacement (robomimic: 100).
         horizon: steps of a window, and of the memory during rollouts (robomimic: 10).
         hidden: units of each recurrent layer (robomimic: 400).
         layers: recurrent layers (robomimic: 2).
-        components, smallest_sigma, noise: of the mixture, see `methods.bc_gmm.Settings`.
+        components: Gaussians in the mixture (robomimic: 5).
+        smallest_sigma: floor of the standard deviations; actions range from -1 to 1 (robomimic: 1e-4).
+        noise: whether sampled actions include the noise of the drawn component (robomimic: no).
     """
 
     learning_rate: Annotated[float, Gt(0.0)] = 2e-4

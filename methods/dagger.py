@@ -45,7 +45,7 @@ class Settings:
 
     Attributes:
         rounds: rounds of cloning; the queries are spread evenly between them. 1 is behavioural cloning.
-        learning_rate: of Adam.
+        learning_rate: Adam's learning rate.
         decay: decrease the learning rate linearly to zero over all rounds.
         batch_size: pairs per update, sampled with replacement from all that are known.
         l2: weight in the loss of half the sum of squares of all weights and biases.

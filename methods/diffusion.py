@@ -63,20 +63,20 @@ class Settings:
     """Settings of diffusion policy; "reference" is the value in Chi et al.'s code for states.
 
     Attributes:
-        learning_rate: of AdamW, rising over `warmup` updates and then decreasing to 0 along a cosine (reference: 1e-4).
-        weight_decay: decoupled (reference: 1e-6).
+        learning_rate: AdamW's, rising over `warmup` updates and then decreasing to 0 along a cosine (reference: 1e-4).
+        weight_decay: AdamW's decoupled weight decay (reference: 1e-6).
         warmup: updates over which the learning rate rises (reference: 500).
         batch_size: windows per update, each with its own noise level (reference: 256).
         history: h, number of observations that the policy sees (reference: 2).
         chunk: actions that are denoised together (reference: 16).
-        execute: how many of them are taken before the next chunk is drawn (reference: 8).
+        execute: how many actions of a chunk are taken before the next one is drawn (reference: 8).
         noise_levels: steps of the forward process (reference: 100).
         sampling_steps: steps of DDIM, which divide `noise_levels` (reference: 100 of DDPM in simulation, 10 to 16 of
             DDIM on robots).
         prediction: what the network predicts from a noisy chunk: its "noise" (reference) or its "actions".
         hidden: width of the residual network.
         blocks: number of residual blocks.
-        dropout: in these blocks.
+        dropout: fraction of units dropped in these blocks while training.
     """
 
     learning_rate: Annotated[float, Gt(0.0)] = 1e-3

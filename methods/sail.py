@@ -96,8 +96,8 @@ class Settings:
         rollout_sigma: sigma of the actions of rollouts and in the second term, which then trains the policy's mean
             alone; 0 takes the policy's own sigma.
         ratio_clip: largest relative change of an own action's probability that the second term still rewards.
-        warm_start_learning_rate: Adam's while cloning; it falls linearly to zero.
-        learning_rate: Adam's after that.
+        warm_start_learning_rate: Adam's learning rate in the warm start, falling linearly to zero.
+        learning_rate: Adam's learning rate after the warm start.
         decay: let the learning rate fall linearly to zero.
         batch_size: demonstrated pairs per update, sampled with replacement.
         own_batch_size: own steps per update.

@@ -69,8 +69,8 @@ class Settings(AdversarialSettings):
     """Settings of AIRL; those shared with GAIL are explained in `AdversarialSettings`.
 
     Attributes:
-        discriminator_hidden: hidden layers (tanh) of g.
-        potential_hidden: hidden layers (tanh) of h.
+        discriminator_hidden: units of the hidden layers (tanh) of the reward g.
+        potential_hidden: units of the hidden layers (tanh) of the potential h.
         use_actions: g sees the action; if false, g depends on states only. Demonstrated actions are needed anyway.
         terminal: what follows the end of an episode: "absorbing" and "terminal" see the module, "always" and "chain"
             see `methods.gail.discriminator.Terminal`.

@@ -30,16 +30,18 @@ class AdversarialSettings:
 
     In the paper (section 4.1, appendix B, tables b and e):
         processes: environments stepped in parallel.
-        batch_size: steps in each of them per iteration of TRPO.
-        actor_steps: iterations of TRPO, each on fresh steps, between two updates of the discriminator. (The value is
-            lost in the text of the tables; 3 is the cited implementation's default.)
-        discriminator_steps: updates of the discriminator in between. (Lost as well; the cited default is 1.)
+        batch_size: steps in each environment per iteration of TRPO.
+        actor_steps: iterations of TRPO, each on fresh steps, before the discriminator is updated. (The value is lost in
+            the text of the tables; 3 is the cited implementation's default.)
+        discriminator_steps: updates of the discriminator after them. (Lost as well; the cited default is 1.)
         gamma: discount.
         kl: bound of the policy's mean divergence in an iteration.
-        discriminator_hidden, discriminator_learning_rate: its hidden layers (tanh) and Adam's learning rate.
+        discriminator_hidden: units of the discriminator's hidden layers (tanh).
+        discriminator_learning_rate: Adam's learning rate of the discriminator.
         entropy: weight of the mean entropy of the discriminator's predictions, which is maximised: the cited
             implementation's `entcoeff`. 1 keeps predictions below about 0.9. (Legible for the peg only.)
-        critic_hidden, critic_learning_rate: the critic's hidden layers (tanh) and Adam's learning rate.
+        critic_hidden: units of the critic's hidden layers (tanh).
+        critic_learning_rate: Adam's learning rate of the critic.
         sigma_bounds: lowest and highest sigma of the policy; see the same setting of GPRIL.
         terminal: what follows the end of an episode, see `Terminal`. The paper bootstraps regardless of termination and
             does not say from which state: "always" and "chain" are the two readings.
@@ -48,21 +50,24 @@ class AdversarialSettings:
 
     In the cited implementation (openai/baselines), where the paper is silent:
         gae_lambda: decay of generalised advantage estimation.
-        discriminator_batch: rows of either kind per update of it.
-        critic_passes, critic_batch: passes of the critic over an iteration's steps, and rows in its update (there 128
-            in each of the processes, whose gradients are averaged).
+        discriminator_batch: rows of either kind per update of the discriminator.
+        critic_passes: passes of the critic over an iteration's steps.
+        critic_batch: rows per update of the critic (there 128 in each of the processes, whose gradients are averaged).
         cg_steps: steps of conjugate gradients.
         fisher_every: the Fisher matrix is estimated on every n-th step.
 
     Departures from the paper, all off by default:
-        gradient_penalty: see `Regularisation`.
+        gradient_penalty: weight of the squared difference from 1 of the gradient's norm between demonstrated and the
+            policy's samples; 0 is off.
         compress: compress normalised observations logarithmically for the discriminator beyond this many standard
             deviations, as GPRIL does for its models; 0 is off.
         scale_rewards: multiply rewards by 1 - gamma, so that values are of order one, like an untrained critic's.
             (The policy's step does not depend on the scale.)
         warm_start: updates of behavioural cloning before the first iteration, at most the budget's policy updates.
-        warm_start_learning_rate, warm_start_l2, warm_start_decay: its settings, see `methods.bc.Settings`.
-        warm_start_sigma: the policy's sigma after it, so that rollouts explore; 0 keeps the cloned sigma.
+        warm_start_learning_rate: Adam's learning rate in the warm start.
+        warm_start_l2: weight of half the sum of squared parameters in the warm start.
+        warm_start_decay: whether the learning rate of the warm start falls linearly to 0.
+        warm_start_sigma: the policy's sigma after the warm start, so that rollouts explore; 0 keeps the cloned sigma.
     """
 
     processes: Annotated[int, Ge(1)] = 16

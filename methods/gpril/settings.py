@@ -30,19 +30,19 @@ class Settings:
     """Settings of GPRIL.
 
     In the paper (algorithm 1, section 3, appendix B):
-        batch_size: B.
+        batch_size: B, rows of either kind per update.
         gamma: discount of the predecessor distribution; offsets follow Geom(1 - gamma).
         replay_size: steps of experience kept.
         model_updates: N_B, joint updates of both predecessor models per iteration.
         policy_updates: N_pi, updates of the policy per iteration.
         burn_in: joint model updates before the first policy update on predecessor samples.
         model_layers: number of stacked masked autoencoders in each flow.
-        model_hidden: their hidden layers.
-        model_learning_rate: of Adam.
+        model_hidden: units of their hidden layers.
+        model_learning_rate: Adam's learning rate of the models.
         model_l2: L2 regularisation of the flows' weights and biases.
         sigma_floor: min(sigma_i) of each autoencoder.
         gradient_clip: largest L2 norm of a model's gradient.
-        policy_learning_rate: of Adam.
+        policy_learning_rate: Adam's learning rate of the policy.
         sigma_bounds: lowest and highest sigma of the policy. The paper gives (0.01, 0.1) for target velocities and no
             unit; here the unit is a fraction of the action bounds. Read in rad/s they are (0.02, 0.2) on the shipped
             tasks, whose bounds are 0.5 rad/s.
@@ -53,8 +53,8 @@ class Settings:
         beta_d: weight of the predecessor samples; 0 is behavioural cloning.
         initial_episodes: rollouts collected before training.
         episodes_per_iteration: rollouts collected before each further iteration; the paper's actor is asynchronous.
-        burn_in_collects: also collect them before every further `model_updates` updates of the burn-in.
-        overlap: collect them in a thread while the previous iteration trains, with the policy as it was when that
+        burn_in_collects: also collect rollouts before every further `model_updates` updates of the burn-in.
+        overlap: collect rollouts in a thread while the previous iteration trains, with the policy as it was when that
             iteration began; the outcome does not depend on timing.
         held_out_every: hold out every n-th rollout for diagnostics and early stopping; 0 holds out none.
         model_patience: early stopping of each model: after so many checks (one every 16 updates) without a higher
@@ -76,7 +76,7 @@ class Settings:
         exploration: standard deviation, in action units, of a bias added to the actions of rollouts; 0 is off. Needed
             if the policy alone (sigma at most 0.1) hardly leaves its initial states.
         exploration_share: fraction of the rollouts that explore; the others follow the policy.
-        exploration_steps: mean number of steps before that bias is drawn again.
+        exploration_steps: mean number of steps before the bias of `exploration` is drawn again.
         residual_actions: B^a models the action relative to the policy that took it, (a - mean(s)) / sigma(s).
             Experimental: it is worse with sampled actions.
         policy_decay: decrease the policy's learning rate linearly to zero over its updates.

@@ -59,14 +59,16 @@ class Settings(OffPolicySettings):
 
     Attributes:
         use_actions: the discriminator sees state and action; if false, the state that a step led to.
-        discriminator_hidden, discriminator_learning_rate, discriminator_l2: its hidden layers (ReLU), Adam's rate, and
-            the weight of half the sum of squared parameters.
-        discriminator_batch: steps of either kind per update of it.
-        discriminator_ends: last states of episodes of either kind per update of it.
-        discriminator_first: its updates before the critics' first one.
+        discriminator_hidden: units of the discriminator's hidden layers (ReLU).
+        discriminator_learning_rate: Adam's learning rate of the discriminator.
+        discriminator_l2: weight of half the sum of the discriminator's squared parameters.
+        discriminator_batch: steps of either kind per update of the discriminator.
+        discriminator_ends: last states of episodes of either kind per update of the discriminator.
+        discriminator_first: updates of the discriminator before the critics' first one.
         discriminator_every: updates of the critics per update of the discriminator after that.
         gradient_penalty: weight of the squared difference from 1 of the gradient's norm between steps of either kind.
-        noise: standard deviation of Gaussian noise on its inputs while it learns, in units of their own deviation.
+        noise: standard deviation of Gaussian noise on the discriminator's inputs while it learns, in units of their own
+            standard deviation.
         reward_clip: largest absolute reward.
     """
 

@@ -68,9 +68,10 @@ class OffPolicySettings:
         demonstrated: fraction of each batch drawn from the demonstrations, if their actions are used.
         gamma: discount.
         n_steps: number of rewards summed in a target before it bootstraps.
-        critic_hidden, critic_learning_rate: hidden layers and Adam's learning rate of each critic.
+        critic_hidden: units of each critic's hidden layers.
+        critic_learning_rate: Adam's learning rate of each critic.
         target_rate: update rate of the target critics and of the averaged policy that is returned.
-        actor_learning_rate: of Adam.
+        actor_learning_rate: Adam's learning rate of the policy.
         actor_every: updates of the critics per update of the policy.
         actor_delay: updates of the critics before the first update of the policy.
         cloning: weight in the policy's loss of the mean squared difference from demonstrated actions, in units of 0.1;
@@ -82,7 +83,9 @@ class OffPolicySettings:
         action_scale: actions are divided by this where critics and discriminators see them.
         warm_start: updates of behavioural cloning before the first step, at most the budget's policy updates; needs
             demonstrated actions unless 0.
-        warm_start_learning_rate, warm_start_l2, warm_start_decay: its settings, see `methods.bc.Settings`.
+        warm_start_learning_rate: Adam's learning rate in the warm start.
+        warm_start_l2: weight of half the sum of squared parameters in the warm start.
+        warm_start_decay: whether the learning rate of the warm start falls linearly to 0.
     """
 
     processes: Annotated[int, Ge(1)] = 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
@@ -196,6 +197,8 @@ def test_every_setting_of_ours_is_described(name: str) -> None:
     assert [lines[i].split(" = ")[0].strip() for i in shown] == list(vars(settings))
     for i in shown:
         assert lines[i + 1].startswith("      ") and lines[i + 1].strip(), lines[i]
+    meanings = re.findall(r"^  \w+ = .*\n((?:      .*\n?)+)", "\n".join(lines), re.MULTILINE)
+    assert len(set(meanings)) == len(shown), "each setting has a description of its own"
 
 
 def test_a_method_without_a_name_is_refused() -> None:
