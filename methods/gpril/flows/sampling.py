@@ -104,7 +104,8 @@ class Inverter:
             log_sigma += softplus(spread, self._beta).add_(self._floor).log_().sum(0)
             if layer:
                 self._noise[:] = self._values.flip(0)
-        return self._values[:, :count].T.contiguous(), log_sigma[:count]
+        # A copy even of one dimension, whose transpose is contiguous already: the next call overwrites the buffer.
+        return self._values[:, :count].T.clone(memory_format=torch.contiguous_format), log_sigma[:count]
 
     def _invert(self, step: _Step) -> None:
         """value = mean + (floor + softplus(spread)) * noise, with the parameters initialised to (floor * noise, 0)."""
