@@ -223,7 +223,7 @@ FIGURES = (
         seeds=8,
         figure=Figure("success", "Final success by number of demonstrations"),
         claims=(
-            Claim("GPRIL succeeds at least as often as GAIL on the clip", "difference", "more", ("gpril", "gail")),
+            Claim("GPRIL succeeds more often than GAIL on the clip", "difference", "more", ("gpril", "gail")),
             Claim("The same, GAIL tuned", "difference", "more", ("gpril", "gail/tuned")),
             Claim("GPRIL succeeds more often than BC on the clip", "difference", "more", ("gpril", "bc")),
             Claim("The same, BC tuned", "difference", "more", ("gpril", "bc/tuned")),

@@ -1,6 +1,6 @@
 """Builds and samples conditional masked autoregressive flows, the generative models B^s and B^a of GPRIL.
 
-Paper, section 2.2 and appendix B: stacked MADEs (Papamakarios et al., 2017), two of them with hidden layers of 500 and
+Paper, section 2.3 and appendix B: stacked MADEs (Papamakarios et al., 2017), two of them with hidden layers of 500 and
 500 units. Every flow here is an nflows `Flow` over a standard normal; `KINDS` lists the available transforms.
 """
 

@@ -1,6 +1,6 @@
 """Stacked conditional masked autoencoders (MADEs) as an nflows transform that skips most masked arithmetic.
 
-Paper, section 2.2 and equation 2: x_i = mu_i + sigma_i z_i, where mu_i and sigma_i are functions of x_1 .. x_(i-1) and
+Paper, section 2.3 and equation 2: x_i = mu_i + sigma_i z_i, where mu_i and sigma_i are functions of x_1 .. x_(i-1) and
 of the context. Germain et al. (2015) compute all of them with one masked network: a hidden unit of degree d sees the
 first d inputs, and output i sees the units of degree i or less (i counts from 0).
 
