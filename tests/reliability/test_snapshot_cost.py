@@ -20,7 +20,6 @@ from methods.gail import algorithm as gail
 from methods.gpril import algorithm
 from methods.gpril.replay import Episode
 from methods.gpril.settings import Settings
-from methods.interface import State
 
 pytestmark = pytest.mark.reliability
 TASK = "ClipInsertion-v0"
@@ -52,16 +51,16 @@ def new_context(folder: Path, method: str) -> TrialContext:
         budget=BudgetChoice(environment_steps=100_000, policy_updates=1000),
         evaluation=Evaluation(rollouts=1),
     )
-    snapshots = Snapshots(folder / "snapshots", PERIOD, trial, "", [].append)
+    snapshots = Snapshots(folder / "snapshots", 0.0, trial, "", [].append)  # every checkpoint saves one
     return TrialContext(trial, demonstrations, folder, [].append, snapshots)
 
 
-def measure(context: TrialContext, folder: Path, state: Callable[[], State]) -> float:
-    """Print what a snapshot takes; returns its size in MiB."""
+def measure(folder: Path, context: TrialContext, checkpoint: Callable[[], None]) -> float:
+    """Print what a checkpoint with a snapshot takes; returns its size in MiB."""
     taken = []
     for _ in range(REPEATS):
         begun = perf_counter()
-        context._snapshots.save(context._state(state()))
+        checkpoint()
         taken.append(perf_counter() - begun)
     size = (folder / "snapshots" / STATE).stat().st_size / 2**20
     begun = perf_counter()
@@ -85,16 +84,16 @@ def test_gpril_with_full_replay_buffers(tmp_path: Path) -> None:
         episode = Episode(*(rng.standard_normal(size, dtype=np.float32) for size in sizes))
         training.replay.add(episode)
         training.held_out.add(episode)
-    assert 20 < measure(context, tmp_path, training._state) < 60
+    assert 20 < measure(tmp_path, context, lambda: context.checkpoint(training.policy, 0.1, 1, training._state)) < 60
 
 
 def test_gail_after_an_iteration(tmp_path: Path) -> None:
     """16 simulations in the middle of their episodes, three networks and their optimisers."""
     context = new_context(tmp_path, "gail")
-    sizes = []
+    checkpoint, sizes = context.checkpoint, []
 
-    def stop(policy: Any, progress: float, steps: int, snapshot: Callable[[], State]) -> None:
-        sizes.append(measure(context, tmp_path, snapshot))
+    def stop(*arguments: Any) -> None:
+        sizes.append(measure(tmp_path, context, lambda: checkpoint(*arguments)))
         raise Enough
 
     context.checkpoint = stop  # type: ignore[method-assign]
