@@ -25,9 +25,9 @@ def load_module(place: str) -> ModuleType:
     """
     try:
         return _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except LoadError:
+    except (LoadError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # sys.exit, and what test runners and task groups raise
         raise LoadError(f"cannot import {place!r} ({reason(error)})") from error
 
 

@@ -24,7 +24,7 @@ def find(name: str) -> EnvSpec:
         TaskError: importing it failed, or nothing of that name is registered.
     """
     name = TASKS.get(name, name)
-    place, _, identity = name.rpartition(":")
+    place, _, identity = f"{name}:".rpartition(":") if name.endswith(".py") else name.rpartition(":")
     before = set(gymnasium.registry)
     if place:
         try:
@@ -34,6 +34,9 @@ def find(name: str) -> EnvSpec:
     if identity in gymnasium.registry:
         return gymnasium.registry[identity]
     new = sorted(set(gymnasium.registry) - before)
+    if place and not identity:
+        choices = " or ".join(f"{place}:{one}" for one in new) or f"{place}:Id, with the Id of a task that it registers"
+        raise TaskError(f"{name!r} names no task; write {choices}")
     known = new if place and new else [*TASKS, *TASKS.values()]
     near = get_close_matches(identity, known, n=1) or get_close_matches(identity, gymnasium.registry, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -55,7 +58,9 @@ def make(name: str, **options: Any) -> gymnasium.Env[np.ndarray, np.ndarray]:
     spec = find(name)
     try:
         return gymnasium.make(spec, disable_env_checker=True, **options)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise TaskError(f"task {name!r} cannot be made ({reason(error)})") from error
 
 

@@ -82,11 +82,6 @@ def register(method: type[Method]) -> type[Method]:
         MethodError: it is no method, its declarations are wrong, or another one has that name.
     """
     _require_method(method, repr(method))
-    place = f"{method.__module__}:{method.__qualname__}"
-    known = _registered.get(method.name)
-    holder = f"{known.__module__}:{known.__qualname__}" if known else BUILT_IN.get(method.name, place)
-    if holder != place:
-        raise MethodError(f"the name {method.name!r} of {place} is taken by {holder}; choose another `name`")
     _registered[method.name] = method
     return method
 
@@ -281,4 +276,12 @@ def _require_method(found: object, place: str) -> type[Method]:
         raise MethodError(f"{place} is not a learning method; it must be a subclass of methods.interface.Method")
     if problem := declaration_problem(found):
         raise MethodError(f"{place}: {problem}")
+    own, known = _place_of(found), _registered.get(found.name)
+    holder = _place_of(known) if known else BUILT_IN.get(found.name, own)
+    if holder != own:  # as where a derived class states no name
+        raise MethodError(f"the name {found.name!r} of {own} is taken by {holder}; give it another `name`")
     return found
+
+
+def _place_of(method: type[Method]) -> str:
+    return f"{method.__module__}:{method.__qualname__}"

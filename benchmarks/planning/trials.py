@@ -18,6 +18,7 @@ from benchmarks.records.plans import Demonstrator, PlanRow
 from benchmarks.records.schema import DemonstrationChoice, Trial
 from envs import tasks
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
+from envs.loading import reason
 from envs.tasks import TaskError, short_name
 from methods import registry
 from methods.action_inference import STEPS
@@ -236,9 +237,12 @@ class _Planner:
         try:
             settings = make_settings(method, values)
             plain = plain_settings(method.name, settings)
+            needs_actions = method.requires_actions(settings)
         except MethodError as error:
             raise InputError(str(error)) from None
-        if method.requires_actions(settings) and not variant.inference_steps:
+        except Exception as error:
+            raise InputError(f"{variant.method}: requires_actions failed ({reason(error)}); correct it") from error
+        if needs_actions and not variant.inference_steps:
             if variant.states_alone or variant.final_only:
                 raise InputError(f"{variant.label}: {method.name} with these settings needs the demonstrated actions")
             if self._read(task).actions is None:

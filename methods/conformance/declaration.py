@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from methods.interface import Method, Policy, SettingsError
+from methods.interface import Method, Policy, SettingsError, make_settings
 
 RESERVED = ("budget", "default", "evaluation", "all", "offline", "interactive", "states")
 """Words of profiles, of --set and of --methods that no method can be called."""
@@ -30,6 +30,7 @@ def declaration_problem(method: type[Method]) -> str:
             (f"{flag} is {getattr(method, flag)!r}; write True or False" for flag in _FLAGS if _no_flag(method, flag)),
             "",
         )
+        or _text_problem(method)
         or _policy_problem(method)
         or _abstract_problem(method)
     )
@@ -50,7 +51,10 @@ def _values(settings: Any) -> list[tuple[Any, Any]]:
 
 def _plain(place: str, value: Any) -> Any:
     try:
+        json.dumps(value, ensure_ascii=False).encode()
         return json.loads(json.dumps(value, allow_nan=False))
+    except UnicodeEncodeError:
+        raise SettingsError(f"{place} is {value!r}, which is not UTF-8 text, so no record can hold it") from None
     except ValueError:
         raise SettingsError(f"{place} is {value!r}, which is not a finite number; give one, or None") from None
     except TypeError:
@@ -119,9 +123,17 @@ def _settings_problem(method: type[Method]) -> str:
     except Exception as error:
         return f"its Settings refuses its own defaults ({type(error).__name__}: {error})"
     try:
-        plain_settings(method.name, defaults)
+        make_settings(method, plain_settings(method.name, defaults))  # as a trial makes them from its record
     except SettingsError as error:
         return str(error)
+    return ""
+
+
+def _text_problem(method: type[Method]) -> str:
+    for name in ("display_name", "summary"):
+        text = getattr(method, name)
+        if not isinstance(text, str) or not text.isprintable():
+            return f"its {name} is {text!r}; write one line of text"
     return ""
 
 
@@ -135,10 +147,14 @@ def _policy_problem(method: type[Method]) -> str:
         return f"its policy is {declared!r}; it must be the class of what fit returns, or None for GaussianPolicy"
     if not isinstance(method.small, Mapping):
         return f"small is {method.small!r}; it must be a dictionary of settings"
+    try:
+        make_settings(method, method.small)
+    except SettingsError as error:
+        return f"small is wrong: {error}"
     return ""
 
 
 def _abstract_problem(method: type[Method]) -> str:
     if inspect.isabstract(method):
         return f"it does not implement {' and '.join(sorted(method.__abstractmethods__))}"
-    return ""
+    return "" if callable(method.fit) else f"fit is {method.fit!r}; it must be a function"

@@ -23,7 +23,7 @@ from typing import Any
 from methods.conformance.context import PlainContext
 from methods.conformance.point_task import TASK, demonstrate
 from methods.conformance.policies import PolicyChecks
-from methods.conformance.results import run_checks
+from methods.conformance.results import explain, run_checks
 from methods.counting import ELSEWHERE
 from methods.interface import Budget, Method, Policy, Stopped, make_settings
 
@@ -88,9 +88,13 @@ def _try(method: type[Method], values: Mapping[str, Any], folder: Path) -> str:
     watcher = _Watcher()
     (scratch := folder / "training").mkdir()
     context = PlainContext(BUDGET, SEED, scratch, watch=watcher)
+    settings = make_settings(method, {**values, **method.small})
     try:
-        settings = make_settings(method, {**values, **method.small})
-        policy: Any = method(settings).fit(demonstrate(3, seed=0), context)
+        learner = method(settings)
+    except Exception as error:
+        return f"{explain(error)}; its class must be called with nothing but its settings"
+    try:
+        policy: Any = learner.fit(demonstrate(3, seed=0), context)
     except (Exception, SystemExit):
         return watcher.problem or (ELSEWHERE if context.counter.left_process else "")
     if context.counter.left_process:

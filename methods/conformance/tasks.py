@@ -7,7 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Real
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
@@ -18,6 +18,7 @@ from gymnasium.spaces import Box
 
 from envs import tasks
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
+from envs.loading import reason
 from methods.conformance.results import Check, ContractViolation, Result, require, run_checks
 from methods.env_group import Env
 from methods.interface import MethodError
@@ -54,6 +55,7 @@ class TaskChecks:
             Check("reset takes a seed, and returns an observation and a dictionary", self.check_reset, essential=True),
             Check("step returns five values", self.check_step, essential=True),
             Check("an episode ends, and reports is_success", self.check_end),
+            Check("it can be closed", self.check_closing, essential=True),
         ]
         if self.demonstrations is not None:
             checks.append(Check("the demonstrations fit", self.check_demonstrations))
@@ -75,7 +77,8 @@ class TaskChecks:
             yield from run_checks(checks)
         finally:
             if self._environment is not None:
-                self._environment.close()
+                with suppress(Exception):  # see check_closing
+                    self._environment.close()
 
     @property
     def before_demonstrations(self) -> list[Check]:
@@ -107,7 +110,9 @@ class TaskChecks:
         observations = self.environment.observation_space
         flat = isinstance(observations, Box) and len(observations.shape) == 1 and observations.shape[0] > 0
         require(flat, f"its observation space is {observations}; flatten it (gymnasium.wrappers.FlattenObservation)")
-        _ours(lambda: ActionBounds.of(self.name, self.environment.action_space))
+        actions = self.environment.action_space
+        _ours(lambda: ActionBounds.of(self.name, actions))
+        require(actions.shape != (0,), f"its action space is {actions}; give it at least one number")
         if observations.dtype != np.float32:
             return f"observations are {observations.dtype}; methods see them as float32"
         return ""
@@ -181,14 +186,23 @@ class TaskChecks:
                 return f"no episode ended within {step} steps and {self.patience:.0f} s{hint}"
         return ""
 
+    def check_closing(self) -> None:
+        environment, self._environment = self.environment, None  # later checks make another
+        try:
+            environment.close()
+        except Exception as error:
+            raise ContractViolation(
+                f"close() failed ({reason(error)}); it is called once, in the middle of an episode or after it"
+            ) from error
+
     def check_demonstrations(self) -> str:
         assert self.demonstrations is not None
         demonstrated, name = self.demonstrations.task, self.name.rpartition(":")[2]
         names = {name, tasks.find(self.name).id, tasks.short_name(self.name)}
         require(demonstrated.rpartition(":")[2] in names, f"they are of the task {demonstrated!r}, not of {name!r}")
-        remarks = list(_ours(lambda: inspect_task(self.name, self.demonstrations)).warnings)  # type: ignore[arg-type]
-        longest = int(self.demonstrations.time_step.max())
-        limit = time_limit(self.name, self.environment)
+        inspection = _ours(lambda: inspect_task(self.name, self.demonstrations))  # type: ignore[arg-type]
+        remarks = list(inspection.warnings)
+        longest, limit = int(self.demonstrations.time_step.max()), inspection.task.horizon
         if longest > limit:
             remarks.append(f"the longest demonstration has {longest} steps, but an episode ends after {limit}")
         return "; ".join(remarks)
@@ -316,6 +330,10 @@ class TaskChecks:
         require(
             isinstance(observation, np.ndarray) and observation.shape == wanted,
             f"{where} returned an observation {_shape(observation)}, but its space says {wanted}; return a NumPy array",
+        )
+        require(
+            observation.dtype.kind in "fiub",
+            f"{where} returned an observation of type {observation.dtype}; return numbers, such as float32",
         )
         require(bool(np.isfinite(observation).all()), f"{where} returned an observation that is not finite")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from time import process_time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -310,6 +310,8 @@ class Odd:
         (np.zeros(2), "faulty.value is a ndarray; .*tuple of numbers"),
         (float("nan"), "faulty.value is nan, which is not a finite number"),
         (object(), "faulty.value is a object"),
+        ("caf\udce9", "faulty.value is .*not UTF-8 text"),
+        (["a", {"b": "caf\udce9"}], "faulty.value is .*not UTF-8 text"),
     ],
 )
 def test_settings_that_no_record_can_hold_are_named(default: Any, words: str) -> None:
@@ -346,6 +348,14 @@ class Strange:
         ({"policy": Constant("", np.zeros(2))}, "it must be the class"),
         ({"small": [1]}, "must be a dictionary"),
         ({"small": {"falt": ""}}, "did you mean 'fault'"),
+        ({"small": {"fault": 3}}, "small is wrong: faulty.fault = 3"),
+        ({"display_name": 5}, "its display_name is 5"),
+        ({"display_name": "two\nlines"}, "write one line of text"),
+        ({"summary": None}, "its summary is None"),
+        ({"fit": None}, "fit is None"),
+        ({"Settings": make_dataclass("S", [("x", int, "high")], frozen=True)}, "faulty.x = 'high': Input should be"),
+        ({"Settings": make_dataclass("S", [("x", int, 1.5)], frozen=True)}, "faulty.x = 1.5: Input should be"),
+        ({"Settings": make_dataclass("S", [("x", Literal["a"], "b")], frozen=True)}, "faulty.x = 'b': Input should"),
         ({"Settings": Strange}, "annotations of faulty's Settings cannot be checked"),
     ],
 )

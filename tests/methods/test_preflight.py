@@ -105,6 +105,14 @@ class Particular(Method):
         return None
 
 
+def test_a_class_that_cannot_be_made_from_its_settings_is_found() -> None:
+    def own(self: Method) -> None:
+        pass
+
+    found = find_problem(type("Closed", (Particular,), {"__init__": own}), {"how": ""})
+    assert found.startswith("TypeError: ") and found.endswith("must be called with nothing but its settings")
+
+
 @pytest.mark.parametrize("how", ["refuses", "fails", "exits", "dies", "hangs"])
 def test_a_training_that_fails_on_the_small_task_is_not_refused(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "LIMIT", 1)

@@ -73,6 +73,21 @@ def test_a_name_cannot_be_taken_twice(tmp_path: Path) -> None:
         registry.resolve(f"{write(tmp_path, name='bc')}:Own")
 
 
+@pytest.mark.parametrize("base", ["methods.bc:BehaviouralCloning", "methods.gail.algorithm:Gail"])
+def test_a_derived_class_that_states_no_name_of_its_own_is_refused(tmp_path: Path, base: str) -> None:
+    """Tables would call it by the name of the method it is derived from."""
+    module, _, name = base.partition(":")
+    text = f"from {module} import {name}\nclass Mine({name}):\n    pass\n"
+    with pytest.raises(MethodError, match=rf"of own_method\w*:Mine is taken by {base}; give it another `name`"):
+        registry.resolve(f"{write(tmp_path, text=text)}:Mine")
+
+
+@pytest.mark.parametrize("error", ["RuntimeError", "SystemExit", "GeneratorExit"])
+def test_whatever_a_module_raises_is_one_sentence(tmp_path: Path, error: str) -> None:
+    with pytest.raises(MethodError, match=r"cannot import .*own_method.py' \(\w+: no licence\)"):
+        registry.resolve(f"{write(tmp_path, text=f'raise {error}({chr(34)}no licence{chr(34)})')}:Own")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -47,6 +47,8 @@ class FaultyTask(PointTask):
             self.observation_space = Box(0, 255, (8, 8, 3), np.uint8)
         if fault == "discrete":
             self.action_space = Discrete(3)  # type: ignore[assignment]
+        if fault == "no actions":
+            self.action_space = Box(-1.0, 1.0, (0,), np.float32)
         if fault == "unbounded":
             self.action_space = Box(-np.inf, np.inf, (2,), np.float32)
         if fault == "float64":
@@ -74,6 +76,8 @@ class FaultyTask(PointTask):
             return observation.astype(float), info
         if self.fault == "old reset":
             return observation
+        if self.fault == "objects":
+            return observation.astype(object), info
         if self.fault == "list":
             return observation.tolist(), info
         if self.fault == "view":
@@ -118,6 +122,8 @@ class FaultyTask(PointTask):
         return object() if self.fault == "no expert" else expert
 
     def close(self) -> None:
+        if self.fault == "no close":
+            raise OSError("the simulator hangs")
         if self.fault == "closes late":
             self.child.terminate()
             self.child.wait()
@@ -162,10 +168,13 @@ def test_what_the_contract_allows_is_not_a_violation(fault: str) -> None:
         ("image", "observations and actions", "flatten it"),
         ("discrete", "observations and actions", "one-dimensional Box"),
         ("unbounded", "observations and actions", "finite"),
+        ("no actions", "observations and actions", "at least one number"),
         ("horizon", "it has a time limit", "2.5.*whole number"),
         ("dt", "it has a time limit", "dt is -1.0"),
         ("old reset", "reset takes", r"return \(observation, info\)"),
         ("list", "reset takes", "return a NumPy array"),
+        ("objects", "reset takes", "of type object; return numbers"),
+        ("no close", "it can be closed", r"close\(\) failed \(OSError: the simulator hangs\)"),
         ("shape", "reset takes", r"of shape \(3,\), but its space says \(4,\)"),
         ("old step", "step returns", r"five values .*; return \(observation, reward"),
         ("nan", "step returns", "not finite"),
@@ -263,6 +272,15 @@ def test_a_task_nobody_could_demonstrate_is_refused_without_motion(fault: str, m
     with pytest.raises(MethodError, match="task Faulty"):
         require_supported(make(fault))
     require_supported(make())
+
+
+@pytest.mark.parametrize("fault", ["no close", "no is_success"])
+def test_nothing_is_printed_beside_a_refusal(fault: str, capfd: pytest.CaptureFixture[str]) -> None:
+    name = make(fault)
+    good = replace(demonstrate(2, seed=0), task=name)
+    with pytest.raises(MethodError, match=r"close|is_success"):
+        require_task(name, good)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_gentle_check_only_takes_the_middle_action(monkeypatch: pytest.MonkeyPatch) -> None:

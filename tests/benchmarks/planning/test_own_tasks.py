@@ -17,6 +17,11 @@ BAD_TASKS = {
     "missing module": ("import robosuite_not_here", "ModuleNotFoundError: No module named 'robosuite_not_here'"),
     "syntax error": ("def f(:", "SyntaxError: invalid syntax, line 1"),
     "exception": ("raise RuntimeError('no licence\\nsecond line')", "RuntimeError: no licence"),
+    "cancelled": ("import asyncio\nraise asyncio.CancelledError('no licence')", "CancelledError: no licence"),
+    "cancelled constructor": (
+        "import asyncio\ndef make():\n    raise asyncio.CancelledError('no licence')\n" + REGISTER.format(entry="make"),
+        "CancelledError: no licence",
+    ),
     "exit": ("import sys\nsys.exit('usage: x')", "SystemExit: usage: x"),
     "nothing registered": ("x = 1", "unknown task"),
     "another id": (GOOD.replace("OwnSlot", "OtherSlot"), "did you mean 'OtherSlot-v0'"),
@@ -64,6 +69,18 @@ def test_a_task_that_cannot_be_had_is_refused_with_the_reason(bench: Bench, case
     assert outcome.code == 2 and outcome.err.startswith("error: ") and outcome.err.count("\n") == 1, outcome.err
     assert said in outcome.err
     assert not bench.results.exists()
+
+
+@pytest.mark.parametrize("end", ["", ":"])
+def test_a_file_without_an_id_lists_those_it_registers(bench: Bench, end: str) -> None:
+    path, one, other = bench.folder / f"two_tasks{len(end)}.py", f"One{len(end)}-v0", f"Two{len(end)}-v0"
+    path.write_text(GOOD.replace("OwnSlot-v0", one) + GOOD.replace("OwnSlot-v0", other))
+    outcome = bench.run(f"--tasks={path}{end}", own_demonstrations(bench))
+    assert outcome.code == 2 and outcome.err.endswith(f"names no task; write {path}:{one} or {path}:{other}\n")
+    nothing = bench.folder / f"no_tasks{len(end)}.py"
+    nothing.write_text("x = 1")
+    outcome = bench.run(f"--tasks={nothing}{end}", own_demonstrations(bench))
+    assert outcome.code == 2 and "with the Id of a task that it registers" in outcome.err
 
 
 @pytest.mark.parametrize(

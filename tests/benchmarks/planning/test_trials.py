@@ -121,6 +121,12 @@ def test_settings_that_are_no_json_are_refused_by_name(monkeypatch: pytest.Monke
         plan(request(profile=QUICK.model_copy(update={"settings": {}}), methods=("bc",), tasks=("peg",), seeds=1))
 
 
+def test_a_method_that_cannot_say_what_it_needs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BehaviouralCloning, "requires_actions", classmethod(lambda cls, settings: settings.depth))
+    with pytest.raises(InputError, match=r"bc: requires_actions failed \(AttributeError: .*depth'\)"):
+        plan(request(methods=("bc",), tasks=("peg",), seeds=1))
+
+
 def test_labels_that_a_change_makes_the_same_trials_are_pointed_out() -> None:
     sweep = request(experiments.EXPERIMENTS["bc-l2"], seeds=2, demonstrations=(10, 25))
     assert notices(sweep) == []
