@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+
+OURS = ("analysis", "benchmarks", "envs", "methods")
+"""A user's repository may well have packages of these names; its files import the suite's."""
 
 
 class LoadError(ValueError):
@@ -45,6 +50,7 @@ def _load_file(path: Path) -> ModuleType:
     path = path.resolve()
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
+    _require_neighbours(path)
     if _is_importable(path):
         return importlib.import_module(path.stem)
     name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"  # its own name belongs to another module
@@ -70,3 +76,50 @@ def _is_importable(path: Path) -> bool:
     except (ImportError, ValueError):
         return False
     return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
+
+
+def _require_neighbours(path: Path) -> None:
+    """Raises LoadError where a file, or a neighbour it imports, would get another module in a neighbour's place.
+
+    Two folders with a `utils.py` each are an example: Python imports one of them, wherever it is asked for.
+    """
+    waiting, seen = [path], {path}
+    while waiting:
+        for name in _imported_names(waiting.pop()):
+            neighbour = next((one for one in _candidates(path.parent / name) if one.is_file()), None)
+            if neighbour is None or neighbour in seen:
+                continue
+            seen.add(neighbour)
+            found = _origin(name)
+            if found != neighbour.resolve():
+                raise LoadError(f"{path} imports {name!r}, which is {found} here, and not {neighbour}; rename that one")
+            waiting += neighbour.parent.rglob("*.py") if neighbour.name == "__init__.py" else [neighbour]
+
+
+def _candidates(place: Path) -> tuple[Path, Path]:
+    return place / "__init__.py", place.with_name(f"{place.name}.py")
+
+
+def _imported_names(path: Path) -> Iterator[str]:
+    """The top-level modules that a file imports, but those of Python and of the suite."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # importing it will tell
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        for name in names:
+            top = name.partition(".")[0]
+            if top not in sys.stdlib_module_names and top not in OURS:
+                yield top
+
+
+def _origin(module: str) -> Path | None:
+    """The file of a top-level module as Python finds it now."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin).resolve() if spec and spec.origin else None

@@ -38,15 +38,22 @@ NOT_FOLLOWED = (
     "benchmarks.records",
 )
 """Modules and packages that only find, check or store something, so that they cannot change an outcome."""
-MODELS = (".xml", ".mjcf", ".urdf", ".xacro", ".stl", ".obj", ".msh")
-"""Files of these types are part of a task if a string in its code names them, relative to the module's folder."""
+NAMED = (
+    *(".xml", ".mjcf", ".urdf", ".xacro", ".stl", ".obj", ".msh"),  # models
+    *(".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".py"),  # settings and scripts
+    *(".npy", ".npz", ".h5", ".hdf5", ".pt", ".pth", ".onnx", ".safetensors"),  # arrays and weights
+)
+"""A trial depends on files of these types if a string in its code names them, relative to the module's folder. Tables,
+texts and pictures are not among them, because a method may write them there while it trains."""
+LONGEST_NAME = 200
+"""Strings that are longer name no file."""
 
 
 def source_files(method: type[Method], task: str) -> dict[str, str]:
     """What a trial of this method on this task depends on.
 
     Besides Python modules these are all files in a folder `assets` next to a module (or at the top of its package), and
-    model files that a module names.
+    files (models, settings, weights) that a string in a module names, relative to the module's folder.
 
     Returns:
         digest of each file, by its path below the folder from which its top-level package is imported.
@@ -198,7 +205,21 @@ def _imports(source: bytes, package: str) -> tuple[str, ...]:
             except ImportError:  # beyond the top-level package
                 continue
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and (name := _imported_by_name(node, package)):
+            names.append(name)
     return tuple(names)
+
+
+def _imported_by_name(call: ast.Call, package: str) -> str:
+    """The module that `importlib.import_module("...")` or `__import__("...")` imports; "" for any other call."""
+    called = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    name = getattr(call.args[0], "value", None) if call.args else None
+    if called not in ("import_module", "__import__") or not isinstance(name, str):
+        return ""
+    try:
+        return resolve_name(name, package)
+    except ImportError:
+        return ""
 
 
 @cache
@@ -213,17 +234,19 @@ def _assets(module: Path, top: Path) -> Iterator[Path]:
     folders = dict.fromkeys([module.parent, *(parent for parent in module.parents if parent.parent == top)])
     for folder in folders:
         yield from (path for path in (folder / "assets").rglob("*") if path.is_file() and path.suffix != ".pyc")
-    for name in _model_names(module.read_bytes()):
+    for name in _file_names(module.read_bytes()):
         path = module.parent / name
         if path.is_file() and path.resolve().is_relative_to(top.resolve()):
             yield path
 
 
 @cache
-def _model_names(source: bytes) -> tuple[str, ...]:
+def _file_names(source: bytes) -> tuple[str, ...]:
+    """Strings in a file's code that may name another file, such as "scene.xml" and "settings/small.json"."""
     tree = _parsed(source)
     strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)) if tree else ()
-    return tuple({text for text in strings if isinstance(text, str) and text.lower().endswith(MODELS)})
+    texts = {text for text in strings if isinstance(text, str) and len(text) <= LONGEST_NAME and text.isprintable()}
+    return tuple(text for text in texts if Path(text).suffix.lower() in NAMED)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

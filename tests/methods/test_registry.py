@@ -176,6 +176,32 @@ def test_a_sibling_is_imported_and_a_spawned_process_finds_the_file(tmp_path: Pa
     assert done.stdout == "[42]\n", done.stderr
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_two_folders_may_not_have_different_neighbours_of_one_name(tmp_path: Path, deep: bool) -> None:
+    """The second method would silently use the first one's."""
+    places = []
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"common_{deep}.py").write_text(f"WHOSE = {folder!r}\n")
+        (tmp_path / folder / f"between_{folder}_{deep}.py").write_text(f"import common_{deep}\n")
+        imported = f"between_{folder}_{deep}" if deep else f"common_{deep}"
+        path = tmp_path / folder / f"{folder}_method_{deep}.py"
+        path.write_text(f"import {imported}\n" + OWN.format(name=folder + str(deep).lower()))
+        places.append(f"{path}:Own")
+    registry.resolve(places[0])
+    with pytest.raises(MethodError, match=rf"'common_{deep}', which is .*first/common.* not .*second/.*; rename"):
+        registry.resolve(places[1])
+
+
+def test_folders_named_like_packages_of_ours_or_pythons_hinder_nothing(tmp_path: Path) -> None:
+    for name in ("envs", "json", "numpy"):
+        (tmp_path / name).mkdir()
+    for name in ("envs", "json"):
+        (tmp_path / name / "__init__.py").touch()
+    text = "import json, numpy\nfrom envs.demonstrations import load\n" + OWN
+    assert registry.resolve(f"{write(tmp_path, name='own2', text=text)}:Own").name == "own2"
+
+
 def test_groups_are_given_by_what_methods_need(tmp_path: Path) -> None:
     assert registry.expand(["all"]) == registry.names()
     offline = registry.expand(["offline"])

@@ -182,6 +182,41 @@ def test_a_file_next_to_a_users_file_matters(tmp_path: Path) -> None:
         assert digest(method) != before
 
 
+@pytest.mark.parametrize(
+    ("helper", "code"),
+    [
+        ("first_helper", "import importlib\nimportlib.import_module('first_helper')"),
+        ("later_helper", "def f():\n    __import__('later_helper')"),
+    ],
+)
+def test_what_is_imported_by_its_name_matters(tmp_path: Path, helper: str, code: str) -> None:
+    path = tmp_path / f"imports_{helper}.py"
+    path.write_text(f"{code}\n{METHOD.replace('import helper', '')}")
+    (tmp_path / f"{helper}.py").write_text("FACTOR = 1\n")
+    before = digest(f"{path}:Theirs")
+    (tmp_path / f"{helper}.py").write_text("FACTOR = 100\n")
+    assert digest(f"{path}:Theirs") != before
+
+
+@pytest.mark.parametrize("name", ["settings.json", "more/small.yaml", "weights.npz", "script.py"])
+def test_a_data_file_that_a_users_file_names_matters(tmp_path: Path, name: str) -> None:
+    path, data = tmp_path / f"names_{len(name)}_a_file.py", tmp_path / name
+    path.write_text(f"SETTINGS = '{name}'\n{METHOD.replace('import helper', '')}")
+    data.parent.mkdir(exist_ok=True)
+    data.write_text("1")
+    before = digest(f"{path}:Theirs")
+    data.write_text("2")
+    assert digest(f"{path}:Theirs") != before and name in files(f"{path}:Theirs", "PegInsertion-v0")
+
+
+def test_what_a_method_writes_beside_itself_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "writes_a_table.py"
+    path.write_text(f"LOG = 'curve.csv'\n{METHOD.replace('import helper', '')}")
+    before = digest(f"{path}:Theirs")
+    (tmp_path / "curve.csv").write_text("1")
+    assert digest(f"{path}:Theirs") == before
+
+
 def test_the_models_of_a_users_task_matter(tmp_path: Path) -> None:
     (tmp_path / "assets").mkdir()
     mesh, model = tmp_path / "assets" / "part.stl", tmp_path / "scene.xml"
