@@ -37,6 +37,10 @@ RUNS = Path("results") / "runs"
 """Where runs go by default; what lies beside it in the repository are the suite's own results, the reference."""
 
 
+EVERYTHING = "*"
+"""What `--list` alone lists."""
+
+
 @click.command(help="Compare imitation-learning methods. After an interruption the same command resumes.")
 @option(
     "--methods",
@@ -46,7 +50,11 @@ RUNS = Path("results") / "runs"
 @option("--tasks", callback=name_list, help="Names from --list, or any Gymnasium ids.  [default: clip,peg]")
 @option("--profile", default=profiles.DEFAULT, show_default=True, help="A name from --list, or a TOML file.")
 @option("--experiment", default=experiments.DEFAULT, show_default=True, help="Names from --list, or all.")
-@option("--seeds", type=click.IntRange(min=1), help="Number of seeds.  [default: the experiment's or the profile's]")
+@option(
+    "--seeds",
+    type=click.IntRange(1, profiles.MOST_SEEDS),
+    help="Number of seeds.  [default: the experiment's or the profile's]",
+)
 @option("--demos", callback=count_list, help="Numbers of demonstrations, such as 5,10,25.  [default: the profile's]")
 @option("--demonstrations", type=click.Path(path_type=Path), help="Your own demonstration file.")
 @option(
@@ -91,18 +99,18 @@ RUNS = Path("results") / "runs"
     help="Keep records made by other code under a separate label; leave out those with other settings.",
 )
 @option("--dry-run", is_flag=True, help="Show the plan and its estimated time, and do nothing.")
-@click.option(
+@option(
     "--list",
     "listed",
     is_flag=False,
-    flag_value="",
+    flag_value=EVERYTHING,
     metavar="[METHOD]",
     help="List methods, tasks, experiments and profiles, or the settings of METHOD.",
 )
 @click.pass_context
 def command(context: click.Context, **options: Any) -> int:
     if options["listed"] is not None:
-        click.echo(_describe(options["listed"]) if options["listed"] else listing())
+        click.echo(listing() if options["listed"] == EVERYTHING else _describe(options["listed"]))
         return 0
     _refuse_options_without_effect(context)
     request = _request(options)

@@ -34,6 +34,9 @@ from benchmarks.records.schema import BudgetChoice, Evaluation
 FOLDER = Path(__file__).parent / "profiles"
 DEFAULT = "quick"
 
+MOST_SEEDS = 100_000
+"""Planning more would take forever."""
+
 Table = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 Positive = Annotated[int, Field(ge=1)]
@@ -56,7 +59,7 @@ class Suite(_Model):
             `stop`, the same for every method. Without it all seeds learn from the first episodes of the file.
     """
 
-    seeds: Positive
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)]
     demonstrations: Annotated[list[Positive], Field(min_length=1)]
     figure_seeds: bool = False
     first_seed: Count = 0

@@ -144,6 +144,7 @@ BAD_INPUT = {
     "negative budget": (["--set=budget.environment_steps=-1"], "environment_steps = -1"),
     "budget": (["--set=budget.environment_step=1"], "did you mean 'environment_steps'"),
     "no seeds": (["--seeds=0"], "--seeds"),
+    "endless seeds": (["--seeds=99999999999999999999"], "--seeds"),
     "no jobs": (["--jobs=-1"], "--jobs"),
     "timeout": (["--timeout=0"], "--timeout"),
     "device": (["--device=abacus"], "abacus"),
@@ -159,6 +160,7 @@ BAD_INPUT = {
             "results": "",
             "demonstrations": "",
             "set": "",
+            "list": "",
         }.items()
     },
     "endless timeout": (["--timeout=inf"], "'--timeout': inf is not a finite number"),
