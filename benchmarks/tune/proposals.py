@@ -24,7 +24,7 @@ def require_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise InputError(f"tuning needs Optuna ({error}): pip install 'gpril-benchmarks[tune]', or optuna") from None
+        raise InputError(f"tuning needs Optuna ({error}): pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -217,6 +218,8 @@ class Teleoperation:
         self.env, self.recording, self.real_time = env, recording, real_time
         self.device = Device(gamepad=device == "gamepad")
         self.message = ""
+        if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & set(os.environ):
+            raise DemonstrationError("no window can be opened (there is no display); use --policy without a display")
         # SDL would draw the window by OpenGL, and a thread cannot use that and MuJoCo's EGL in turn.
         os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         pygame.display.init()

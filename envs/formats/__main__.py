@@ -15,7 +15,8 @@ import click
 
 from envs import TASKS
 from envs.demonstrations import DemonstrationError, Demonstrations, load, save
-from envs.formats.common import FormatError
+from envs.formats.common import FormatError, limited_memory
+from envs.loading import reason
 
 FORMATS = {
     "arrays": "plain arrays in an .npz file: observations, actions, lengths",
@@ -46,8 +47,10 @@ def _guarded(path: Path, work: Any) -> Any:
     """What `work` returns; what is wrong becomes one line that names the path."""
     try:
         return work()
-    except ModuleNotFoundError as error:
-        raise Refusal(f"this format needs {error.name}: pip install h5py pyarrow") from error
+    except ImportError as error:
+        raise Refusal(f"this format needs h5py or pyarrow ({reason(error)}): pip install h5py pyarrow") from error
+    except MemoryError as error:
+        raise Refusal(f"{path}: it needs more memory than is allowed or free") from error
     except FileNotFoundError as error:
         raise Refusal(f"{error.filename}: no such file or folder") from error
     except FileExistsError as error:
@@ -84,7 +87,8 @@ def import_(format: str, path: Path, out: Path, task: str | None, dt: float | No
     def work() -> None:
         if not path.exists():
             raise FormatError("no such file or folder")
-        contents = _format(format).read(path, keys)
+        with limited_memory():
+            contents = _format(format).read(path, keys)
         demonstrations = contents.demonstrations(_identity(task), dt, origin)
         if not out.parent.is_dir():
             raise Refusal(f"{out}: there is no folder {out.parent}; create it or choose another place")

@@ -42,6 +42,26 @@ class Budget:
             raise FormatError(f"it holds more than {LIMIT / 2**20:,.0f} MiB of numbers, the most that is read")
 
 
+@contextmanager
+def limited_memory(most: int = 4 * LIMIT) -> Iterator[None]:
+    """Let this process grow by at most so many bytes, because compressed files can unpack to any size (Linux only)."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, OSError):
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = pages * resource.getpagesize() + most
+    limits = [limit for limit in before if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *limits]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 @dataclass
 class Contents:
     """What a data set of another project holds.

@@ -49,8 +49,8 @@ def read(path: Path, keys: Sequence[str] = ()) -> Contents:
                 for missing in {"obs", "acts"} - set(stream.schema.names):
                     raise FormatError(f"{name} has no column {missing!r}; it has {', '.join(stream.schema.names)}")
                 for batch in stream:
+                    batch.validate(full=True)  # before anything else: even the size of a damaged batch is a wild read
                     budget.take(batch.nbytes)
-                    batch.validate(full=True)
                     columns = (batch.column(column) for column in ("obs", "acts"))
                     trajectories += zip(*([rows_of(cell) for cell in column] for column in columns), strict=True)
                     if len(trajectories) > MOST_EPISODES:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from envs.demonstrations import Demonstrations, load, load_task, save
+from envs.formats import __main__ as command
 from envs.formats import common
 from envs.formats.__main__ import FORMATS, main
 
@@ -147,6 +151,42 @@ def test_more_than_the_limit_is_not_read(exported: Any, name: str, monkeypatch: 
     monkeypatch.setattr(module, "Budget", lambda: common.Budget(100), raising=False)
     monkeypatch.setattr(module, "LIMIT", 100, raising=False)
     refused(path, name)
+
+
+def test_an_arrow_file_whose_offsets_lead_nowhere_is_refused(exported: Any) -> None:
+    """Asking for the size of such a batch before it was validated ended the process."""
+    path = exported("imitation")
+    file = path / "data-00000-of-00001.arrow"
+    ends = np.cumsum([0, *(len(states) for states, _ in small().trajectories())], dtype=np.int32)
+    content = file.read_bytes()
+    assert content.count(ends.tobytes()) == 1
+    file.write_bytes(content.replace(ends.tobytes(), np.array([*ends[:-1], 2**31 - 1], np.int32).tobytes()))
+    arguments = ["import", "imitation", str(path), "--out", str(path.parent / "out.npz"), *REST]
+    done = subprocess.run([sys.executable, "-m", "envs.formats", *arguments], capture_output=True, text=True)
+    assert done.returncode == 2 and "damaged" in done.stderr, done
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bomb").mkdir()
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(2**27, np.float32)), 1)
+    batch = pa.record_batch([pa.ListArray.from_arrays([0, len(rows)], rows)] * 2, names=["obs", "acts"])
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    name = str(tmp_path / "bomb" / "a.arrow")
+    with pa.OSFile(name, "wb") as file, pa.ipc.new_stream(file, batch.schema, options=options) as stream:
+        stream.write_batch(batch)
+    (tmp_path / "bomb" / "state.json").write_text(json.dumps({"_data_files": [{"filename": "a.arrow"}]}))
+    assert (tmp_path / "bomb" / "a.arrow").stat().st_size < 2**20
+    monkeypatch.setattr(command, "limited_memory", partial(common.limited_memory, 2**28))
+    assert "MemoryError" in refused(tmp_path / "bomb", "imitation")
+
+
+@pytest.mark.parametrize(("name", "module"), [("minari", "h5py"), ("lerobot", "pyarrow"), ("imitation", "pyarrow")])
+def test_without_its_library_a_format_says_how_to_install_it(
+    exported: Any, name: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = exported(name)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert "pip install h5py pyarrow" in call("import", name, path, "--out", path.parent / "out.npz").output
 
 
 # Data sets of others
