@@ -113,6 +113,29 @@ def test_each_method_has_a_page() -> None:
         assert f"({name}.md)" in text_of("docs/methods/index.md") and f"\n{name}\n" in text_of("docs/methods/index.md")
 
 
+RATES = re.compile(r"\b\d{1,3} / \d{1,3}\b|\b\d+ points (?:more|less|on)\b")
+WITHOUT_RECORDS = re.compile(r"\bno records were kept|\brecords were not kept", re.IGNORECASE)
+
+
+def rates_by_hand(text: str) -> list[str]:
+    """Success rates and differences in prose, but in sections which say that no records were kept."""
+    text = re.sub(r"<!-- .*?<!-- end -->|```.*?```", "", text, flags=re.DOTALL)
+    sections = re.split(r"^(?=#+ )", text, flags=re.MULTILINE)
+    return [rate for section in sections if not WITHOUT_RECORDS.search(section) for rate in RATES.findall(section)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_success_rates_are_generated(page: str) -> None:
+    assert rates_by_hand(text_of(page)) == [], "show a generated table, or link to one: the records will change"
+
+
+def test_success_rates_by_hand_are_found() -> None:
+    text = (
+        "# A\nWith 80 / 60 it is 9 points more.\n## B\nNo records were kept: 1 / 2.\n<!-- t -->\n3 / 4\n<!-- end -->\n"
+    )
+    assert rates_by_hand(text) == ["80 / 60", "9 points more"]
+
+
 @pytest.mark.parametrize("page", docs_tables.PAGES)
 def test_pages_show_the_committed_tables(page: str) -> None:
     text = text_of(page)

@@ -6,9 +6,9 @@ In a page, one comment names the table that follows and another marks its end:
     ...
     <!-- end -->
 
-The name is the path of a committed table, or that of a block that is computed from committed records: a table of
-effects (`analysis.report.effects`) or of findings (`analysis.report.findings`). A block without records says "Not
-measured yet", as does the comparison of all methods until its tables are committed.
+The name is the path of a committed table, or that of a block: a table of effects (`analysis.report.effects`) or of
+findings (`analysis.report.findings`), computed from committed records, or the committed tables of all methods. A block
+without records says "Not measured yet".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from analysis.report.findings import PENDING
 
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
-RANKS, FIELD = "results/field/tables/ranks.md", "results/field/tables/field.md"
+FIELD, FIELD_TABLES = "field", ("results/field/tables/ranks.md", "results/field/tables/field.md")
 PAGES = {
     "README.md": ["standard/headline", MAIN],
     "docs/fidelity.md": ["readings"],
@@ -31,12 +31,12 @@ PAGES = {
     "docs/results.md": ["standard/claims", *findings.TABLES, "standard/statements"],
     "docs/speed.md": [SPEED],
     "docs/tuning.md": [CHANGES],
-    "docs/which-method.md": [RANKS, FIELD],
+    "docs/which-method.md": [FIELD],
     "results/README.md": ["results/versions"],
 }
 """Page -> the tables that it shows once they are there, in this order."""
 
-BLOCKS = {*effects.TABLES, *findings.BLOCKS}
+BLOCKS = {*effects.TABLES, *findings.BLOCKS, FIELD}
 PLACE = re.compile(
     rf"<!-- (results/\S+\.md|{'|'.join(sorted(BLOCKS, key=len, reverse=True))}) -->\n(.*?)<!-- end -->\n", re.DOTALL
 )
@@ -48,8 +48,8 @@ def shown(text: str) -> list[str]:
 
 
 def is_there(table: str, root: Path) -> bool:
-    """Whether a table can be shown; blocks and those of all methods always can, as "not measured yet"."""
-    return table in BLOCKS or table in (RANKS, FIELD) or (root / table).exists()
+    """Whether a table can be shown; blocks always can, as "not measured yet"."""
+    return table in BLOCKS or (root / table).exists()
 
 
 def updated(text: str, root: Path) -> str:
@@ -60,8 +60,8 @@ def updated(text: str, root: Path) -> str:
             return effects.committed(table, root)
         if table in findings.BLOCKS:
             return findings.BLOCKS[table](root)
-        if table in (RANKS, FIELD) and not (root / table).exists():
-            return PENDING
+        if table == FIELD:
+            return "\n".join((root / name).read_text() for name in FIELD_TABLES if (root / name).exists()) or PENDING
         return (root / table).read_text()
 
     return PLACE.sub(lambda found: f"<!-- {found[1]} -->\n{content(found[1])}<!-- end -->\n", text)
