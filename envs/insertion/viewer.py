@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import import_module
 from time import sleep
 from typing import Any
 
@@ -16,6 +18,7 @@ class Viewer:
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
         """`model` differs from the simulation's in what can be seen alone."""
+        _load_triton()
         self._model, self._data = model, mujoco.MjData(model)
         self._size = (height, width)
         self._state = np.empty(mujoco.mj_stateSize(model, _STATE))
@@ -55,3 +58,13 @@ class Viewer:
             if shown is not None:
                 shown.close()
         self._renderer = self._viewer = None
+
+
+def _load_triton() -> None:
+    """Import Triton if it is installed.
+
+    PyTorch's CUDA builds import it with the first optimizer. After Mesa's software renderer it would find Mesa's LLVM
+    in place of its own, and the process would crash.
+    """
+    with suppress(ImportError):
+        import_module("triton")
