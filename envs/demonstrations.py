@@ -80,7 +80,14 @@ class Demonstrations:
     recorded: Statistics | None = None
 
     def __post_init__(self) -> None:
-        rows = len(self.observations)
+        for name in _DTYPES:
+            array = getattr(self, name)
+            _check(
+                (name == "actions" and array is None)
+                or (isinstance(array, np.ndarray) and not isinstance(array, np.matrix | np.ma.MaskedArray)),
+                f"{name} is of type {type(array).__name__}: a NumPy array is needed (from_trajectories makes them)",
+            )
+        rows = len(self.observations) if self.observations.ndim else 0
         for name, array in self._arrays().items():
             wanted = (rows, None) if name in ("observations", "actions") else (rows,)
             _check(
@@ -94,13 +101,14 @@ class Demonstrations:
             view.flags.writeable = False
             object.__setattr__(self, name, view)
         _check(self.observations.size > 0, "the data set is empty: at least one episode is needed")
-        dt = self.dt.item() if isinstance(self.dt, np.ndarray) and self.dt.ndim == 0 else self.dt
+        dt = self.dt[()] if isinstance(self.dt, np.ndarray) and self.dt.ndim == 0 else self.dt
         _check(
-            isinstance(dt, Real) and not isinstance(dt, bool) and 0 < dt <= _LARGEST_NUMBER,
+            isinstance(dt, Real) and not isinstance(dt, bool) and 0 < float(dt) <= _LARGEST_NUMBER,
             f"dt is {self.dt!r:.40}: a positive number of seconds is needed",
         )
-        # By its text, because 0.1 in single precision means 0.1.
-        object.__setattr__(self, "dt", int(dt) if isinstance(dt, Integral) else float(str(dt)))
+        if isinstance(dt, np.floating):
+            dt = str(dt)  # 0.1 in single precision means 0.1
+        object.__setattr__(self, "dt", int(dt) if isinstance(dt, Integral) else float(dt))
         _check(
             isinstance(self.task, str)
             and self.task.isprintable()
@@ -131,6 +139,7 @@ class Demonstrations:
             _check(not self.actions[self.terminal].any(), "actions of terminal rows must be zero: none was taken there")
 
     def _check_recorded(self, recorded: Statistics) -> None:
+        _check(isinstance(recorded, Statistics), f"recorded is {type(recorded).__name__}: Statistics are needed")
         size = self.observations.shape[1]
         for name, array in (("mean", recorded.mean), ("std", recorded.std)):
             _check(
@@ -277,7 +286,7 @@ class Demonstrations:
             DemonstrationError: there are no such episodes, or a number is no whole number.
         """
         start, every, offset = _whole("start", start), _whole("every", every), _whole("offset", offset)
-        _check(every >= 1, f"every is {every}: a whole number of at least 1 is needed")
+        _check(1 <= every < 2**31, f"every is {every}: a whole number from 1 to {2**31 - 1} is needed")
         _check(0 <= offset < every, f"offset is {offset}: with every = {every}, 0 to {every - 1} is allowed")
         chosen, told = self._chosen(episodes, start)
         made = {
@@ -438,6 +447,7 @@ def _pairs(trajectories: Any) -> Iterator[tuple[Any, Any]]:
 def _numbers(values: Any, name: str) -> np.ndarray:
     """Values as a float32 matrix."""
     try:
+        _check(not np.ma.is_masked(values), f"{name} hold masked values: numbers are needed")
         array = np.asarray(values)
         _check(array.ndim == 2, f"{name} have the shape {list(array.shape)}: one row per step is needed")
         _check(array.dtype.kind in "fiu", f"{name} are of type {array.dtype}: numbers are needed")

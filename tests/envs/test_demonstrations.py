@@ -84,6 +84,7 @@ def test_states_alone_have_no_pairs():
         ({"start": 3}, "start is 3.*0 to 2"),
         ({"start": -1}, "start is -1"),
         ({"every": 0}, "every is 0"),
+        ({"every": 10**30}, "every is 10+: a whole number from 1 to"),
         ({"every": 5, "offset": 5}, "offset is 5: with every = 5, 0 to 4 is allowed"),
         ({"offset": 1}, "offset is 1: with every = 1, 0 to 0"),
     ],
@@ -120,6 +121,16 @@ def test_the_digest_covers_every_field_and_subsets_record_themselves():
         ({"episode": np.arange(15, dtype=np.int32) % 3}, "rise by one"),
         ({"terminal": np.zeros(15, bool)}, "terminal must be True on the last row"),
         ({"time_step": np.zeros(15, np.int32)}, "time_step must rise"),
+        ({"observations": [[0.0, 0.0]] * 15}, "observations is of type list: a NumPy array is needed"),
+        ({"observations": None}, "observations is of type NoneType"),
+        ({"observations": np.float32(0.0)}, "observations is of type float32"),
+        ({"observations": np.array(0.0, np.float32)}, r"observations is float32\[\]"),
+        ({"observations": np.matrix(np.zeros((15, 2), np.float32))}, "observations is of type matrix"),
+        ({"observations": np.ma.array(np.zeros((15, 2), np.float32))}, "observations is of type MaskedArray"),
+        ({"actions": [[0.0, 0.0]] * 15}, "actions is of type list"),
+        ({"episode": 0}, "episode is of type int"),
+        ({"terminal": None}, "terminal is of type NoneType"),
+        ({"recorded": (0.0, 1.0)}, "recorded is tuple: Statistics are needed"),
         ({"dt": 0.0}, "dt is 0.0"),
         ({"dt": float("nan")}, "dt is nan"),
         ({"dt": "1" * 10_000}, r"dt is '1{39}: a positive"),
@@ -193,7 +204,11 @@ def test_the_caller_s_origin_is_neither_changed_nor_shared():
 
 
 @pytest.mark.parametrize(
-    ("dt", "wanted"), [(np.float32(0.1), 0.1), (np.float64(0.1), 0.1), (np.int64(2), 2), (np.array(0.05), 0.05), (1, 1)]
+    ("dt", "wanted"),
+    [
+        *[(np.float32(0.1), 0.1), (np.float64(0.1), 0.1), (np.int64(2), 2), (np.array(0.05), 0.05), (1, 1)],
+        *[(np.array(0.1, np.float32), 0.1), (np.longdouble("0.1"), 0.1), (Fraction(1, 10), 0.1)],
+    ],
 )
 def test_dt_may_be_any_number(tmp_path, dt, wanted):
     save(make(dt=dt), tmp_path / "a.npz")
@@ -303,6 +318,7 @@ def test_trajectories_come_from_arrays_in_memory_and_go_back():
         ([([[1, 2], [3]], None)], "no array of numbers"),
         ([([["a"]], None)], "numbers are needed"),
         ([(np.array([[object()]]), None)], "numbers are needed"),
+        ([(np.ma.array(np.ones((2, 1)), mask=[[0], [1]]), None)], "hold masked values"),
         ([(np.full((2, 1), 1e300), None)], "not finite"),
         ([(np.full((2, 1), np.nan), None)], "not finite"),
         (None, "trajectories is NoneType: one pair"),
