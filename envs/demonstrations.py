@@ -102,12 +102,12 @@ class Demonstrations:
             object.__setattr__(self, name, view)
         _check(self.observations.size > 0, "the data set is empty: at least one episode is needed")
         dt = self.dt[()] if isinstance(self.dt, np.ndarray) and self.dt.ndim == 0 else self.dt
+        if isinstance(dt, np.floating):
+            dt = float(str(dt))  # 0.1 in single precision means 0.1
         _check(
-            isinstance(dt, Real) and not isinstance(dt, bool) and 0 < float(dt) <= _LARGEST_NUMBER,
+            isinstance(dt, Real) and not isinstance(dt, bool) and 0 < dt <= _LARGEST_NUMBER,
             f"dt is {self.dt!r:.40}: a positive number of seconds is needed",
         )
-        if isinstance(dt, np.floating):
-            dt = str(dt)  # 0.1 in single precision means 0.1
         object.__setattr__(self, "dt", int(dt) if isinstance(dt, Integral) else float(dt))
         _check(
             isinstance(self.task, str)

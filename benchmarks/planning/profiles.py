@@ -220,6 +220,9 @@ def _validated(model: type[M], values: Table, what: str) -> M:
             raise unknown(f"key in the {what}", place, known) from None
         if first["type"] == "missing":
             raise InputError(f"{what}: {place} is missing") from None
+        if first["type"] == "dict_type" and parents:
+            tables = f"[{parents[0]}.METHOD]" + f" or [{parents[0]}.default]" * (parents[0] == "budget")
+            raise InputError(f"{what}: {place} = {first['input']!r}: it belongs into a table {tables}") from None
         raise InputError(f"{what}: {place} = {first['input']!r}: {first['msg']}") from None
 
 

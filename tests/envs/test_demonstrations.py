@@ -350,6 +350,8 @@ def test_impossible_trajectories_are_refused(trajectories, message):
         ({"task": 5}, "task is '5': a Gymnasium id"),
         ({"dt": 0}, "dt is 0: a positive number"),
         ({"dt": None}, "dt is None: a positive number"),
+        ({"dt": 10**400}, "dt is 1000"),
+        ({"dt": np.float16(np.inf)}, "dt is np.float16"),
     ],
 )
 def test_trajectories_with_an_invalid_task_rate_or_origin_are_refused(wrong, message):
