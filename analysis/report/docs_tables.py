@@ -6,9 +6,9 @@ In a page, one comment names the table that follows and another marks its end:
     ...
     <!-- end -->
 
-The name is the path of a committed table, or that of a block: a table of effects (`analysis.report.effects`) or of
-findings (`analysis.report.findings`), computed from committed records, or the committed tables of all methods. A block
-without records says "Not measured yet".
+The name is the path of a committed table, or that of a block: effects (`analysis.report.effects`), findings
+(`analysis.report.findings`) or diagnostics (`analysis.report.course`), computed from committed records, or the
+committed tables of all methods. A block without records says "Not measured yet".
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 
 import click
 
-from analysis.report import effects, findings
+from analysis.report import course, effects, findings
 from analysis.report.findings import PENDING
 
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
+COURSE = "quick/diagnostics"
 FIELD, FIELD_TABLES = "field", ("results/field/tables/ranks.md", "results/field/tables/field.md")
 PAGES = {
     "README.md": ["standard/headline", MAIN],
@@ -32,11 +33,12 @@ PAGES = {
     "docs/speed.md": [SPEED],
     "docs/tuning.md": [CHANGES],
     "docs/which-method.md": [FIELD],
+    "methods/gpril/README.md": [COURSE],
     "results/README.md": ["results/versions"],
 }
 """Page -> the tables that it shows once they are there, in this order."""
 
-BLOCKS = {*effects.TABLES, *findings.BLOCKS, FIELD}
+BLOCKS = {*effects.TABLES, *findings.BLOCKS, COURSE, FIELD}
 PLACE = re.compile(
     rf"<!-- (results/\S+\.md|{'|'.join(sorted(BLOCKS, key=len, reverse=True))}) -->\n(.*?)<!-- end -->\n", re.DOTALL
 )
@@ -60,6 +62,8 @@ def updated(text: str, root: Path) -> str:
             return effects.committed(table, root)
         if table in findings.BLOCKS:
             return findings.BLOCKS[table](root)
+        if table == COURSE:
+            return course.diagnostics(root)
         if table == FIELD:
             return "\n".join((root / name).read_text() for name in FIELD_TABLES if (root / name).exists()) or PENDING
         return (root / table).read_text()
