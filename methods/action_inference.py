@@ -97,14 +97,14 @@ def infer_actions(demonstrations: Demonstrations, context: FitContext, steps: in
     least = 4 * demonstrations.observations.shape[1]
     if min(steps, affordable) < least:
         raise MethodError(
-            f"inferring actions needs at least {least} own steps here, and {min(steps, affordable)} are allowed; "
-            "raise the budget's environment_steps"
+            f"inferring actions needs at least {least} environment steps here, and {min(steps, affordable)} are "
+            "allowed; raise the budget's environment_steps"
         )
     model = fit_inverse_model(*_explore(context, min(steps, affordable)))
     context.report(0, inferred_action_rmse=model.rmse, inferred_action_r2=model.r2)
     if model.r2 < SMALLEST_R2:
         raise MethodError(
-            f"actions cannot be inferred from states here: on held-out own steps the inverse model explains "
+            f"actions cannot be inferred from states here: on held-out steps the inverse model explains "
             f"{model.r2:.0%} of their variance; more steps may help, or use demonstrated actions"
         )
     observations = demonstrations.observations

@@ -91,7 +91,7 @@ class CountedEnv(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     def __init__(self, environment: Env, counter: Counter, number: int, seed: int) -> None:
         super().__init__(environment)
         self.number, self.episode, self.running, self.open = number, 0, False, True
-        self._stepped = False
+        self._under_way = False  # a step was taken, and the episode has not ended
         self.counter = counter
         self._seed: int | None = seed
 
@@ -99,14 +99,14 @@ class CountedEnv(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
         self.counter.require_own_process()
         chosen, self._seed = (self._seed if seed is None else seed), None
         found = self.env.reset(seed=chosen, options=options)
-        self.counter.episodes += self.running and self._stepped
-        self.episode, self.running, self._stepped = self.episode + 1, True, False
+        self.counter.episodes += self._under_way
+        self.episode, self.running, self._under_way = self.episode + 1, True, False
         return found
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         self.counter.charge(action)
         result = self.env.step(action)
-        self.running, self._stepped = not (result[2] or result[3]), True
+        self.running = self._under_way = not (result[2] or result[3])
         self.counter.add(result[0], not self.running)
         return result
 
@@ -117,7 +117,7 @@ class CountedEnv(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     def set_state(self, state: State) -> None:
         self.number, self._seed = state["number"], state["seed"]
         self.episode, self.running = state["episode"], state["running"]
-        self._stepped = self.running
+        self._under_way = self.running
         set_environment_state(self.env, state["environment"])
 
     def can_be_captured(self) -> bool:
@@ -161,7 +161,7 @@ class CountedGroup(EnvGroup):
     def __init__(self, group: SteppedTogether, counter: Counter) -> None:
         self._group, self._counter, self.open = group, counter, True
         self.running: set[int] = set()
-        self._stepped: set[int] = set()
+        self._under_way: set[int] = set()  # the rows of these in which a step was taken
 
     @property
     def environments(self) -> Sequence[Env]:
@@ -171,9 +171,9 @@ class CountedGroup(EnvGroup):
     def reset(self, seeds: Sequence[int | None], rows: Sequence[int]) -> np.ndarray:
         self._counter.require_own_process()
         observations = self._group.reset(seeds, rows)
-        self._counter.episodes += len(self.running & self._stepped & set(rows))
+        self._counter.episodes += len(self._under_way & set(rows))
         self.running |= set(rows)
-        self._stepped -= set(rows)
+        self._under_way -= set(rows)
         return observations
 
     def step(self, actions: np.ndarray, rows: Sequence[int]) -> tuple[np.ndarray, list[str]]:
@@ -183,7 +183,7 @@ class CountedGroup(EnvGroup):
             raise Diverged(f"the simulation became unstable after environment step {self._counter.steps}")
         self._counter.add(observations, sum(map(bool, reasons)), len(rows))
         self.running -= {row for row, reason in zip(rows, reasons, strict=True) if reason}
-        self._stepped |= set(rows)
+        self._under_way = self._under_way.union(rows) & self.running
         return observations, reasons
 
     def get_state(self) -> State:
@@ -196,7 +196,7 @@ class CountedGroup(EnvGroup):
             if kept is not None:
                 set_environment_state(environment, kept)
                 self.running.add(row)
-                self._stepped.add(row)
+                self._under_way.add(row)
 
     def can_be_captured(self) -> bool:
         """Whether the state of every row could be saved."""

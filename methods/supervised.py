@@ -61,10 +61,10 @@ class Steps:
             MethodError: there are no actions, or steps are missing between others.
         """
         if demonstrations.actions is None:
-            raise MethodError("cloning needs demonstrated actions, and these demonstrations hold states alone")
+            raise MethodError("cloning needs demonstrated actions, and these demonstrations hold states only")
         observations, actions = demonstrations.pairs()
         if not len(actions):
-            raise MethodError("cloning needs demonstrated actions, and these demonstrations hold final states alone")
+            raise MethodError("cloning needs demonstrated actions, and these demonstrations hold final states only")
         there = ~demonstrations.terminal
         episode, step = demonstrations.episode[there], demonstrations.time_step[there]
         if consecutive and (gaps := int((np.diff(step)[np.diff(episode) == 0] != 1).sum())):

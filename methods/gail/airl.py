@@ -122,7 +122,7 @@ class Steps:
         if demonstrations.actions is None:
             raise MethodError(
                 "AIRL asks how probable the policy finds demonstrated actions, and these demonstrations hold states "
-                "alone; infer the actions (--actions inferred), or use gail or gaifo"
+                "only; infer the actions (--actions inferred), or use gail or gaifo"
             )
         rows, states = taken(demonstrations), demonstrations.observations
         return Steps(states[rows], demonstrations.actions[rows], states[rows + 1], demonstrations.terminal[rows + 1])

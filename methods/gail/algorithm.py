@@ -90,7 +90,7 @@ class Gaifo(Gail):
     display_name = "GAIfO"
     Settings: ClassVar[type] = GaifoSettings
     needs_actions: ClassVar[bool] = False
-    summary: ClassVar[str] = "GAIL from states alone, judging state and next state (Torabi et al., 2019)"
+    summary: ClassVar[str] = "GAIL from states only; its discriminator sees state and next state (Torabi et al., 2019)"
 
 
 class GailTraining(Training):

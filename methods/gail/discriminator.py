@@ -219,7 +219,7 @@ class DemonstratedBatches:
         if use_actions:
             if demonstrations.actions is None or demonstrations.terminal.all():
                 raise MethodError(
-                    "these demonstrations hold states alone; set gail.use_actions=false and gail.warm_start=0"
+                    "these demonstrations hold states only; set gail.use_actions=false and gail.warm_start=0"
                 )
             states, actions = demonstrations.pairs()
             reached = states

@@ -80,7 +80,7 @@ class Gpril(Method):
         """Raise MethodError if the settings do not suit demonstrations or budget."""
         if demonstrations.actions is None and self.requires_actions(self.settings):
             raise MethodError(
-                "these demonstrations hold states alone, but beta_pi or warm_start need actions; "
+                "these demonstrations hold states only, but beta_pi or warm_start need actions; "
                 "set gpril.beta_pi=0 and gpril.warm_start=0"
             )
         if self.settings.beta_d > 0.0 and context.budget.environment_steps < context.task.horizon:

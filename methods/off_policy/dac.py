@@ -96,7 +96,7 @@ class Dac(Method):
     display_name = "DAC"
     Settings: ClassVar[type] = Settings
     summary: ClassVar[str] = (
-        "off-policy adversarial imitation (Kostrikov et al., 2019), rewards by the present discriminator"
+        "off-policy adversarial imitation (Kostrikov et al., 2019), rewards from the current discriminator"
     )
     small: ClassVar[Mapping[str, Any]] = {
         "processes": 4,

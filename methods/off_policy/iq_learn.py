@@ -115,7 +115,7 @@ class _Training(Learner):
         if round(settings.demonstrated * settings.batch_size) in (0, settings.batch_size):
             raise MethodError(
                 f"demonstrated = {settings.demonstrated} of {settings.batch_size} steps leaves no demonstrated or no "
-                "own steps in a batch; set it to 0.5, for example"
+                "environment steps in a batch; set it to 0.5, for example"
             )
         super().__init__(settings, demonstrations, context, use_actions)
 

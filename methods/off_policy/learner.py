@@ -151,7 +151,7 @@ class Learner(ABC):
             )
         if not use_actions and (settings.warm_start or settings.cloning):
             raise MethodError(
-                "warm_start and cloning need demonstrated actions, and these demonstrations hold states alone; "
+                "warm_start and cloning need demonstrated actions, and these demonstrations hold states only; "
                 "set both to 0"
             )
         self.network = new_network(demonstrations, context)

@@ -92,7 +92,7 @@ class Replay:
             MethodError: they have no actions, or leave steps out, so that n-step sums cannot be formed.
         """
         if demonstrations.actions is None or demonstrations.terminal.all():
-            raise MethodError("demonstrated actions are needed, and these demonstrations hold states alone")
+            raise MethodError("demonstrated actions are needed, and these demonstrations hold states only")
         gaps = np.diff(demonstrations.time_step)[np.diff(demonstrations.episode) == 0] != 1
         if gaps.any():
             raise MethodError(

@@ -52,7 +52,7 @@ class Sqil(Method):
     display_name = "SQIL"
     Settings: ClassVar[type] = Settings
     summary: ClassVar[str] = (
-        "off-policy learning with reward 1 for demonstrated and 0 for own steps (Reddy et al., 2020)"
+        "off-policy learning with reward 1 for demonstrated and 0 for the policy's steps (Reddy et al., 2020)"
     )
     small: ClassVar[Mapping[str, Any]] = {"processes": 4, "first_steps": 500, "updates_per_step": 0.1}
 

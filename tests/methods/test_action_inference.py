@@ -53,7 +53,7 @@ def test_no_more_steps_than_the_budget_leaves(tmp_path: Path) -> None:
     context = PlainContext(Budget(200, 1), 0, tmp_path)
     infer_actions(demonstrate(2, seed=0), context, 4_000)
     assert context.environment_steps == 200
-    with pytest.raises(MethodError, match="at least 16 own steps"):
+    with pytest.raises(MethodError, match="at least 16 environment steps"):
         infer_actions(demonstrate(2, seed=0), context, 4_000)
 
 

@@ -55,5 +55,5 @@ def test_more_demonstrations_teach_more(tmp_path: Path) -> None:
 
 
 def test_states_alone_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(MethodError, match="states alone"):
+    with pytest.raises(MethodError, match="states only"):
         Knn().fit(replace(DEMONSTRATIONS, actions=None), tiny_context(tmp_path))

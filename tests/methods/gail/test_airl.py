@@ -328,7 +328,7 @@ def test_settings_reach_the_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_demonstrated_actions_and_every_state_are_needed(tmp_path: Path) -> None:
     demonstrations = demonstrate(3, seed=1)
     for shown, message in (
-        (demonstrations.subset(states_alone=True), "states alone"),
+        (demonstrations.subset(states_alone=True), "states only"),
         (demonstrations.subset(every=4), "every=1"),
     ):
         with pytest.raises(MethodError, match=message):
