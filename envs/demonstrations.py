@@ -55,7 +55,7 @@ class Demonstrations:
     Attributes:
         observations: [N, O] float32, physical units.
         actions: [N, A] float32 in the environment's action space, or None if only states are known. Terminal rows
-            contain zeros as a placeholder, whatever the action space; `pairs` leaves them out.
+            contain zeros, whatever the action space, as no action was taken there; `pairs` leaves them out.
         episode: [N] int32, the row's episode: 0, 1, ...
         time_step: [N] int32, the row's step within its episode: 0 ... T.
         terminal: [N] bool, True on the last row of each episode.

@@ -7,12 +7,12 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
-OURS = ("analysis", "benchmarks", "envs", "methods")
-"""A user's repository may well have packages of these names; its files import the suite's."""
+from envs.shadowing import PACKAGES
 
 
 class LoadError(ValueError):
@@ -42,6 +42,49 @@ def reason(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         text = f"{error.msg}, line {error.lineno}"
     return f"{type(error).__name__}: {text}"
+
+
+@cache
+def imported_names(source: bytes, package: str = "") -> tuple[str, ...]:
+    """Names that a file of a package imports, also inside functions; empty if it cannot be parsed.
+
+    `from a import b` may mean the module a.b, so that is listed as well.
+    """
+    names: list[str] = []
+    tree = syntax_tree(source)
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            try:
+                base = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
+            except ImportError:  # beyond the top-level package
+                continue
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and (name := _imported_by_name(node, package)):
+            names.append(name)
+    return tuple(names)
+
+
+def _imported_by_name(call: ast.Call, package: str) -> str:
+    """The module that `importlib.import_module("...")` or `__import__("...")` imports; "" for any other call."""
+    called = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    name = getattr(call.args[0], "value", None) if call.args else None
+    if called not in ("import_module", "__import__") or not isinstance(name, str):
+        return ""
+    try:
+        return resolve_name(name, package)
+    except ImportError:
+        return ""
+
+
+@cache
+def syntax_tree(source: bytes) -> ast.Module | None:
+    """A Python file's syntax tree; None if it cannot be parsed."""
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -85,7 +128,7 @@ def _require_neighbours(path: Path) -> None:
     """
     waiting, seen = [path], {path}
     while waiting:
-        for name in _imported_names(waiting.pop()):
+        for name in sorted(_others(waiting.pop())):
             neighbour = next((one for one in _candidates(path.parent / name) if one.is_file()), None)
             if neighbour is None or neighbour in seen:
                 continue
@@ -100,20 +143,10 @@ def _candidates(place: Path) -> tuple[Path, Path]:
     return place / "__init__.py", place.with_name(f"{place.name}.py")
 
 
-def _imported_names(path: Path) -> Iterator[str]:
+def _others(path: Path) -> set[str]:
     """The top-level modules that a file imports, but those of Python and of the suite."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # importing it will tell
-    for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module or ""]
-        for name in names:
-            top = name.partition(".")[0]
-            if top not in sys.stdlib_module_names and top not in OURS:
-                yield top
+    tops = {name.partition(".")[0] for name in imported_names(path.read_bytes())}
+    return tops - sys.stdlib_module_names - {*PACKAGES}
 
 
 def _origin(module: str) -> Path | None:

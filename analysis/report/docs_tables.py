@@ -7,24 +7,26 @@ In a page, one comment names the table that follows and another marks its end:
     <!-- end -->
 
 The name is the path of a committed table, or that of a block: effects (`analysis.report.effects`), findings
-(`analysis.report.findings`) or diagnostics (`analysis.report.course`), computed from committed records, or the
+(`analysis.report.findings`) or diagnostics (`analysis.report.training`), computed from committed records, or the
 committed tables of all methods. A block without records says "Not measured yet".
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import click
 
-from analysis.report import course, effects, findings
+from analysis.report import effects, findings, training
 from analysis.report.findings import PENDING
 
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
-COURSE = "quick/diagnostics"
-FIELD, FIELD_TABLES = "field", ("results/field/tables/ranks.md", "results/field/tables/field.md")
+FIELD, TRAINING = "field", "quick/diagnostics"
+FIELD_TABLES = ("results/field/tables/ranks.md", "results/field/tables/field.md")
 PAGES = {
     "README.md": ["standard/headline", MAIN],
     "docs/fidelity.md": ["readings"],
@@ -33,12 +35,23 @@ PAGES = {
     "docs/speed.md": [SPEED],
     "docs/tuning.md": [CHANGES],
     "docs/which-method.md": [FIELD],
-    "methods/gpril/README.md": [COURSE],
+    "methods/gpril/README.md": [TRAINING],
     "results/README.md": ["results/versions"],
 }
 """Page -> the tables that it shows once they are there, in this order."""
 
-BLOCKS = {*effects.TABLES, *findings.BLOCKS, COURSE, FIELD}
+
+def _field(root: Path) -> str:
+    return "\n".join((root / name).read_text() for name in FIELD_TABLES if (root / name).exists()) or PENDING
+
+
+BLOCKS: Mapping[str, Callable[[Path], str]] = {
+    **{name: partial(effects.committed, name) for name in effects.TABLES},
+    **findings.BLOCKS,
+    TRAINING: training.table,
+    FIELD: _field,
+}
+"""Name of a block -> its text in Markdown, from the records that are committed below a folder."""
 PLACE = re.compile(
     rf"<!-- (results/\S+\.md|{'|'.join(sorted(BLOCKS, key=len, reverse=True))}) -->\n(.*?)<!-- end -->\n", re.DOTALL
 )
@@ -58,15 +71,7 @@ def updated(text: str, root: Path) -> str:
     """A page's text with its tables as they are below `root`; raises FileNotFoundError where one is not there."""
 
     def content(table: str) -> str:
-        if table in effects.TABLES:
-            return effects.committed(table, root)
-        if table in findings.BLOCKS:
-            return findings.BLOCKS[table](root)
-        if table == COURSE:
-            return course.diagnostics(root)
-        if table == FIELD:
-            return "\n".join((root / name).read_text() for name in FIELD_TABLES if (root / name).exists()) or PENDING
-        return (root / table).read_text()
+        return BLOCKS[table](root) if table in BLOCKS else (root / table).read_text()
 
     return PLACE.sub(lambda found: f"<!-- {found[1]} -->\n{content(found[1])}<!-- end -->\n", text)
 

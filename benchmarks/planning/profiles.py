@@ -34,6 +34,13 @@ from benchmarks.records.schema import BudgetChoice, Evaluation
 FOLDER = Path(__file__).parent / "profiles"
 DEFAULT = "quick"
 
+TABLES = {
+    "budget": "budget.METHOD] or [budget.default",
+    "settings": "settings.METHOD",
+    "presets": "presets.NAME.settings",
+    "demonstrations": "demonstrations.EXPERIMENT",
+}
+"""Tables in which a profile has further tables."""
 MOST_SEEDS = 100_000
 """Planning more would take forever."""
 
@@ -220,9 +227,9 @@ def _validated(model: type[M], values: Table, what: str) -> M:
             raise unknown(f"key in the {what}", place, known) from None
         if first["type"] == "missing":
             raise InputError(f"{what}: {place} is missing") from None
-        if first["type"] == "dict_type" and parents:
-            tables = f"[{parents[0]}.METHOD]" + f" or [{parents[0]}.default]" * (parents[0] == "budget")
-            raise InputError(f"{what}: {place} = {first['input']!r}: it belongs into a table {tables}") from None
+        if first["type"] in ("dict_type", "model_type"):
+            needed = TABLES.get(str(first["loc"][0]), place)
+            raise InputError(f"{what}: {place} = {first['input']!r}: a table [{needed}] is needed here") from None
         raise InputError(f"{what}: {place} = {first['input']!r}: {first['msg']}") from None
 
 

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from importlib.machinery import PathFinder
-from importlib.util import find_spec, resolve_name
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from benchmarks.records.schema import canonical
 from envs import tasks
-from envs.loading import load_module
+from envs.loading import imported_names, load_module, syntax_tree
 from methods.interface import Method
 
 ROOT = Path(__file__).parent.parent.parent
@@ -98,7 +98,7 @@ def _roots(method: type[Method], task: str) -> set[str]:
 
 def tree_digest(source: bytes) -> str:
     """sha256 of a Python file's syntax tree without docstrings; of its bytes if it cannot be parsed."""
-    tree = _parsed(source)
+    tree = syntax_tree(source)
     content = source if tree is None else "".join(_tokens(tree)).encode()
     return hashlib.sha256(content).hexdigest()
 
@@ -122,7 +122,9 @@ def _closure(roots: Iterable[str]) -> dict[str, Path]:
         found[name] = path
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         parents = [package.rpartition(".")[0], package] if package else []  # importing a.b executes a/__init__.py
-        waiting += [(imported, name) for imported in (*parents, *_imports(path.read_bytes(), package)) if imported]
+        waiting += [
+            (imported, name) for imported in (*parents, *imported_names(path.read_bytes(), package)) if imported
+        ]
     return found
 
 
@@ -188,48 +190,6 @@ def _is_installed(top: str, folder: Path) -> bool:
     return any(folder.glob("*.dist-info")) and top in metadata.packages_distributions()  # pip install --target
 
 
-@cache
-def _imports(source: bytes, package: str) -> tuple[str, ...]:
-    """Names that a file of a package imports, also inside functions; empty if it cannot be parsed.
-
-    `from a import b` may mean the module a.b, so that is listed as well.
-    """
-    names: list[str] = []
-    tree = _parsed(source)
-    for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            try:
-                base = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
-            except ImportError:  # beyond the top-level package
-                continue
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Call) and (name := _imported_by_name(node, package)):
-            names.append(name)
-    return tuple(names)
-
-
-def _imported_by_name(call: ast.Call, package: str) -> str:
-    """The module that `importlib.import_module("...")` or `__import__("...")` imports; "" for any other call."""
-    called = getattr(call.func, "attr", getattr(call.func, "id", ""))
-    name = getattr(call.args[0], "value", None) if call.args else None
-    if called not in ("import_module", "__import__") or not isinstance(name, str):
-        return ""
-    try:
-        return resolve_name(name, package)
-    except ImportError:
-        return ""
-
-
-@cache
-def _parsed(source: bytes) -> ast.Module | None:
-    try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
 def _assets(module: Path, top: Path) -> Iterator[Path]:
     folders = dict.fromkeys([module.parent, *(parent for parent in module.parents if parent.parent == top)])
     for folder in folders:
@@ -243,7 +203,7 @@ def _assets(module: Path, top: Path) -> Iterator[Path]:
 @cache
 def _file_names(source: bytes) -> tuple[str, ...]:
     """Strings in a file's code that may name another file, such as "scene.xml" and "settings/small.json"."""
-    tree = _parsed(source)
+    tree = syntax_tree(source)
     strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)) if tree else ()
     texts = {text for text in strings if isinstance(text, str) and len(text) <= LONGEST_NAME and text.isprintable()}
     return tuple(text for text in texts if Path(text).suffix.lower() in NAMED)

@@ -64,8 +64,7 @@ def run(*arguments: str, code: int = 0) -> str:
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda example: example.task)
 def example(request: pytest.FixtureRequest) -> Example:
     found: Example = request.param
-    if importlib.util.find_spec(found.package) is None:
-        pytest.skip(f"{found.package} is not installed: {found.file} says how")
+    assert importlib.util.find_spec(found.package), f"{found.package} is not installed: {found.file} says how"
     return found
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from analysis.load import plan_of
-from analysis.report.course import FOLDER, METHOD, diagnostics
 from analysis.report.effects import NOT_YET
+from analysis.report.training import FOLDER, METHOD, table
 from benchmarks.records.files import load_record, record_files
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_without_records_it_says_so(tmp_path: Path) -> None:
-    assert diagnostics(tmp_path) == f"{NOT_YET}\n"
+    assert table(tmp_path) == f"{NOT_YET}\n"
 
 
 def test_the_last_tenth_of_one_trial_is_its_median(tmp_path: Path) -> None:
@@ -27,6 +27,6 @@ def test_the_last_tenth_of_one_trial_is_its_median(tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / FOLDER / "records")
     points = load_record(path).diagnostics.series["policy_sigma"]
     last = np.median([value for _, value in points[round(0.9 * len(points)) :]])
-    text = diagnostics(tmp_path)
+    text = table(tmp_path)
     assert next(line for line in text.splitlines() if "policy" in line).endswith(f"| {last:.2f} |")
-    assert "over 1 seed of" in text
+    assert "over 1 seed, 10 demonstrations" in text

@@ -31,7 +31,7 @@ class Chatty(LeastSquares):
     def fit(self, demonstrations, context):
         print("printed")
         print("to stderr", file=sys.stderr)
-        logging.getLogger("some.library").info("logged")
+        logging.getLogger("third_party").info("logged")
         warnings.warn("warned")
         subprocess.run(["echo", "by a child"])
         os.write(1, b"unbuffered")
@@ -91,7 +91,7 @@ def test_all_output_of_a_trial_is_in_its_log_which_a_failure_names(bench: Bench)
         )
         assert {"printed", "to stderr", "by a child"} < set(lines)
         text = "\n".join(lines)
-        assert "INFO some.library: logged" in text and "UserWarning: warned" in text and "unbuffered" in text
+        assert "INFO third_party: logged" in text and "UserWarning: warned" in text and "unbuffered" in text
     assert "Traceback" in text and "RuntimeError: with a traceback" in text
     assert f"(output: {bench.results / 'logs' / bad.trial.id}.log)" in outcome.err
     assert "printed" not in outcome.err + outcome.out

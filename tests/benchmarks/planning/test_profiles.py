@@ -80,6 +80,14 @@ BAD_PROFILES = {
     "wrong type": ("[suite]\nseeds = 'two'\ndemonstrations = [1]", "suite.seeds = 'two'"),
     "out of range": ("[suite]\nseeds = 0\ndemonstrations = [1]", "suite.seeds = 0"),
     "no TOML": ("[suite", "cannot be read"),
+    "a budget of no method": (
+        'extends = "quick"\n[budget]\npolicy_updates = 50',
+        "budget.policy_updates = 50: a table [budget.METHOD] or [budget.default] is needed",
+    ),
+    "settings of no method": ('extends = "quick"\n[settings]\nkl = 1', "settings.kl = 1: a table [settings.METHOD]"),
+    "a value in a table's place": ('extends = "quick"\nbudget = 3', "budget = 3: a table [budget.METHOD] or"),
+    "a value in the suite's place": ('extends = "quick"\nsuite = 3', "suite = 3: a table [suite] is needed"),
+    "a preset without settings": ('extends = "quick"\n[presets]\nx = 1', "presets.x = 1: a table [presets.NAME.set"),
     "a table in a value's place": ('extends = "quick"\n[suite.seeds]\na = 1', "suite.seeds"),
 }
 
