@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.errors import InputError, RunError, WorkerDied, cannot_write
 from benchmarks.execution.console import say
-from benchmarks.execution.executor import Listener, Started
+from benchmarks.execution.executor import Listener
 from benchmarks.execution.ray_node import Files, Node, package_sources, read_folder, write_folder
 from benchmarks.records import provenance
 from benchmarks.records.schema import Record, Trial
@@ -43,6 +43,10 @@ LOCAL = "local"
 OBJECT_STORE = 80 * 2**20
 """Bytes of shared memory of a cluster started here: messages and policies are small."""
 CONNECT_SECONDS = 10.0
+PLACES = 10
+"""How often to ask for a place for a trial: until its head notices, a cluster may offer one on a node that is dead."""
+PAUSE_SECONDS = 1.0
+"""How long to wait before asking again."""
 KILL_SECONDS = 10.0
 """How long a node may take to end a trial and clean up, before its actor is killed."""
 
@@ -94,34 +98,49 @@ class RayExecutor:
 
     async def execute(self, request: TrialRequest, listener: Listener) -> None:
         snapshots = request.snapshots or request.scratch / "snapshots"
-        actor = self._node.remote()
+        actor = await self._place()
         self._actors.add(actor)
-        placed = ended = False
-        items = actor.execute.options(num_returns="streaming").remote(request, read_folder(snapshots))
+        ended = False
         try:
+            items = actor.execute.options(num_returns="streaming").remote(request, read_folder(snapshots))
             async for reference in items:
                 item = await reference
                 if isinstance(item, Files):
                     _keep(item, request, snapshots)
                     continue
-                placed |= isinstance(item, Started)
                 listener(_with_commit(item, provenance.commit()) if isinstance(item, Record) else item)
             ended = True
         except RayTaskError as error:
             ended = True
             raise _explain(error.cause) from None
-        except RuntimeEnvSetupError as error:
-            raise RunError(f"a node could not unpack the source files: {_first_line(error)}") from None
         except RayError as error:
-            if "failed to import" in str(error):
-                raise _cannot_import(str(error).strip().splitlines()[-1]) from None
             raise WorkerDied(f"{_cause(error)}, without a result") from None
         finally:
             self._actors.discard(actor)
             with suppress(RayError):
-                if placed and not ended:
+                if not ended:
                     await asyncio.wait([asyncio.wrap_future(actor.kill.remote().future())], timeout=KILL_SECONDS)
                 ray.kill(actor)
+
+    async def _place(self) -> Any:
+        """Wait for a place on a node; returns an actor that has answered from there."""
+        for asked in range(1, PLACES + 1):
+            actor = self._node.remote()
+            try:
+                await actor.ready.remote()
+            except RuntimeEnvSetupError as error:
+                raise RunError(f"a node could not unpack the source files: {_first_line(error)}") from None
+            except RayError as error:
+                if "failed to import" in str(error):
+                    raise _cannot_import(str(error).strip().splitlines()[-1]) from None
+                if asked == PLACES:
+                    raise WorkerDied(f"{_cause(error)}, {PLACES} times before the trial could start") from None
+                await asyncio.sleep(PAUSE_SECONDS)
+            except asyncio.CancelledError:
+                ray.kill(actor)
+                raise
+            else:
+                return actor
 
     def stop(self) -> None:
         for actor in self._actors:

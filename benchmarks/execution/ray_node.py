@@ -50,7 +50,10 @@ class Node:
     def __init__(self) -> None:
         self._executor = LocalExecutor(jobs=1)
         self._trial: asyncio.Task[None] | None = None
-        self._ended = asyncio.Event()
+        self._killed, self._ended = False, asyncio.Event()
+
+    async def ready(self) -> None:
+        """Answer once there is a place on a node."""
 
     async def execute(self, request: TrialRequest, snapshots: Folder) -> AsyncIterator[Message | Files]:
         """Run a trial in folders of this node instead of the request's.
@@ -65,6 +68,8 @@ class Node:
         Raises:
             WorkerDied: as an executor does.
         """
+        if self._killed:
+            return
         try:
             with _own_folder() as folder:
                 scratch, kept, log = folder / "scratch", folder / "snapshots", folder / "log"
@@ -94,6 +99,7 @@ class Node:
 
     async def kill(self) -> None:
         """End the trial at once, and wait until it has left nothing behind."""
+        self._killed = True
         if self._trial is not None:
             self._trial.cancel()
             await self._ended.wait()

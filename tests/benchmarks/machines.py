@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +38,23 @@ class Machines:
         return node
 
     def kill(self, node: Any) -> None:
-        """End a node without warning, and wait until the head has noticed, so that no trial is sent to it any more."""
+        """End a node without warning, after a moment in which it is dead and the head does not know."""
+        (raylet,) = node.all_processes["raylet"]
+        with self.slow_head():
+            os.kill(raylet.process.pid, signal.SIGKILL)
+            time.sleep(3.0)
         self._ray.remove_node(node, allow_graceful=False)
         self._ray.wait_for_nodes(timeout=PATIENCE)
+
+    @contextmanager
+    def slow_head(self) -> Iterator[None]:
+        """While this lasts, the head does nothing; nor does it notice that a node has died."""
+        (gcs,) = self._ray.head_node.all_processes["gcs_server"]
+        os.kill(gcs.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(gcs.process.pid, signal.SIGCONT)
 
     def behead(self) -> None:
         self._ray.head_node.kill_gcs_server(check_alive=False)
