@@ -1,20 +1,30 @@
 """Proposes the next settings: Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011).
 
+The estimator draws its first settings uniformly, and in a space of many settings most such draws are bad in one of
+them. So until it has enough to learn from, only some values are drawn and the others stay those of the best so far.
+
 The seed of each proposal is fixed, so that a resumed search proposes the same settings as an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from benchmarks.errors import InputError
 from benchmarks.planning.search import Choices, Space
-from benchmarks.records.studies import Choice
+from benchmarks.records.studies import Choice, Study
 
 ATTEMPTS = 100
 """Proposals of settings that were tried already, after which one is tried again."""
+
+UNIFORM_DRAWS = 10
+"""Known choices below which the estimator draws uniformly: Optuna's default."""
+KEEP = 2 / 3
+"""The probability that a setting then keeps its value of the best choice so far; at least one does not."""
 
 Values: TypeAlias = Mapping[str, Any]
 
@@ -29,24 +39,34 @@ def require_optuna() -> Any:
     return optuna
 
 
-def propose(space: Space, choices: Sequence[Choice]) -> dict[str, Any]:
-    """The next settings to try: always the same ones after the same earlier choices."""
-    optuna, tried = require_optuna(), [choice.values for choice in choices]
+def propose(space: Space, study: Study) -> dict[str, Any]:
+    """The next settings to try: always the same ones after the same earlier choices, of which there is at least one."""
+    optuna, tried = require_optuna(), [choice.values for choice in study.choices]
     distributions = _distributions(optuna, space)
-    known = [found for choice in choices if (found := _known(optuna, space, choice, distributions)) is not None]
+    known = [found for choice in study.choices if (found := _known(optuna, space, choice, distributions)) is not None]
     values: dict[str, Any] = {}
     for attempt in range(ATTEMPTS):
-        sampler = optuna.samplers.TPESampler(seed=len(tried) + 100_000 * attempt)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
-        study.add_trials(known)
-        proposed = study.ask(distributions).params
+        seed = len(tried) + 100_000 * attempt
+        sampler = optuna.samplers.TPESampler(n_startup_trials=UNIFORM_DRAWS, seed=seed)
+        search = optuna.create_study(direction="maximize", sampler=sampler)
+        search.add_trials(known)
+        proposed = search.ask(distributions).params
         values = {
             name: json.loads(proposed[name]) if isinstance(one, Choices) else one.rounded(proposed[name])
             for name, one in space.items()
         }
+        if len(known) < UNIFORM_DRAWS:
+            values |= _kept(space, study.best, np.random.default_rng(seed))
         if values not in tried:
             break
     return values
+
+
+def _kept(space: Space, best: Choice, rng: np.random.Generator) -> dict[str, Any]:
+    """Those of the best choice's values that stay."""
+    kept = rng.random(len(space)) < KEEP
+    kept[rng.integers(len(space))] = False
+    return {name: best.values[name] for name, keep in zip(space, kept, strict=True) if keep}
 
 
 def _distributions(optuna: Any, space: Space) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class Search:
             if len(self.file.study.choices) < settings:
                 self.file.require_same_code()
             while (done := len(self.file.study.choices)) < settings:
-                proposed = propose(self._space, self.file.study.choices) if done else None
+                proposed = propose(self._space, self.file.study) if done else None
                 self.file.add(self._evaluate(proposed, f"{self.method.name}, settings {done + 1} of {settings}"))
 
     def _evaluate(self, proposed: Values | None, title: str) -> Choice:
