@@ -36,7 +36,7 @@ BUILT_IN: Mapping[str, str] = {
     "bco": "methods.bco:Bco",
     "dac": "methods.off_policy.dac:Dac",
     "sqil": "methods.off_policy.sqil:Sqil",
-    "gaifo": "methods.gail.algorithm:Gaifo",
+    "gaifo": "methods.gail.gaifo:Gaifo",
     "airl": "methods.gail.airl:Airl",
     "iq-learn": "methods.off_policy.iq_learn:IqLearn",
     "sail": "methods.sail:Sail",

@@ -29,9 +29,11 @@ SEARCH = {
     "entropy": {"choices": [0.0, 1e-3, 1e-2, 0.1, 1.0]},
     "critic_learning_rate": {"low": 3e-4, "high": 5e-3, "log": True},
     "scale_rewards": {"choices": [False, True]},
+    "use_actions": {"choices": [False, True]},
+    "compress": {"choices": [0.0, 2.0]},
 }
-"""What tuning may try: the paper's values with room about them, and kinds of regularisation that Orsini et al., 2021,
-"What Matters for Adversarial Imitation Learning?", compare."""
+"""What tuning may try: the paper's values with room about them, kinds of regularisation that Orsini et al., 2021, "What
+Matters for Adversarial Imitation Learning?", compare, and what helped on the clip (docs/tuning.md)."""
 
 
 @dataclass(frozen=True)
@@ -65,32 +67,7 @@ class Gail(Method):
         return settings.use_actions or settings.warm_start > 0
 
     def fit(self, demonstrations: Demonstrations, context: FitContext) -> GaussianPolicy:
-        s = self.settings
-        if s.transitions and s.use_actions:
-            raise MethodError(
-                f"{self.name}.transitions and {self.name}.use_actions exclude each other; set one to false"
-            )
-        return GailTraining(self.name, s, demonstrations, context).run()
-
-
-@dataclass(frozen=True)
-class GaifoSettings(Settings):
-    """Settings of GAIfO: those of GAIL with another input of the discriminator."""
-
-    use_actions: bool = False
-    transitions: bool = True
-
-
-@register
-class Gaifo(Gail):
-    """GAIfO (Torabi, Warnell & Stone, 2019, "Generative Adversarial Imitation from Observation"): GAIL whose
-    discriminator sees state and next state, and no action. Optimiser and regularisation are those of our GAIL."""
-
-    name: ClassVar[str] = "gaifo"
-    display_name = "GAIfO"
-    Settings: ClassVar[type] = GaifoSettings
-    needs_actions: ClassVar[bool] = False
-    summary: ClassVar[str] = "GAIL from states only; its discriminator sees state and next state (Torabi et al., 2019)"
+        return GailTraining(self.name, self.settings, demonstrations, context).run()
 
 
 class GailTraining(Training):
@@ -100,6 +77,8 @@ class GailTraining(Training):
 
     def demonstrated_batches(self) -> DemonstratedBatches:
         s = self.settings
+        if s.transitions and s.use_actions:
+            raise MethodError("transitions and use_actions exclude each other; set one of the two settings to false")
         return DemonstratedBatches(
             self.demonstrations,
             self.context.task.action_size,

@@ -14,9 +14,11 @@ import pytest
 from filelock import FileLock
 
 from benchmarks.planning import profiles
+from benchmarks.planning.search import Range, Space
 from benchmarks.records.files import load_record
 from benchmarks.records.schema import RecordError
-from benchmarks.records.studies import Study, load_study, study_files
+from benchmarks.records.studies import Choice, Score, Study, load_study, study_files
+from benchmarks.tune.proposals import UNIFORM_DRAWS, propose
 from benchmarks.tune.search import FEWEST
 from tests.benchmarks.conftest import Outcome
 from tests.benchmarks.fakes import TASK
@@ -247,3 +249,20 @@ def test_without_optuna_the_command_that_installs_it_is_named(run: Run, monkeypa
     monkeypatch.setitem(sys.modules, "optuna", None)
     done = run("--trials=1")
     assert done.code == 2 and "pip install optuna" in done.err
+
+
+def test_with_few_known_settings_a_proposal_keeps_most_of_the_best() -> None:
+    space: Space = {f"x{number}": Range(0.0, 1.0) for number in range(9)}
+    known = dict.fromkeys(space, 0.5)
+    study = Study(method="any", label="any", profile="tuning", tasks=[], question={}, code={})
+    better = Score(task="any", demonstrations=10, seed=0, success=0.5, rollouts=10)
+    study.choices.append(Choice(values=known, state="complete", scores=[better]))
+    kept = []
+    while len(study.choices) < UNIFORM_DRAWS:
+        values = propose(space, study)
+        kept.append(sum(values[name] == known[name] for name in space))
+        study.choices.append(
+            Choice(values=values, state="complete", scores=[better.model_copy(update={"success": 0.1})])
+        )
+    assert max(kept) < len(space) and 4 <= sum(kept) / len(kept) <= 8
+    assert all(value != 0.5 for value in propose(space, study).values()), "from then on the estimator has learned"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from methods.gail.algorithm import Gaifo
+from methods.gail.gaifo import Gaifo
 from tests.methods.off_policy.test_off_policy import demonstrate, success_after
 
 SETTINGS: dict[str, Any] = {

@@ -22,8 +22,8 @@ from envs.insertion.base import make_env
 from envs.insertion.vector import InsertionVector
 from envs.sb3 import GroupVecEnv
 from methods.conformance.context import PlainContext
-from methods.gail import algorithm, training
-from methods.gail.algorithm import Gaifo, GaifoSettings, Gail, Settings
+from methods.gail import algorithm, gaifo, training
+from methods.gail.algorithm import Gail, Settings
 from methods.gail.discriminator import (
     DeferredRewards,
     DemonstratedBatches,
@@ -183,7 +183,7 @@ def test_gaifo_refuses_actions_and_gaps(tmp_path: Path) -> None:
         ({}, demonstrations.subset(every=4), "every=1"),
     ):
         with pytest.raises(MethodError, match=message):
-            Gaifo(GaifoSettings(**small, **values)).fit(shown, tiny_context(tmp_path, steps=600))
+            gaifo.Gaifo(gaifo.Settings(**small, **values)).fit(shown, tiny_context(tmp_path, steps=600))
 
 
 @pytest.mark.parametrize(
