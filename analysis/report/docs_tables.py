@@ -7,8 +7,8 @@ In a page, one comment names the table that follows and another marks its end:
     <!-- end -->
 
 The name is the path of a committed table, or that of a block: effects (`analysis.report.effects`), findings
-(`analysis.report.findings`) or diagnostics (`analysis.report.training`), computed from committed records, or the
-committed tables of all methods. A block without records says "Not measured yet".
+(`analysis.report.findings`), diagnostics (`analysis.report.training`) or searches (`analysis.report.searches`),
+computed from committed files, or the committed tables of all methods. A block without records says "Not measured yet".
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 
 import click
 
-from analysis.report import effects, findings, training
+from analysis.report import effects, findings, searches, training
 from analysis.report.findings import PENDING
 
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
-FIELD, TRAINING = "field", "quick/diagnostics"
+FIELD, TRAINING, SEARCHES = "field", "quick/diagnostics", "tune/searches"
 FIELD_TABLES = ("results/field/tables/ranks.md", "results/field/tables/field.md")
 PAGES = {
     "README.md": ["standard/headline", MAIN],
@@ -33,7 +33,7 @@ PAGES = {
     "docs/methods/gpril.md": ["departures"],
     "docs/results.md": ["standard/claims", *findings.TABLES, "standard/statements"],
     "docs/speed.md": [SPEED],
-    "docs/tuning.md": [CHANGES],
+    "docs/tuning.md": [SEARCHES, CHANGES],
     "docs/which-method.md": [FIELD],
     "methods/gpril/README.md": [TRAINING],
     "results/README.md": ["results/versions"],
@@ -49,6 +49,7 @@ BLOCKS: Mapping[str, Callable[[Path], str]] = {
     **{name: partial(effects.committed, name) for name in effects.TABLES},
     **findings.BLOCKS,
     TRAINING: training.table,
+    SEARCHES: searches.table,
     FIELD: _field,
 }
 """Name of a block -> its text in Markdown, from the records that are committed below a folder."""

@@ -12,7 +12,7 @@ from rich.table import Table
 # Columns of words; others hold numbers.
 WORDS = {"Experiment", "Task", "Method", "Better than", "Compared with", "Actions", "Trial", "Status", "Error"}
 WORDS |= {"Shown", "Best", "Next best", "The paper says", "Verdict", "Compared", "In each cell", "Remarks"}
-WORDS |= {"Reading", "Instead of", "Setting", "quick", "Version", "Claim", "Folder", "Diagnostic", "Unit"}
+WORDS |= {"Reading", "Instead of", "Setting", "quick", "Version", "Claim", "Folder", "Diagnostic", "Unit", "Changed"}
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
