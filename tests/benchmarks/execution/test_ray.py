@@ -31,7 +31,8 @@ pytestmark = pytest.mark.ray
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """Where Ray and all trials write. Its path is short since those of sockets must be."""
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as name, pytest.MonkeyPatch.context() as patch:
+    directory = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)  # Ray still logs
+    with directory as name, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", name)
         patch.setenv("BENCH", name)
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")
