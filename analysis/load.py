@@ -183,7 +183,7 @@ def version_note(scores: pd.DataFrame) -> str:
         for prefix, names in (("", whole[whole].index), ("some of ", whole[any_of_it & ~whole].index))
         if len(names)
     ]
-    return f"{what}: {'; '.join(of_it)}. All others are of the present version."
+    return f"{what}: {'; '.join(of_it)}. All others are of later versions."
 
 
 def mark_of(label: str) -> str:

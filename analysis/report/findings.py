@@ -150,7 +150,7 @@ def success(table: Shown, results: Results | None) -> str:
 
 
 def _table(title: str, shown: pd.DataFrame, scores: pd.DataFrame) -> str:
-    """A table in Markdown, with a note below it where not all of its records are of the present version."""
+    """A table in Markdown, with a note below it where not all of its records are of the latest version."""
     return f"{markdown(title, shown, version_note(scores)).rstrip()}\n"
 
 
@@ -228,7 +228,8 @@ def versions(root: Path) -> str:
     rows = []
     for plan in sorted((root / "results").glob("*/plan.json")):
         if results := loaded(plan.parent):
-            said = version_note(results.scores) or "Records of the present version."
+            made_by = ", ".join(sorted(set(results.scores["version"])))
+            said = version_note(results.scores) or f"Records of version {made_by}."
             rows.append({"Folder": plan.parent.name, "Trials": f"{results.scores['trial'].nunique()}", "Version": said})
     return markdown("Records", pd.DataFrame(rows), "").rstrip() + "\n" if rows else PENDING
 

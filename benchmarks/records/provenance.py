@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.records.schema import Provenance
 from benchmarks.records.sources import ROOT, changed_files, digest, source_files
+from benchmarks.records.version import VERSION
 
 __all__ = ["ROOT", "THREADS", "changed_files", "commit", "describe", "digest", "machine", "source_files", "versions"]
 
@@ -28,6 +29,7 @@ def describe(code_digest: str) -> Provenance:
         threads=THREADS,
         commit=commit(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
+        suite=VERSION,
     )
 
 

@@ -28,8 +28,8 @@ Mode = Literal["sampled", "mean"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 Status = Literal["ok", "failed", "diverged", "timed out"]
 
-FIRST_RELEASE, PRESENT = "0.1.0", "present"
-"""Versions of the suite, see `Provenance.version`."""
+FIRST_RELEASE, SECOND_RELEASE = "0.1.0", "0.2.0"
+"""Versions of the suite whose records do not state it, or not all; see `Provenance.version`."""
 _FRAME = b'{"record":%b,"sha256":"%b"}\n'
 _FRAMED = re.compile(rb'\{"record":(.*),"sha256":"([0-9a-f]{64})"\}\s*', re.DOTALL)
 
@@ -217,6 +217,7 @@ class Provenance(StrictModel):
         machine, threads: processor, cores and system; how many threads the trial was allowed.
         commit: git commit, with "+" if the tree had changes; empty outside a checkout.
         started: UTC, ISO 8601.
+        suite: version of the suite; empty in records made before version 0.2.0 stated it.
         starts: processes that worked on the trial; more than one if it was interrupted.
         resumed: how many of them resumed from a snapshot instead of starting over.
         unsaved: why no snapshot could be saved, so that an interrupted trial starts over; otherwise empty.
@@ -229,6 +230,7 @@ class Provenance(StrictModel):
     threads: int
     commit: str
     started: str
+    suite: str = ""
     starts: Annotated[int, Field(ge=1)] = 1
     resumed: Count = 0
     unsaved: str = ""
@@ -236,11 +238,13 @@ class Provenance(StrictModel):
 
     @property
     def version(self) -> str:
-        """The version of the suite: that of the first release, or `PRESENT` for all later code.
+        """The release of the suite that made it, or that its code was developed for.
 
-        The first release ran with Gymnasium before 1.0, later code needs 1.0 or newer.
+        Of records that do not state it, those of the first release were made with Gymnasium before 1.0.
         """
-        return FIRST_RELEASE if self.versions.get("gymnasium", "").startswith("0.") else PRESENT
+        if self.suite:
+            return self.suite.partition(".dev")[0]
+        return FIRST_RELEASE if self.versions.get("gymnasium", "").startswith("0.") else SECOND_RELEASE
 
 
 class Diagnostics(StrictModel):

@@ -190,7 +190,7 @@ def test_records_of_other_code_decide_nothing(tmp_path: Path) -> None:
 
 def test_a_claim_is_not_decided_by_records_of_two_versions(tmp_path: Path) -> None:
     paper = Paper().add("fig1b", "gpril", 0.9).add("fig1b", "bc", 0.2)
-    assert paper.rows(tmp_path / "1").loc[AGAINST_BC, ["verdict", "version"]].tolist() == ["holds", "present"]
+    assert paper.rows(tmp_path / "1").loc[AGAINST_BC, ["verdict", "version"]].tolist() == ["holds", "0.2.0"]
     paper.of_first_release("bc")
     row = paper.rows(tmp_path / "2").loc[AGAINST_BC]
     assert (row["verdict"], row["remarks"]) == ("undecided", "not all variants have records")

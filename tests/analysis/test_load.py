@@ -199,7 +199,7 @@ def test_records_of_another_version_are_never_mixed_with_the_rest(tmp_path: Path
     }
     said = (
         "Records of version 0.1.0 of the suite, whose seeds share their demonstrations: old; some of both, new. "
-        "All others are of the present version."
+        "All others are of later versions."
     )
     assert said in results.notices
     write_report(tmp_path)

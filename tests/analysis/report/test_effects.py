@@ -117,7 +117,7 @@ def test_failures_count_as_no_success(tmp_path: Path) -> None:
 def test_records_of_two_versions_are_not_compared(tmp_path: Path) -> None:
     folder = folder_of(GAINS)
     found = effects_of(folder, tmp_path / "one")
-    assert {one.version for one in found.values()} == {"present"}
+    assert {one.version for one in found.values()} == {"0.2.0"}
     folder.records = [
         of_first_release(record) if record.trial.settings == {"v": "gpril"} else record for record in folder.records
     ]
@@ -129,7 +129,7 @@ def test_a_table_says_what_is_measured_and_what_is_not(tmp_path: Path) -> None:
     text = effects_markdown(CASE, {"readings": results})
     heads, _, clip, peg, other = rows(text)
     assert heads == ["Reading", "Instead of", "Task", "Pairs", "Version", "Sampled actions", "Deterministic actions"]
-    assert clip == [*SUMS.cells, "Clip insertion", "2 of 6", "present", "+15; +10, +20", "-15; -10, -20"]
+    assert clip == [*SUMS.cells, "Clip insertion", "2 of 6", "0.2.0", "+15; +10, +20", "-15; -10, -20"]
     assert peg == [*SUMS.cells, "Peg insertion", "0", "–", NOT_YET, NOT_YET]
     assert other == ["one", "other", "", "0", "–", NOT_MEASURED, NOT_MEASURED]
     assert text.startswith("**A title**\n") and text.endswith("\nA note.\n")
@@ -165,7 +165,7 @@ def test_another_task_is_compared_with_the_shipped_one(tmp_path: Path) -> None:
     fixed.write(tmp_path / "results/fixed-start")
     found = {tuple(row[:3]): row[3:] for row in rows(committed("readings", tmp_path))}
     pairs, version, sampled, mean = found["GPRIL: the arm starts in one place", "at random", "Clip insertion"]
-    assert (pairs, version) == ("6 of 7", "present") and sampled.endswith("; +40, +25") and mean.endswith("; +0, -15")
+    assert (pairs, version) == ("6 of 7", "0.2.0") and sampled.endswith("; +40, +25") and mean.endswith("; +0, -15")
     assert found["GAIL: the arm starts in one place", "at random", "Peg insertion"] == ["0", "–", NOT_YET, NOT_YET]
 
     older = tmp_path / "older"
