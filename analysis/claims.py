@@ -37,6 +37,7 @@ GAIL_STEPS = 10_000 * 16 * 256
 
 REGIONS: Mapping[Region, tuple[float, float]] = {
     "more": (0.0, inf),
+    "no less": (-LITTLE, inf),
     "little loss": (-LITTLE, inf),
     "drop": (-inf, -LITTLE),
     "unchanged": (-LITTLE, LITTLE),
