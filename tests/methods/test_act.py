@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,29 @@ def test_actions_beyond_the_end_of_an_episode_do_not_count() -> None:
         changed = torch.where(inside[..., None], actions, torch.tensor(beyond))
         losses.append(network.loss(observations, changed, inside, kl_weight=10.0))
     torch.testing.assert_close(*losses)
+
+
+def test_the_loss_draws_the_latent_from_the_posterior_and_weighs_the_divergence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    network = ActNetwork(Shape(3, 2, Settings(**SMALL, latent=5)), Scaling.unknown(3), Scaling.unknown(2)).eval()
+    with torch.no_grad():  # a posterior N(0.5, 2^2) whatever it reads
+        network.to_latent.weight.zero_()
+        network.to_latent.bias.copy_(torch.tensor([0.5, math.log(4.0)]).repeat_interleave(5))
+    observations, actions = torch.randn(4_000, 3), torch.randn(4_000, 4, 2)
+    drawn = []
+
+    def decode(states: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        drawn.append(latent.detach())
+        return actions + 0.25
+
+    monkeypatch.setattr(network, "decode", decode)
+    inside = torch.ones(4_000, 4, dtype=torch.bool)
+    losses = [network.loss(observations, actions, inside, kl_weight).item() for kl_weight in (0.0, 10.0)]
+    divergence = 5 * (0.5 * (0.5**2 + 4.0 - 1.0) - math.log(2.0))
+    assert losses == pytest.approx([0.25, 0.25 + 10.0 * divergence], rel=1e-4)
+    assert drawn[0].mean() == pytest.approx(0.5, abs=0.05) and drawn[0].std() == pytest.approx(2.0, rel=0.03)
 
 
 def test_an_actor_ensembles_the_chunks_of_the_network() -> None:

@@ -28,6 +28,9 @@ def test_log_densities_are_those_of_torch() -> None:
     reference = MixtureSameFamily(Categorical(logits=mixture.logits), components)
     torch.testing.assert_close(mixture.log_prob(actions), reference.log_prob(actions))
     assert mixture.sigmas.min() > 0.05 and mixture.means.abs().max() < 1.0
+    with torch.no_grad():  # means stay in the action range whatever the features are
+        far = MixtureHead(6, 3, components=4, smallest_sigma=0.05)(100.0 * torch.randn(50, 6))
+    assert 0.9 < far.means.abs().max() <= 1.0
 
 
 def test_components_are_drawn_by_weight_and_deterministic_actions_are_the_mean() -> None:

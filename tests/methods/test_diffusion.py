@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from methods.conformance.context import PlainContext
 from methods.diffusion import Denoiser, Diffusion, DiffusionPolicy, Settings, Shape, ddim_step, squared_cosine
-from methods.interface import SettingsError, make_settings
+from methods.interface import Budget, SettingsError, make_settings
 from methods.supervised import Scaling
-from tests.methods.worlds import success, tiny_context
-from tests.tiny import demonstrate
+from tests.methods.worlds import TINY, success, tiny_context
+from tests.tiny import TinySlot, demonstrate
 
 SMALL: dict[str, Any] = {"hidden": 64, "blocks": 2, "batch_size": 128, "chunk": 4, "execute": 2, "warmup": 20}
 
@@ -48,6 +49,41 @@ class Exact(Denoiser):
         variance = abar * self.sigma**2 + 1 - abar
         noise = (1 - abar).sqrt() * (noisy - abar.sqrt() * self.mean) / variance
         return noise if self.shape.settings.prediction == "noise" else (noisy - (1 - abar).sqrt() * noise) / abar.sqrt()
+
+
+class Knowing(Denoiser):
+    """Knows the clean chunk, a constant, and so the noise in x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) e."""
+
+    clean = 0.4
+
+    def forward(self, noisy: Tensor, level: Tensor, history: Tensor) -> Tensor:
+        abar = self.abar[level][:, None, None]
+        noise = (noisy - abar.sqrt() * self.clean) / (1 - abar).sqrt()
+        return noise if self.shape.settings.prediction == "noise" else torch.full_like(noisy, self.clean)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "actions"])
+def test_the_loss_is_zero_for_a_network_that_knows_the_answer(prediction: Any) -> None:
+    settings = Settings(chunk=2, execute=1, prediction=prediction, hidden=4, history=1)
+    network = Knowing(Shape(3, 2, settings), Scaling.unknown(3), Scaling(np.array([0.1, 0.0]), np.array([0.5, 1.0])))
+    actions = torch.tensor([0.3, 0.4]).expand(2_000, 2, 2)  # 0.4 when scaled
+    assert network.loss(torch.zeros(2_000, 1, 3), actions) < 1e-6
+    assert network.loss(torch.zeros(2_000, 1, 3), actions + 0.1) > 1e-3
+
+
+def test_the_policy_acts_with_averaged_weights(tmp_path: Path) -> None:
+    moments: list[tuple[Tensor, Tensor]] = []
+
+    class Watching(PlainContext):
+        def checkpoint(self, policy: Any, progress: float, gradient_steps: int, snapshot: Any = None) -> None:
+            moments.append((policy.network.read.weight.clone(), snapshot()["network"]["read.weight"].clone()))
+
+    context = Watching(Budget(0, 60), 0, tmp_path, TINY, TinySlot)
+    policy = Diffusion(Settings(**SMALL, learning_rate=2e-3)).fit(demonstrate(2, seed=1), context)
+    (early, trained), (late, last) = moments
+    assert torch.equal(late, policy.network.read.weight) and not torch.equal(late, last)
+    # It moves from where it was towards the trained weights, and is smoother than they are.
+    assert (late - last).norm() < (early - last).norm() and not torch.equal(early, trained)
 
 
 @pytest.mark.parametrize("prediction", ["noise", "actions"])

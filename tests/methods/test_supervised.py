@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from envs.demonstrations import Demonstrations
 from methods import registry, supervised
 from methods.conformance.context import PlainContext
 from methods.interface import Diverged, MethodError, Policy, Stopped, make_settings
@@ -56,6 +57,30 @@ def test_sequences_with_steps_left_out_are_refused(tmp_path: Path, name: str) ->
 def test_demonstrations_without_actions_are_refused(tmp_path: Path, name: str, subset: dict[str, bool]) -> None:
     with pytest.raises(MethodError, match="needs demonstrated actions"):
         registry.resolve(name)().fit(demonstrate(2, seed=0).subset(**subset), tiny_context(tmp_path))
+
+
+ALIGNED: dict[str, dict[str, Any]] = {
+    "knn": {"neighbours": 1},
+    "bc-gmm": {"hidden": [32], "batch_size": 64, "learning_rate": 1e-2},
+    "bc-rnn": {"hidden": 32, "layers": 1, "batch_size": 32, "horizon": 4, "learning_rate": 1e-2},
+    "act": TRAINED["act"] | {"batch_size": 32, "chunk": 2, "ensembling": -10.0, "learning_rate": 5e-3},
+    "diffusion": {"hidden": 64, "blocks": 1, "chunk": 2, "execute": 1, "warmup": 5, "learning_rate": 5e-3},
+}
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_an_action_is_learned_from_the_observation_of_its_own_step(tmp_path: Path, name: str) -> None:
+    """Observations are unrelated to each other, so the one before or after says nothing about an action."""
+    rng = np.random.default_rng(0)
+    episodes = [rng.uniform(-1.0, 1.0, (7, 3)).astype(np.float32) for _ in range(100)]
+    data = Demonstrations.from_trajectories([(seen, 0.8 * seen[:-1, :2]) for seen in episodes], task="echo", dt=0.1)
+    method = registry.resolve(name)
+    actor = method(make_settings(method, ALIGNED[name])).fit(data, tiny_context(tmp_path, updates=300)).actor(100)
+    actor.start(range(100))
+    for step in range(4):
+        seen = rng.uniform(-1.0, 1.0, (100, 3)).astype(np.float32)
+        error = actor.act(seen, range(100), name == "act", rng) - 0.8 * seen[:, :2]
+        assert np.sqrt(np.mean(error**2)) < 0.25, f"step {step}"  # 0.46 if the observation is not used
 
 
 def test_scaling_and_its_inverse() -> None:
