@@ -41,10 +41,12 @@ SEARCH: dict[str, dict[str, Any]] = {
     "weight_decay": {"low": 1e-4, "high": 1.0, "log": True},
     "chunk": {"choices": [4, 8, 16, 20]},
     "ensembling": {"choices": [-2.0, -0.5, -0.1, 0.01, 0.1]},
-    "kl_weight": {"choices": [1.0, 10.0, 100.0]},
+    "kl_weight": {"choices": [0.01, 0.1, 10.0]},
     "hidden": {"choices": [64, 128]},
 }
-"""What tuning may try. The paper's chunk of 100 steps lasts 2 seconds, as 20 steps do at 10 Hz."""
+"""What tuning may try. The paper's chunk of 100 steps lasts 2 seconds, as 20 steps do at 10 Hz. The paper's
+`kl_weight` of 10 leaves z almost unused: after 300 to 400 updates on the clip (ten demonstrations, one seed) it carried
+about 0.001 nats with 10, 1 or 0.1, and 1 nat with 0.01."""
 
 Width = Annotated[int, Ge(4), Le(1024)]
 Layers = Annotated[int, Ge(1), Le(16)]
