@@ -35,6 +35,7 @@ SEARCH: dict[str, dict[str, Any]] = {
     "weight_decay": {"low": 1e-3, "high": 10.0, "log": True},
     "horizon": {"choices": [5, 10, 20]},
     "hidden": {"choices": [100, 200, 400]},
+    "components": {"choices": [1, 5, 10]},
     "smallest_sigma": {"low": 1e-4, "high": 0.1, "log": True},
     "noise": {"choices": [False, True]},
 }
