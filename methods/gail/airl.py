@@ -246,6 +246,11 @@ class RegularisedAirl(AdversarialTrainer, AIRL):
         return {**super().train_disc(expert_samples=expert_samples, gen_samples=gen_samples), **self._paid}
 
     def slopes(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """See `AdversarialTrainer.slopes`; of f alone.
+
+        Between demonstrated and own steps actions have no density to speak of under a narrow policy. There log pi has
+        slopes of ten to a hundred, and a penalty on those of the logit would train f to have the same and nothing else.
+        """
         net = cast(ShapedReward, self._reward_net)
         weight = torch.rand(len(batch["done"]) // 2, 1, device=net.device)
 
@@ -257,13 +262,9 @@ class RegularisedAirl(AdversarialTrainer, AIRL):
             between(batch[name], weight).requires_grad_(True) for name in ("state", "action", "next_state")
         )
         f = net(state, action, reached, between(batch["done"].float(), weight[:, 0]))
-        inputs = (state, action, reached)
-        slopes = torch.autograd.grad(f.sum(), inputs, create_graph=True, materialize_grads=True)
-        log_prob = self._get_log_policy_act_prob(state, action).sum()
-        others = torch.autograd.grad(log_prob, inputs, materialize_grads=True)
+        slopes = torch.autograd.grad(f.sum(), (state, action, reached), create_graph=True, materialize_grads=True)
         units: tuple[Tensor | float, ...] = (net.scale, net.unit, net.scale)
-        parts = [(one - other) * unit for one, other, unit in zip(slopes, others, units, strict=True)]
-        return torch.cat(parts, 1).norm(dim=1)
+        return torch.cat([slope * unit for slope, unit in zip(slopes, units, strict=True)], 1).norm(dim=1)
 
 
 class DemonstratedSteps:

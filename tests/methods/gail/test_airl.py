@@ -262,7 +262,7 @@ def test_the_discriminator_converges_to_the_ratio_of_densities(tmp_path: Path, n
     assert float((logits - ratio)[there].abs().mean()) < 0.5
 
 
-def test_the_gradient_penalty_measures_the_slope_of_the_logit(
+def test_the_gradient_penalty_measures_the_slope_of_f(
     tmp_path: Path, network: GaussianNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for use_actions in (True, False):
@@ -278,22 +278,40 @@ def test_the_gradient_penalty_measures_the_slope_of_the_logit(
             at = {name: (0.75 * shown[name][row : row + 1].double() + 0.25 * own[name][row]) for name in shown}
             net.double(), network.double()
 
-            def logit(
-                state: torch.Tensor, action: torch.Tensor, reached: torch.Tensor, at: Any = at, mine: Any = mine
+            def f(
+                state: torch.Tensor, action: torch.Tensor, reached: torch.Tensor, at: Any = at, net: Any = net
             ) -> torch.Tensor:
-                net = mine._reward_net
-                state, reached = state * net.scale, reached * net.scale
-                action = action * net.unit
-                return mine.logits_expert_is_high(
-                    state, action, reached, at["done"], mine._get_log_policy_act_prob(state, action)
-                ).sum()
+                return net(state * net.scale, action * net.unit, reached * net.scale, at["done"]).sum()
 
             inputs = (at["state"] / net.scale, at["action"] / net.unit, at["next_state"] / net.scale)
-            gradients = torch.autograd.functional.jacobian(logit, inputs)
+            gradients = torch.autograd.functional.jacobian(f, inputs)
             wanted = torch.cat([gradient.flatten() for gradient in gradients]).norm()
             net.float(), network.float()
             assert float(found[row]) == pytest.approx(float(wanted), rel=1e-2)
         assert found.requires_grad and all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_gradient_penalty_does_not_keep_the_discriminator_from_learning(tmp_path: Path) -> None:
+    """Demonstrated states differ from the policy's; both took actions near a narrow policy's steep mean."""
+    torch.manual_seed(0)
+    network = GaussianNetwork(SHAPE, Statistics(np.zeros(3), np.ones(3)))
+    nn.init.normal_(network.mean.weight, std=0.05)
+    network.set_sigma(0.02)
+    rng = np.random.default_rng(0)
+
+    def steps(place: float) -> Steps:
+        states, reached = (rng.normal(place, 1.0, (2000, 3)).astype(np.float32) for _ in range(2))
+        with torch.no_grad():
+            mean, sigma = (part.numpy() for part in network(torch.from_numpy(states)))
+        actions = mean + sigma * rng.standard_normal(mean.shape).astype(np.float32)
+        return Steps(states, actions, reached, np.zeros(2000, bool))
+
+    settings = replace(SMALL, gradient_penalty=1.0, discriminator_learning_rate=1e-3)
+    mine = trainer_of(tmp_path, network, settings, steps(0.7))
+    mine._own = steps(-0.7)
+    found = [mine.train_disc() for _ in range(200)][-50:]
+    assert np.mean([scalars["accuracy_demonstrations"] for scalars in found]) > 0.85
+    assert np.mean([scalars["accuracy_policy"] for scalars in found]) > 0.85
 
 
 def test_settings_reach_the_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
