@@ -13,7 +13,7 @@ counted.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import gymnasium
@@ -35,6 +35,7 @@ SEARCH: dict[str, dict[str, Any]] = {
     "rounds": {"low": 2, "high": 16, "log": True},
     "learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
     "l2": {"low": 1e-5, "high": 1e-1, "log": True},
+    "episode_steps": {"choices": [0, 60, 80, 120]},
 }
 """What tuning may try."""
 
@@ -49,6 +50,8 @@ class Settings:
         decay: decrease the learning rate linearly to zero over all rounds.
         batch_size: pairs per update, sampled with replacement from all that are known.
         l2: weight in the loss of half the sum of squares of all weights and biases.
+        episode_steps: longest own episode in steps, after which another one begins; 0 leaves it to the task's time
+            limit. A policy that gets stuck would else spend most queries on the states in which it is.
     """
 
     rounds: Annotated[int, Ge(1)] = 5
@@ -56,6 +59,7 @@ class Settings:
     decay: bool = True
     batch_size: Annotated[int, Ge(1)] = 256
     l2: Annotated[float, Ge(0.0)] = 1e-4
+    episode_steps: Annotated[int, Ge(0)] = field(default=0, metadata={"neutral": True})
 
 
 @register
@@ -97,7 +101,8 @@ class _Training:
         self.rollouts = context.seeds.generator("rollouts")
         self.updates = 0
         self.round = 1
-        self.observation: np.ndarray | None = None  # of an episode under way
+        self.observation: np.ndarray | None = None  # of an episode under way ...
+        self.episode_steps = 0  # ... and the steps that it has had
 
     def run(self) -> GaussianPolicy:
         rounds, total = self.settings.rounds, self.context.budget.policy_updates
@@ -157,11 +162,13 @@ class _Training:
             if self.observation is None:
                 actor.start([0])
                 self.observation, _ = environment.reset(seed=int(self.rollouts.integers(2**31)))
+                self.episode_steps = 0
             self.states.append(np.array(self.observation, np.float32))
             self.labels.append(np.array(self.expert.action(environment), np.float32))
             action = actor.act(self.observation[None], [0], False, self.rollouts)[0]
             self.observation, _, terminated, truncated, _ = environment.step(action)
-            if terminated or truncated:
+            self.episode_steps += 1
+            if terminated or truncated or self.episode_steps == self.settings.episode_steps:
                 self.observation = None
             if len(self.labels) % CHECKPOINT_EVERY == 0:
                 self._checkpoint()
@@ -181,6 +188,7 @@ class _Training:
             "updates": self.updates,
             "round": self.round,
             "observation": self.observation,
+            "episode_steps": self.episode_steps,
         }
 
     def _resume(self) -> None:
@@ -193,3 +201,4 @@ class _Training:
         self.labels = [] if state["labels"] is None else list(state["labels"])
         self.batches.bit_generator.state, self.rollouts.bit_generator.state = state["batches"], state["rollouts"]
         self.updates, self.round, self.observation = state["updates"], state["round"], state["observation"]
+        self.episode_steps = state["episode_steps"]

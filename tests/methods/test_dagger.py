@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -46,6 +47,29 @@ def test_the_whole_budget_of_queries_is_spent_one_per_step(tmp_path: Path, round
     assert context.expert_queries == context.environment_steps == 203
     assert context.checkpoints[-1] == (1.0, 600)
     assert context.reports[-1][1]["labelled_states"] == 203
+
+
+class Watched(PointTask):
+    """The task with the lengths of its episodes, the one under way last."""
+
+    lengths: ClassVar[list[int]] = []
+
+    def reset(self, **options: Any) -> Any:
+        self.lengths.append(0)
+        return super().reset(**options)
+
+    def step(self, action: np.ndarray) -> Any:
+        self.lengths[-1] += 1
+        return super().step(action)
+
+
+@pytest.mark.parametrize("longest", [0, 5])
+def test_own_episodes_are_cut_off(tmp_path: Path, longest: int) -> None:
+    Watched.lengths.clear()
+    context = PlainContext(Budget(120, 60, 120), 0, tmp_path, environment=Watched)
+    Dagger(Settings(rounds=4, episode_steps=longest)).fit(demonstrate(1, seed=0), context)
+    assert sum(Watched.lengths) == context.expert_queries == 120
+    assert max(Watched.lengths) == 5 if longest else max(Watched.lengths) > 20
 
 
 def test_one_round_asks_nobody(tmp_path: Path) -> None:
