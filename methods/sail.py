@@ -84,7 +84,7 @@ class Settings:
 
     Attributes:
         beta_pi: weight of the demonstrated actions; 0 learns from states only.
-        beta_d: weight of the state distribution.
+        beta_d: weight of the state distribution; 0 is cloning with the same rollouts and updates, as a control.
         gamma: discount of earlier gradients; 1 has no bias.
         features: random Fourier features of the normalised, compressed observation, besides that observation itself.
         bandwidth: distance, in standard deviations of the demonstrations, over which these features vary.
@@ -105,7 +105,7 @@ class Settings:
     """
 
     beta_pi: Annotated[float, Ge(0.0)] = 1.0
-    beta_d: Annotated[float, Gt(0.0)] = 1.0
+    beta_d: Annotated[float, Ge(0.0)] = 1.0
     gamma: Annotated[float, Ge(0.0), Le(1.0)] = 0.97
     features: Annotated[int, Ge(0), Le(4096)] = 300
     bandwidth: Annotated[float, Gt(0.0)] = 4.0
@@ -215,6 +215,8 @@ class Sail(Method):
                 "these demonstrations have states only, but beta_pi or warm_start need actions; "
                 "set sail.beta_pi=0 and sail.warm_start=0"
             )
+        if not (self.settings.beta_pi or self.settings.beta_d):
+            raise MethodError("sail.beta_pi and sail.beta_d are both 0, so nothing is learned; raise one of them")
         if context.budget.environment_steps < context.task.horizon:
             raise MethodError(
                 f"a budget of {context.budget.environment_steps} environment steps is less than one episode "
@@ -330,7 +332,7 @@ class _Training:
             rows = self._rows("demonstrated pairs", len(self.pairs.actions), s.batch_size)
             log_probs = self.network.log_prob(self.pairs.observations[rows], self.pairs.actions[rows])
             loss = loss - (1.0 if cloning else s.beta_pi) * log_probs.mean()
-        if self.own is not None:
+        if self.own is not None and s.beta_d:
             rows = self._rows("own steps", len(self.own[0]), s.own_batch_size)
             states, actions, log_probs, weights = (column[rows] for column in self.own)
             ratio = torch.exp(self._log_prob(states, actions) - log_probs)

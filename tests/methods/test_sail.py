@@ -195,3 +195,19 @@ def test_states_alone_need_settings_without_actions(tmp_path: Path) -> None:
             success_after(tmp_path, 600, alone, **{name: value})
     with pytest.raises(MethodError, match=r"less than one episode \(30\)"):
         success_after(tmp_path, 29, alone)
+
+
+def test_without_the_second_term_it_is_cloning_with_the_same_rollouts(tmp_path: Path) -> None:
+    """The control that tells what the second term does: rollouts are made, but change nothing."""
+
+    def trained(beta_d: float, rollout_sigma: float) -> tuple[np.ndarray, int]:
+        context = PlainContext(Budget(6_000, 120), 0, tmp_path, LINE, Line)
+        changes = {"beta_pi": 1.0, "beta_d": beta_d, "warm_start": 60, "rollout_sigma": rollout_sigma, "decay": False}
+        policy = Sail(make_settings(Sail, LEARNING | changes)).fit(demonstrate(3), context)
+        return policy.network.mean.weight.detach().numpy().copy(), context.environment_steps
+
+    (one, steps), (other, _) = trained(0.0, 0.1), trained(0.0, 0.3)
+    assert np.array_equal(one, other) and steps > 500
+    assert not np.array_equal(one, trained(1.0, 0.1)[0])
+    with pytest.raises(MethodError, match="both 0"):
+        success_after(tmp_path, 600, demonstrate(), beta_d=0.0)
