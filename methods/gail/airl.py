@@ -20,7 +20,8 @@ cancels, and an end is rewarded to the extent that demonstrations end like this 
 
 Other differences from the paper: the density of an action depends on its unit, which shifts f by a constant at each
 step but not at ends, so actions are measured in a unit in which an untrained policy has entropy 0. The discriminator is
-regularised and sees the policy's samples of the last iteration only. Profiles may start the policy from cloning.
+regularised, and by default it sees the policy's samples of the last iteration only, where the paper mixes in those of
+the 20 before (`earlier_iterations`). Profiles may start the policy from cloning.
 
 What to expect: the discriminator memorises few demonstrations, as GAIL's does; users of the library often find AIRL
 weaker than GAIL. Cost: that of GAIL, with one more network in each update of the discriminator.
@@ -30,13 +31,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, cast
 
 import gymnasium
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from gymnasium.spaces import Box
 from imitation.algorithms.adversarial.airl import AIRL
 from imitation.rewards.reward_nets import BasicShapedRewardNet, RewardNet
@@ -46,7 +47,7 @@ from torch import Tensor, nn
 from envs.demonstrations import Demonstrations
 from methods.gail.discriminator import AdversarialTrainer, Terminal, taken
 from methods.gail.training import AdversarialSettings, Training
-from methods.interface import FitContext, Method, MethodError
+from methods.interface import FitContext, Method, MethodError, State
 from methods.policy import GaussianNetwork, GaussianPolicy, compress
 from methods.registry import register
 
@@ -58,7 +59,9 @@ SEARCH = {
     "gradient_penalty": {"choices": [0.0, 0.1, 1.0, 10.0]},
     "entropy": {"choices": [0.0, 1e-2, 0.1, 1.0]},
     "policy_entropy": {"choices": [0.0, 0.1, 1.0]},
+    "earlier_iterations": {"choices": [0, 20]},
     "use_actions": {"choices": [False, True]},
+    "compress": {"choices": [0.0, 2.0]},
     "critic_learning_rate": {"low": 3e-4, "high": 5e-3, "log": True},
 }
 """What tuning may try: that of GAIL, and what AIRL adds to it."""
@@ -74,12 +77,17 @@ class Settings(AdversarialSettings):
         use_actions: g sees the action; if false, g depends on states only. Demonstrated actions are needed anyway.
         terminal: what follows the end of an episode: "absorbing" and "terminal" see the module, "always" and "chain"
             see `methods.gail.discriminator.Terminal`.
-        policy_entropy: weight of -log pi(a | s) in the policy's reward: 1 is the paper's, 0 the library's.
+        policy_entropy: weight of -log pi(a | s) in the policy's reward: 1 is the paper's, 0.1 that of its authors'
+            code, 0 the library's.
+        earlier_iterations: half of the policy's samples that the discriminator sees are from so many iterations before
+            the last one, so that it does not forget what it has rejected (20 in the paper); 0 is off. Their
+            log pi(a | s) is that of the present policy, as in the library.
     """
 
     terminal: Terminal = "absorbing"
     potential_hidden: tuple[int, ...] = (32, 32)
     policy_entropy: Annotated[float, Ge(0.0)] = 1.0
+    earlier_iterations: Annotated[int, Ge(0), Le(100)] = field(default=0, metadata={"neutral": True})
 
 
 @register
@@ -212,6 +220,7 @@ class RegularisedAirl(AdversarialTrainer, AIRL):
         size = network.shape.action_size
         self._entropy = size * math.log(action_unit(network) * math.sqrt(2.0 * math.pi * math.e))
         self._own: Steps | None = None
+        self._earlier: list[Steps] = []  # the oldest first
         self._paid: dict[str, float] = {}
 
     def _get_log_policy_act_prob(self, obs_th: Tensor, acts_th: Tensor) -> Tensor:
@@ -221,6 +230,8 @@ class RegularisedAirl(AdversarialTrainer, AIRL):
     def rewards(self, states: np.ndarray, actions: np.ndarray, reached: np.ndarray, ended: np.ndarray) -> np.ndarray:
         """See `RewardFunction`. These steps are what the discriminator's next updates see of the policy."""
         s = self.settings
+        if self._own is not None and s.earlier_iterations:
+            self._earlier = [*self._earlier, self._own][-s.earlier_iterations :]
         own = self._own = Steps(states, actions, reached, ended)
         found = own.inputs(s.terminal, np.arange(len(states)), np.zeros(len(states), bool))
         rewards = self._reward_net.predict(*found.values())
@@ -241,9 +252,29 @@ class RegularisedAirl(AdversarialTrainer, AIRL):
     ) -> Mapping[str, float]:
         """See `AdversarialTrainer.train_disc`; returns as well what the last iteration's steps and ends were paid."""
         if gen_samples is None:
-            assert self._own is not None, "train_gen comes first"
-            gen_samples = self._own.sample(self.settings.terminal, self.settings.gamma, self.demo_batch_size, self.rng)
+            gen_samples = self._own_batch()
         return {**super().train_disc(expert_samples=expert_samples, gen_samples=gen_samples), **self._paid}
+
+    def _own_batch(self) -> dict[str, np.ndarray]:
+        """Own samples, half of them from the earlier iterations if these are kept; each of these is as likely."""
+        assert self._own is not None, "train_gen comes first"
+        sources, counts = [self._own], [self.demo_batch_size]
+        if self._earlier:
+            old = self.rng.multinomial(self.demo_batch_size // 2, np.full(len(self._earlier), 1.0 / len(self._earlier)))
+            sources, counts = [self._own, *self._earlier], [self.demo_batch_size - int(old.sum()), *old.tolist()]
+        s = self.settings
+        parts = [one.sample(s.terminal, s.gamma, n, self.rng) for one, n in zip(sources, counts, strict=True)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def get_state(self) -> State:
+        """See `AdversarialTrainer.get_state`; with the steps that later iterations mix in."""
+        kept = [*self._earlier, *([self._own] if self._own else [])] if self.settings.earlier_iterations else []
+        return {**super().get_state(), "own_steps": [asdict(steps) for steps in kept]}
+
+    def set_state(self, state: State) -> None:
+        super().set_state(state)
+        self._earlier = [Steps(**steps) for steps in state["own_steps"]]
+        self._own = self._earlier.pop() if self._earlier else None
 
     def slopes(self, batch: Mapping[str, Tensor]) -> Tensor:
         """See `AdversarialTrainer.slopes`; of f alone.

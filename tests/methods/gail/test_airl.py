@@ -223,6 +223,35 @@ def test_an_end_counts_as_the_steps_that_discounting_leaves() -> None:
     assert (into[:, -1] == [tuple(row[:-1]) in known for row in into]).all()
 
 
+def test_half_of_the_own_samples_come_from_earlier_iterations(tmp_path: Path, network: GaussianNetwork) -> None:
+    settings = replace(SMALL, earlier_iterations=2, discriminator_batch=1000)
+    mine, resumed = (trainer_of(tmp_path, network, settings, random_steps()) for _ in range(2))
+
+    def shares(trainer: RegularisedAirl) -> list[float]:
+        marks = trainer._own_batch()["next_obs"][:, 0].round()
+        return [float((marks == iteration).mean()) for iteration in range(4)]
+
+    def collect(trainer: RegularisedAirl, iteration: int) -> None:
+        marked = replace(random_steps(), reached=np.full((200, 3), iteration, np.float32))
+        trainer.rewards(marked.states, marked.actions, marked.reached, marked.ended)
+
+    for iteration in range(3):
+        collect(mine, iteration)
+        if iteration == 0:
+            assert shares(mine) == [1.0, 0.0, 0.0, 0.0]
+    trpo = mine.gen_algo
+    trpo._last_obs, trpo._last_episode_starts = np.zeros((1, 3), np.float32), np.ones(1, bool)
+    resumed.set_state(mine.get_state())
+    for trainer in (mine, resumed):
+        assert shares(trainer) == pytest.approx([0.25, 0.25, 0.5, 0.0], abs=0.05)
+        collect(trainer, 3)
+        assert shares(trainer) == pytest.approx([0.0, 0.25, 0.25, 0.5], abs=0.05)
+    alone = trainer_of(tmp_path, network, SMALL, random_steps())
+    for iteration in range(3):
+        collect(alone, iteration)
+    assert shares(alone) == [0.0, 0.0, 1.0, 0.0] and not alone._earlier
+
+
 def test_the_discriminator_converges_to_the_ratio_of_densities(tmp_path: Path, network: GaussianNetwork) -> None:
     """Demonstrated actions are Gaussian about .1 with sigma .08, and demonstrations end three times as often."""
     nn.init.zeros_(network.mean.weight)
