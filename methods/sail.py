@@ -74,8 +74,11 @@ SEARCH: dict[str, dict[str, Any]] = {
     "rollout_sigma": {"choices": [0.0, 0.03, 0.05, 0.08]},
     "learning_rate": {"low": 3e-5, "high": 1e-3, "log": True},
     "l2": {"low": 1e-5, "high": 1e-1, "log": True},
+    "warm_start": {"choices": [1500, 2500, 3500]},
+    "policy_updates": {"choices": [5, 20, 50]},
 }
-"""What tuning may try."""
+"""What tuning may try. A shorter warm start with more policy updates per iteration gives the second term more weight
+within the same budget."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,10 @@ from methods.registry import register
 SEARCH = {name: values for name, values in algorithm.SEARCH.items() if name != "use_actions"} | {
     "kl": {"low": 1e-2, "high": 0.1, "log": True},
     "batch_size": {"choices": [32, 64, 128]},
+    "sigma_bounds": {"choices": [[0.01, 0.1], [0.05, 0.3]]},
 }
-"""What tuning may try: that of GAIL, with the longer steps and smaller iterations that an untrained policy needs."""
+"""What tuning may try: that of GAIL, with the longer steps, smaller iterations and wider exploration that an untrained
+policy may need."""
 
 
 @dataclass(frozen=True)
