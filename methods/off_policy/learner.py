@@ -11,7 +11,8 @@ these tasks, so an end with value zero would not distinguish them.
 Differences from TD3: two critics with layer normalisation (as in Ball et al., 2023) and n-step targets; the current
 policy instead of a slow copy in the targets; the policy's loss is divided by the mean absolute value, as in TD3+BC
 (Fujimoto & Gu, 2021), and two terms may be added that keep it near the demonstrated actions and near the cloned policy;
-only the policy's mean is trained, its sigma is constant; what is returned is a running average of the policy's weights.
+only the policy's mean is trained, without a final tanh but with a penalty beyond the action bounds, and its sigma is
+constant; what is returned is a running average of the policy's weights.
 """
 
 from __future__ import annotations
@@ -310,9 +311,12 @@ class Learner(ABC):
 
     def _update_actor(self, batch: Batch) -> None:
         s = self.settings
-        actions = self.network(batch.states)[0].clamp(-1.0, 1.0)
+        means = self.network(batch.states)[0]
+        actions = means.clamp(-1.0, 1.0)
         values = self.critics(self.features.of_pairs(batch.features[:, 0], actions)).amin(0)
         loss = -values.mean() / values.detach().abs().mean().clamp(min=1e-6)
+        # Values have no slope beyond the bounds, so without this a mean that left them would never return.
+        loss = loss + ((means - actions) / CLONING_UNIT).square().mean()
         if s.cloning:
             states, wanted = self.replay.demonstrated_pairs(self.rng, CLONED_PAIRS)
             loss = loss + s.cloning * ((self.network(states)[0] - wanted) / CLONING_UNIT).square().mean()

@@ -318,3 +318,14 @@ def test_iq_learn_needs_both_kinds_of_steps(tmp_path: Path) -> None:
     context = PlainContext(Budget(100, 10), 0, tmp_path, LINE, Line)
     with pytest.raises(MethodError, match="demonstrated"):
         iq_learn.IqLearn(make_settings(iq_learn.IqLearn, {"demonstrated": 0.001})).fit(demonstrate(), context)
+
+
+def test_a_mean_beyond_the_action_bounds_returns(tmp_path: Path) -> None:
+    training = prepared(tmp_path, sqil._Training, sqil.Sqil)
+    with torch.no_grad():
+        training.network.mean.bias.fill_(1.5)
+    states = torch.linspace(-1.0, -0.5, 9)[:, None]  # those of the replay buffer
+    for _ in range(200):
+        training.update()
+    with torch.no_grad():
+        assert training.network(states)[0].max() < 1.1
