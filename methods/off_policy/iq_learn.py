@@ -14,9 +14,10 @@ reward + gamma V(s'), clipped to the bounds of values.
 
 Differences from both: the actor has a deterministic mean with constant noise instead of SAC. Its entropy is constant,
 so V(s) = Q(s, a), with a sampled from the policy, needs no temperature. Episodes end in an absorbing state, which leads
-to itself and which an extra input marks for the critics. LS-IQ's separate regularisation of V is left out. Values are
-multiplied by 1 - gamma, as everywhere in this learner. Cost: one update of two small critics on twice the rows every
-2.5 environment steps.
+to itself and which an extra input marks for the critics. LS-IQ's separate regularisation of V is left out. The critics'
+outputs are Q itself, not Q times 1 - gamma as elsewhere in this learner: rewards are small differences of Q, which
+Adam's steps would drown if outputs were multiplied by 1 / (1 - gamma). Cost: one update of two small critics on twice
+the rows every 2.5 environment steps.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Settings(OffPolicySettings):
 def implicit_loss(
     values: Tensor, state_values: Tensor, next_values: Tensor, demonstrated: Tensor, gamma: float, alpha: float
 ) -> Tensor:
-    """IQ-Learn's loss of each critic, see the module; all values unscaled.
+    """IQ-Learn's loss of each critic, see the module.
 
     Args:
         values: Q(s, a), [..., B].
@@ -84,9 +85,10 @@ def implicit_loss(
     )
 
 
-def bounded_targets(next_values: Tensor, demonstrated: Tensor, gamma: float, limit: float) -> Tensor:
-    """LS-IQ's targets [B] of Q(s, a), multiplied by 1 - gamma like `next_values` [B]; rewards are +-`limit`."""
-    own = (gamma * next_values - (1.0 - gamma) * limit).clamp(-limit, limit)
+def bounded_targets(next_values: Tensor, demonstrated: Tensor, gamma: float, reward: float) -> Tensor:
+    """LS-IQ's targets [B] of Q(s, a), from V(s') [B]; rewards are +-`reward`."""
+    limit = reward / (1.0 - gamma)
+    own = (gamma * next_values - reward).clamp(-limit, limit)
     return torch.where(demonstrated, torch.full_like(own, limit), own)
 
 
@@ -136,5 +138,4 @@ class _Training(Learner):
             targets = bounded_targets(next_values, shown, s.gamma, 2.0 * s.alpha)
             return (self.critics(taken) - targets).square().mean(1).sum()
         values, state_values = self.critics(torch.cat([taken, here])).chunk(2, dim=1)
-        unit = 1.0 - s.gamma
-        return implicit_loss(values / unit, state_values / unit, next_values / unit, shown, s.gamma, s.alpha).sum()
+        return implicit_loss(values, state_values, next_values, shown, s.gamma, s.alpha).sum()

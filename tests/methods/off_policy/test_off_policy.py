@@ -231,8 +231,8 @@ def test_iq_learn_recovers_the_reward_of_an_enumerable_problem() -> None:
 
 
 def test_bounded_targets_by_hand() -> None:
-    found = bounded_targets(torch.tensor([0.5, 0.5, -1.0, 9.0]), torch.tensor([True, False, False, False]), 0.9, 1.0)
-    assert torch.allclose(found, torch.tensor([1.0, 0.35, -1.0, 1.0]))
+    found = bounded_targets(torch.tensor([5.0, 5.0, -10.0, 90.0]), torch.tensor([True, False, False, False]), 0.9, 1.0)
+    assert torch.allclose(found, torch.tensor([10.0, 3.5, -10.0, 10.0]))
 
 
 def test_twin_critics_are_two_independent_networks() -> None:
