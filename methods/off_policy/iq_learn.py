@@ -3,10 +3,14 @@
 Garg et al. (2021), "IQ-Learn: Inverse soft-Q Learning for Imitation". With r = Q(s, a) - gamma V(s') the reward that Q
 implies, the critics minimise, over demonstrated (E) and all (M) transitions of a batch,
 
-    - mean_E r  +  mean_M (V(s) - gamma V(s'))  +  mean_M r^2 / (4 alpha)
+    - mean_E r  +  (1 - gamma) mean_E V(s)  +  mean_M r^2 / (4 alpha)
 
 This is the authors' code with chi-squared regularisation of the rewards of demonstrated steps and of the policy's own,
-with the loss "value", and with V(s') from slow copies of the critics, which are not differentiated.
+with V(s') from slow copies of the critics, which are not differentiated, and with the value term "v0", which they use
+on most tasks whose episodes can end early. Their other one, mean_M (V(s) - gamma V(s')), is `value_term = "all"`: since
+V(s') is not differentiated, it lowers the values of the policy's actions in demonstrated states without bound unless
+the policy's noise is as narrow as the demonstrated actions, which constant noise is not.
+
 `targets = "bounded"` is LS-IQ instead (Al-Hafez et al., 2023, "LS-IQ: Implicit Reward Regularization for Inverse
 Reinforcement Learning"), which solves the regularised problem by least squares. Rewards are +-2 alpha. Q of
 demonstrated steps is regressed to the highest value that these can give, and Q of the policy's steps to
@@ -24,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt
@@ -38,8 +42,11 @@ from methods.off_policy.replay import Batch
 from methods.policy import GaussianPolicy
 from methods.registry import register
 
+ValueTerm: TypeAlias = Literal["demonstrated", "all"]
+
 SEARCH: dict[str, dict[str, Any]] = learner.SEARCH | {
     "targets": {"choices": ["implicit", "bounded"]},
+    "value_term": {"choices": ["demonstrated", "all"]},
     "alpha": {"low": 0.05, "high": 5.0, "log": True},
     "warm_start": {"choices": [0, 2000]},
 }
@@ -54,6 +61,8 @@ class Settings(OffPolicySettings):
         targets: "implicit" is IQ-Learn, "bounded" is LS-IQ.
         alpha: strength of the regularisation; with "implicit" rewards of a matched policy stay within 2 alpha, with
             "bounded" rewards are +-2 alpha.
+        value_term: of IQ-Learn's loss, over "demonstrated" states or "all" steps of a batch; see the module. Not used
+            with "bounded".
     """
 
     demonstrated: Annotated[float, Gt(0.0), Lt(1.0)] = 0.5
@@ -61,11 +70,18 @@ class Settings(OffPolicySettings):
     actor_delay: Annotated[int, Ge(0)] = 0
     exploration: Annotated[float, Gt(0.0), Le(1.0)] = 0.1
     targets: Literal["implicit", "bounded"] = "implicit"
+    value_term: ValueTerm = "demonstrated"
     alpha: Annotated[float, Gt(0.0)] = 0.5
 
 
 def implicit_loss(
-    values: Tensor, state_values: Tensor, next_values: Tensor, demonstrated: Tensor, gamma: float, alpha: float
+    values: Tensor,
+    state_values: Tensor,
+    next_values: Tensor,
+    demonstrated: Tensor,
+    gamma: float,
+    alpha: float,
+    value_term: ValueTerm,
 ) -> Tensor:
     """IQ-Learn's loss of each critic, see the module.
 
@@ -76,13 +92,13 @@ def implicit_loss(
         demonstrated: [B] bool; some must be.
         gamma: discount.
         alpha: of the regularisation.
+        value_term: see `Settings`.
     """
     rewards = values - gamma * next_values
-    return (
-        -rewards[..., demonstrated].mean(-1)
-        + (state_values - gamma * next_values).mean(-1)
-        + rewards.square().mean(-1) / (4.0 * alpha)
-    )
+    paid = (1.0 - gamma) * state_values[..., demonstrated]
+    if value_term == "all":
+        paid = state_values - gamma * next_values
+    return -rewards[..., demonstrated].mean(-1) + paid.mean(-1) + rewards.square().mean(-1) / (4.0 * alpha)
 
 
 def bounded_targets(next_values: Tensor, demonstrated: Tensor, gamma: float, reward: float) -> Tensor:
@@ -138,4 +154,4 @@ class _Training(Learner):
             targets = bounded_targets(next_values, shown, s.gamma, 2.0 * s.alpha)
             return (self.critics(taken) - targets).square().mean(1).sum()
         values, state_values = self.critics(torch.cat([taken, here])).chunk(2, dim=1)
-        return implicit_loss(values, state_values, next_values, shown, s.gamma, s.alpha).sum()
+        return implicit_loss(values, state_values, next_values, shown, s.gamma, s.alpha, s.value_term).sum()

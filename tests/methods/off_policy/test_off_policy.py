@@ -218,7 +218,7 @@ def test_iq_learn_recovers_the_reward_of_an_enumerable_problem() -> None:
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         values = (table * torch.from_numpy(policy)).sum(1)
-        found = implicit_loss(table[state, action], values[state], values[reached], demonstrated, gamma, alpha)
+        found = implicit_loss(table[state, action], values[state], values[reached], demonstrated, gamma, alpha, "all")
         found.backward()
         return found
 
@@ -228,6 +228,27 @@ def test_iq_learn_recovers_the_reward_of_an_enumerable_problem() -> None:
         rewards = table - gamma * torch.from_numpy(leads) @ values
     wanted = 4.0 * alpha * (shown - own) / (shown + own)
     assert np.abs(wanted).max() > 0.1 and np.abs(rewards.numpy() - wanted).max() < 0.005
+
+
+def test_implicit_loss_by_hand() -> None:
+    values, here, there = torch.tensor([2.0, 1.0]), torch.tensor([3.0, 0.5]), torch.tensor([1.0, 2.0])
+    shown = torch.tensor([True, False])
+    rest = -(2.0 - 0.9) + (1.1**2 + 0.8**2) / 2.0 / 2.0
+    for term, paid in (("demonstrated", 0.1 * 3.0), ("all", (2.1 - 1.3) / 2.0)):
+        assert float(implicit_loss(values, here, there, shown, 0.9, 0.5, term)) == pytest.approx(rest + paid)
+
+
+def test_iq_learn_values_demonstrated_steps_above_its_own(tmp_path: Path) -> None:
+    training = prepared(tmp_path, iq_learn._Training, iq_learn.IqLearn, action_scale=0.2)
+    for _ in range(600):
+        training.update()
+    means = []
+    for own, shown in ((64, 0), (0, 64)):
+        batch = training.replay.sample(np.random.default_rng(0), own, shown, 1)
+        pairs = training.features.of_pairs(batch.features[:, 0], batch.actions[:, 0])
+        means.append(float(training.critics(pairs).detach().mean()))
+    limit = 4.0 * training.settings.alpha / (1.0 - training.settings.gamma)  # of rewards that nothing else holds
+    assert -limit < means[0] < means[1] < limit
 
 
 def test_bounded_targets_by_hand() -> None:
