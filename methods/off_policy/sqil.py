@@ -4,10 +4,11 @@ Reddy, Dragan & Levine (2020), "SQIL: Imitation Learning via Reinforcement Learn
 batch is demonstrated.
 
 Differences from the paper: the paper's learner is soft (SAC, or soft Q-learning). Here (`learner.py`) the actor has
-constant noise and therefore constant entropy, which is not traded off against reward. Episodes end in an absorbing
-state, which pays the demonstrations' 1 or the policy's 0 forever; otherwise demonstrations that end in success would
-earn less by ending than by waiting. The policy's own successes pay 0, however, like all of its steps. Cost: one update
-of two small critics every 2.5 environment steps.
+constant noise and therefore constant entropy, which is not traded off against reward. An episode ends in an absorbing
+state of its own: its last state, marked by an extra input of the critics, which leads to itself. Its steps pay 1 or 0
+as well, so its value is the fraction of demonstrated ends among those like it. Demonstrations that end in success thus
+earn no less by ending than by waiting, and an own success, which looks like a demonstrated one, is worth more than
+leaving the workspace. Cost: one update of two small critics every 2.5 environment steps.
 """
 
 from __future__ import annotations
@@ -71,4 +72,10 @@ class _Training(RewardLearner):
         return batch.demonstrated.float()[:, None].expand_as(batch.counted)
 
     def end_values(self, batch: Batch) -> Tensor:
-        return batch.demonstrated.float()
+        return self.targets(self.features.of_ends(batch.reached_features)).amin(0)
+
+    def critic_loss(self, batch: Batch) -> Tensor:
+        """That of the steps, and of the absorbing states, whose values are the mean of what they pay."""
+        ends = self.critics(self.features.of_ends(batch.reached_features[batch.ended]))
+        paid = batch.demonstrated[batch.ended].float()
+        return super().critic_loss(batch) + (ends - paid).square().sum() / len(batch.ended)

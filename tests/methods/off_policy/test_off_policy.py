@@ -175,8 +175,7 @@ def test_sqil_targets_are_those_of_rewards_one_and_zero(tmp_path: Path) -> None:
     training.replay.add(np.array([[0.0], [0.1], [0.2]]), np.zeros((2, 1)), ended=True)
     batch = training.replay.sample(np.random.default_rng(0), 32, 32, settings.n_steps)
     assert torch.equal(training.rewards(batch)[:, 0], batch.demonstrated.float())
-    assert torch.equal(training.end_values(batch), batch.demonstrated.float())
-    # Where all critics say q, an ended step's target is its label, and another's lies a share gamma^m towards q.
+    # Where all critics say q, a target lies a share gamma^m from the label towards q, and an end's is the label.
     q = 0.3
     with torch.no_grad():
         for critics in (training.critics, training.targets):
@@ -184,9 +183,28 @@ def test_sqil_targets_are_those_of_rewards_one_and_zero(tmp_path: Path) -> None:
             critics.biases[-1].fill_(q)
     kept = settings.gamma**batch.length
     label = batch.demonstrated.float()
-    target = torch.where(batch.ended, label, (1.0 - kept) * label + kept * q)
-    expected = 2.0 * (q - target).square().mean()
+    target = (1.0 - kept) * label + kept * q
+    expected = 2.0 * ((q - target).square() + batch.ended * (q - label).square()).mean()
     assert float(training.critic_loss(batch).detach()) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_sqil_values_an_own_success_like_a_demonstrated_one_and_above_leaving(tmp_path: Path) -> None:
+    training = prepared(tmp_path, sqil._Training, sqil.Sqil)
+    success = np.linspace(0.1, 0.5, 5)[:, None]
+    for states, action in ((success, 1.0), (np.linspace(-1.0, -1.5, 6)[:, None], -1.0)):
+        for _ in range(4):
+            training.replay.add(states, np.full((len(states) - 1, 1), action), ended=True)
+    for _ in range(1000):
+        training.update()
+    features = torch.from_numpy(training.features.encode(np.array([[0.5], [-1.5]], np.float32)))
+    with torch.no_grad():
+        succeeded, left = training.critics(training.features.of_ends(features)).mean(0).tolist()
+        pairs = training.features.of_pairs(
+            torch.from_numpy(training.features.encode(np.array([[0.4], [0.4]], np.float32))),
+            torch.tensor([[1.0], [-1.0]]),
+        )
+        last_step, back = training.critics(pairs).mean(0).tolist()
+    assert succeeded > 0.3 > 0.2 > left and last_step > back
 
 
 def test_iq_learn_recovers_the_reward_of_an_enumerable_problem() -> None:
