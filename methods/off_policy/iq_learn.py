@@ -49,6 +49,7 @@ SEARCH: dict[str, dict[str, Any]] = learner.SEARCH | {
     "value_term": {"choices": ["demonstrated", "all"]},
     "alpha": {"low": 0.05, "high": 5.0, "log": True},
     "warm_start": {"choices": [0, 2000]},
+    "actor_delay": {"choices": [0, 1500]},
 }
 """What tuning may try; alpha is .5 in IQ-Learn's code."""
 

@@ -31,6 +31,7 @@ from methods.registry import register
 SEARCH: dict[str, dict[str, Any]] = learner.SEARCH | {
     "n_steps": {"choices": [1, 3, 5]},
     "warm_start": {"choices": [0, 2000]},
+    "actor_delay": {"choices": [0, 1500]},
 }
 """What tuning may try."""
 

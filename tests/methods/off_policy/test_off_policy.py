@@ -12,6 +12,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
+from benchmarks.planning.profiles import load as load_profile
 from envs.demonstrations import Demonstrations
 from methods.conformance.context import PlainContext
 from methods.conformance.point_task import TASK
@@ -368,3 +369,10 @@ def test_a_mean_beyond_the_action_bounds_returns(tmp_path: Path) -> None:
         training.update()
     with torch.no_grad():
         assert training.network(states)[0].max() < 1.1
+
+
+@pytest.mark.parametrize(("name", "module"), [("sqil", sqil), ("iq-learn", iq_learn)])
+def test_the_search_starts_from_a_cloned_policy_whose_critics_learn_first(name: str, module: Any) -> None:
+    start = load_profile("tuning").settings_of(name, "clip")
+    assert start["warm_start"] and start["actor_delay"] and start["cloning"] and start["anchor"]
+    assert all(value in module.SEARCH[setting]["choices"] for setting, value in start.items())
