@@ -212,12 +212,10 @@ PLAIN = ("clip", "peg")
 FIELD = (
     Experiment(
         "field",
-        "every method that learns from demonstrated actions, on the clip and the peg, most also on the hard ones",
+        "every method that learns from demonstrated actions, on the clip and the peg and the hard ones",
         _methods(needs_actions=True),
         tuple(envs.WITH_ACTIONS),
         (10, 25),
-        # In this budget they hardly insert the plain clip: in 0 to 2 % of rollouts (single runs, docs/tuning.md).
-        fewer_tasks={"sqil": PLAIN, "iq-learn": PLAIN},
     ),
     Experiment(
         "field-states",

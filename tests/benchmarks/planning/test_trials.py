@@ -319,8 +319,8 @@ def test_methods_without_a_chance_are_tried_on_fewer_tasks_and_never_with_fewer_
         tried = {key: {task for variant, task, _ in cells if variant == key} for key, *_ in cells}
         fewer = {key for key, tasks in tried.items() if len(tasks) < 4}
         assert fewer == set(each.fewer_tasks) and all(len(tried[key]) == 2 for key in fewer)
-    with pytest.raises(InputError, match="'field' has none of the chosen methods on clip-hard"):
-        plan(request(experiments.FIELD[0], methods=("sqil",), tasks=("clip-hard",)))
+    with pytest.raises(InputError, match="'field-states' has none of the chosen methods on clip-hard"):
+        plan(request(experiments.FIELD[1], methods=("gaifo",), tasks=("clip-hard",)))
 
 
 def test_the_plan_of_computing_time_holds() -> None:
