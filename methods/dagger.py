@@ -51,7 +51,7 @@ class Settings:
         batch_size: pairs per update, sampled with replacement from all that are known.
         l2: weight in the loss of half the sum of squares of all weights and biases.
         episode_steps: longest own episode in steps, after which another one begins; 0 leaves it to the task's time
-            limit. A policy that gets stuck would else spend most queries on the states in which it is.
+            limit. A policy that gets stuck would otherwise spend most queries on the states in which it is.
     """
 
     rounds: Annotated[int, Ge(1)] = 5
