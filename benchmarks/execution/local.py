@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from benchmarks.errors import WorkerDied, cannot_write, plural
+from benchmarks.errors import RunError, WorkerDied, cannot_write, plural
 from benchmarks.execution.executor import Listener, Started
 from benchmarks.records import provenance
-from benchmarks.records.schema import Record, Trial
+from benchmarks.records.schema import Record, RecordError, Trial
 from benchmarks.trial.protocol import STOP, Abort, Interrupted, TrialRequest, read_message
 
 LAST_WORDS = 2000
@@ -53,7 +53,12 @@ class LocalExecutor:
                 async for line in lines:
                     try:
                         message = read_message(line)
-                    except ValueError:
+                    except ValueError as error:
+                        if isinstance(error, RecordError) and line.endswith(b"\n"):
+                            raise RunError(
+                                f"{error}; was the suite updated during this run? What is finished is kept, and the "
+                                "same command resumes"
+                            ) from None
                         continue  # it was cut by the worker's death
                     listener(message)
                     if isinstance(message, Record | Interrupted | Abort):

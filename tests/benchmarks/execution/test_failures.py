@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records.schema import read_record
+from benchmarks.records.schema import RecordError, read_record
 from benchmarks.records.store import Store
+from benchmarks.trial.protocol import read_message
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.processes import finish, start, wait_for, workers_of
 from tests.reliability.kills import two_launchers
@@ -50,6 +51,22 @@ def test_a_methods_error_is_recorded_and_the_others_continue(bench: Bench, inlin
     assert bench.starts() == [0, 1, 0]
     (attempt,) = (bench.results / "attempts").iterdir()
     assert read_record(attempt.read_bytes(), "attempt") == bad
+
+
+def test_a_result_of_a_newer_suite_ends_the_run_and_is_not_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `git pull` during a run: workers that start later have other fields in their records."""
+
+    def older(line: bytes) -> Any:
+        if line.startswith(b'{"record":'):
+            raise RecordError("the worker's result: not a record of schema 1")
+        return read_message(line)
+
+    monkeypatch.setattr("benchmarks.execution.local.read_message", older)
+    outcome = bench.run("--seeds=1", f"--set=linear.log={bench.log}")
+    assert outcome.code == 1 and "was the suite updated during this run?" in outcome.err, outcome.err
+    assert bench.starts() == [0] and not bench.records()
 
 
 def test_a_simulation_that_is_not_finite_is_recorded_and_the_others_continue(bench: Bench, inline: None) -> None:
