@@ -166,10 +166,10 @@ LEARNING: dict[str, Any] = {
 """From states alone and an untrained policy."""
 
 
-def success_after(folder: Path, steps: int, shown: Demonstrations, **changes: Any) -> float:
+def success_after(folder: Path, steps: int, shown: Demonstrations, seed: int = 0, **changes: Any) -> float:
     """Success rate of the deterministic actions on 50 episodes, after a training of so many environment steps."""
     torch.set_num_threads(1)
-    context = PlainContext(Budget(steps, 3_000), 0, folder, LINE, Line)
+    context = PlainContext(Budget(steps, 3_000), seed, folder, LINE, Line)
     policy = Sail(make_settings(Sail, LEARNING | changes)).fit(shown, context)
     assert steps - LINE.horizon < context.environment_steps <= steps
     group = SingleEnvs([Line() for _ in range(50)])
@@ -180,11 +180,14 @@ def success_after(folder: Path, steps: int, shown: Demonstrations, **changes: An
 
 def test_it_learns_from_states_alone_on_a_line(tmp_path: Path) -> None:
     shown = replace(demonstrate(30), actions=None)
-    assert success_after(tmp_path, 20_000, shown) > 0.6
-    # The same without the time to learn, and towards a goal on the other side, where the way of a quarter of the
-    # episodes leads through this one.
-    assert success_after(tmp_path, 600, shown) < 0.2
-    assert success_after(tmp_path, 20_000, replace(shown, observations=-shown.observations)) < 0.5
+    # A goal on the other side, where the way of a quarter of the episodes leads through this one. Single seeds vary, and
+    # with the number of threads that the linear algebra has.
+    elsewhere = replace(shown, observations=-shown.observations)
+    here, there = (
+        np.mean([success_after(tmp_path, 20_000, one, seed) for seed in range(3)]) for one in (shown, elsewhere)
+    )
+    assert here > 0.7 and here - there > 0.2
+    assert success_after(tmp_path, 600, shown) < 0.2, "it takes time to learn"
 
 
 def test_states_alone_need_settings_without_actions(tmp_path: Path) -> None:
