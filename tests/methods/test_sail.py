@@ -180,8 +180,8 @@ def success_after(folder: Path, steps: int, shown: Demonstrations, seed: int = 0
 
 def test_it_learns_from_states_alone_on_a_line(tmp_path: Path) -> None:
     shown = replace(demonstrate(30), actions=None)
-    # A goal on the other side, where the way of a quarter of the episodes leads through this one. Single seeds vary, and
-    # with the number of threads that the linear algebra has.
+    # A goal on the other side, where the way of a quarter of the episodes leads through this one. Three seeds, since a
+    # single one varies, even with the number of threads that the linear algebra has.
     elsewhere = replace(shown, observations=-shown.observations)
     here, there = (
         np.mean([success_after(tmp_path, 20_000, one, seed) for seed in range(3)]) for one in (shown, elsewhere)
