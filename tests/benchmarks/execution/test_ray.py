@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,13 +32,21 @@ pytestmark = pytest.mark.ray
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """Where Ray and all trials write. Its path is short since those of sockets must be."""
-    directory = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)  # Ray still logs
-    with directory as name, pytest.MonkeyPatch.context() as patch:
+    name = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", name)
         patch.setenv("BENCH", name)
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # Ray keeps its token in the user's home
         yield Path(name)
+
+    def removed() -> bool:
+        """Not while a process of Ray still writes to it, which must end."""
+        with suppress(OSError):
+            shutil.rmtree(name)
+        return not Path(name).exists()
+
+    wait_for(removed)
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +237,20 @@ def test_a_node_with_other_source_files_makes_no_result(on_ray: Bench, monkeypat
     assert on_ray.run("--seeds=1").code == 1
     (record,) = on_ray.records()
     assert record.status == "failed" and "source files of this trial changed" in record.error and not record.final
+
+
+def test_a_node_that_cannot_import_the_suite_ends_the_run_in_words(
+    on_ray: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pack(trials: Iterable[Trial], folder: Path) -> list[str]:
+        ray_node.package_sources(trials, folder)
+        (folder / "benchmarks" / "execution" / "ray_node.py").write_text("import a_library_that_is_not_there")
+        return []
+
+    monkeypatch.setattr("benchmarks.execution.ray_cluster.package_sources", pack)
+    outcome = on_ray.run("--seeds=1")
+    assert outcome.code == 1 and "a node cannot import the suite" in outcome.err, outcome.err
+    assert "a_library_that_is_not_there" in outcome.err and not on_ray.records()
 
 
 @pytest.mark.parametrize(
