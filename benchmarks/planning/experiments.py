@@ -212,7 +212,7 @@ PLAIN = ("clip", "peg")
 FIELD = (
     Experiment(
         "field",
-        "every method that learns from demonstrated actions, on the clip and the peg and the hard ones",
+        "every method that learns from demonstrated actions, on the clip, the peg and their hard variants",
         _methods(needs_actions=True),
         tuple(envs.WITH_ACTIONS),
         (10, 25),
