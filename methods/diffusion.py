@@ -45,7 +45,7 @@ SEARCH: dict[str, dict[str, Any]] = {
     "weight_decay": {"low": 1e-6, "high": 1.0, "log": True},
     "history": {"choices": [1, 2, 4]},
     "chunk": {"choices": [8, 16]},
-    "execute": {"choices": [2, 4, 8]},
+    "execute": {"choices": [1, 2, 4, 8]},
     "prediction": {"choices": ["noise", "actions"]},
     "hidden": {"choices": [128, 256, 512]},
 }

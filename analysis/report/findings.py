@@ -86,6 +86,7 @@ def _statement(figure: str, text: str, *variants: str, measure: Measure = "diffe
 STATEMENTS = (
     _statement("fig1b", "More demonstrations help GAIL on the clip", "gail", measure="growth"),
     _statement("fig1b", "More demonstrations help BC on the clip", "bc", measure="growth"),
+    _statement("fig1b", "Tuning helps GPRIL on the clip", "gpril/tuned", "gpril"),
     _statement("fig1b", "Tuning helps GAIL on the clip", "gail/tuned", "gail"),
     _statement("fig1b", "Tuning helps BC on the clip", "bc/tuned", "bc"),
     _statement("fig1b", "The paper's choices cost GPRIL success on the clip", "gpril", "gpril/paper"),

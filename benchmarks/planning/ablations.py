@@ -17,7 +17,6 @@ from benchmarks.paper import (
     GPRIL_FINAL,
     GPRIL_STATES,
     GPRIL_TENTH,
-    TUNED,
     Experiment,
     Variant,
 )
@@ -87,6 +86,13 @@ GAIL_CHANGES: Changes = {
     "KL 0.01, entropy 1, discriminator on states, compressed": {
         "kl": 0.01,
         "entropy": 1.0,
+        "use_actions": False,
+        "compress": 2.0,
+    },
+    "KL 0.01, entropy 1, scaled rewards, discriminator on states, compressed": {
+        "kl": 0.01,
+        "entropy": 1.0,
+        "scale_rewards": True,
         "use_actions": False,
         "compress": 2.0,
     },
@@ -193,9 +199,7 @@ ABLATIONS = (
         "GPRIL, one setting at a time",
         (GPRIL, *changed(GPRIL, GPRIL_CHANGES), PAPER_DISPLACED, AS_IN_THE_PAPER),
     ),
-    Experiment(
-        "gail-ablation", "GAIL, one or a few settings at a time", (GAIL, *changed(GAIL, GAIL_CHANGES), TUNED[0])
-    ),
+    Experiment("gail-ablation", "GAIL, one or a few settings at a time", (GAIL, *changed(GAIL, GAIL_CHANGES))),
     Experiment("bc-ablation", "BC, one setting at a time", (BC, *changed(BC, BC_CHANGES))),
     Experiment(
         "gail-states-ablation",

@@ -44,7 +44,9 @@ from methods.registry import register
 
 SEARCH: dict[str, dict[str, Any]] = learner.SEARCH | {
     "use_actions": {"choices": [True, False]},
-    "gradient_penalty": {"choices": [1.0, 10.0]},
+    "n_steps": {"choices": [1, 3, 5]},
+    "demonstrated": {"choices": [0.0, 0.25, 0.5]},
+    "gradient_penalty": {"choices": [0.0, 1.0, 10.0]},
     "noise": {"choices": [0.0, 0.3]},
     "discriminator_learning_rate": {"low": 3e-5, "high": 1e-3, "log": True},
     "discriminator_every": {"choices": [1, 2, 4, 8]},

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.paper import TUNED, Variant
 from benchmarks.planning import profiles
 from benchmarks.records.studies import load_study, study_files
 from methods import registry
@@ -22,6 +23,13 @@ def test_the_best_choice_of_a_search_is_in_the_profile(path: Path) -> None:
     for task in study.tasks:
         settings = plain_settings(method.name, make_settings(method, field.settings_of(method.name, task)))
         assert {name: settings[name] for name in study.best.values} == study.best.values
+
+
+@pytest.mark.parametrize("variant", TUNED, ids=lambda variant: variant.key)
+def test_figures_show_the_same_choices(variant: Variant) -> None:
+    field, standard = profiles.load("field"), profiles.load("standard")
+    tuned = standard.settings[variant.method] | standard.presets[variant.preset].settings
+    assert tuned == field.settings[variant.method]
 
 
 def test_all_methods_were_searched_alike() -> None:
