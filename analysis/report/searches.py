@@ -14,8 +14,9 @@ from benchmarks.records.studies import Study, load_study, study_files
 FOLDER = Path("results/tune")
 NOTE = (
     "Success in % of rollouts over all trainings of a choice of settings, mean of sampled and deterministic actions. "
-    "The profile's own settings are the first choice. A choice was stopped after its first seed if it was worse than "
-    "the median. The best of several choices is partly lucky, so its success here is too high an estimate."
+    "The profile's own settings are the first choice. A choice was stopped after its first seed if it could no "
+    "longer become the best, or was worse than the median. The best of several choices is partly lucky, so its success "
+    "here is too high an estimate."
 )
 
 

@@ -71,7 +71,7 @@ def show_best(search: Search, settings: int) -> None:
     )
     if failed := sum(choice.failed for choice in study.choices):
         show(f"{plural(failed, 'trial')} failed or timed out, counted as 0.")
-    for state, words in (("stopped", "stopped early, below the median"), ("refused", "refused by the method")):
+    for state, words in (("stopped", "stopped early"), ("refused", "refused by the method")):
         if count := sum(choice.state == state for choice in study.choices):
             show(f"{plural(count, 'choice')} {words}.")
     if best == own:

@@ -1,4 +1,4 @@
-"""Searches one method's settings: each choice is trained in every cell, or until it is worse than most."""
+"""Searches one method's settings: each choice is trained in every cell, unless a seed shows that it is no good."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Rules:
 
     Attributes:
         minutes: the longest trial; one that takes longer is ended and counts as 0.
-        prune: whether choices that are worse than most are stopped after a seed.
+        prune: whether choices are stopped after a seed if they cannot become the best, or are worse than most.
     """
 
     minutes: float
@@ -135,15 +135,18 @@ class Search:
             seconds = sum(one.usage.training_seconds + one.usage.evaluation_seconds for one in records)
             scores = [*found.scores, *map(_score, records)]
             found = found.model_copy(update={"scores": scores, "core_seconds": found.core_seconds + seconds})
-            if stage != stages[-1] and self._is_hopeless(found):
+            if stage != stages[-1] and self._is_hopeless(found, len(planning.trials)):
                 found = found.model_copy(update={"state": "stopped"})
                 break
         failed = f", {found.failed} failed" * bool(found.failed)
         say(f"{title}: success {100 * found.score:.1f} %{failed}{', stopped early' * (found.state == 'stopped')}")
         return found
 
-    def _is_hopeless(self, choice: Choice) -> bool:
-        """Whether it is worse so far than the median of the earlier choices in the same cells."""
+    def _is_hopeless(self, choice: Choice, cells_in_all: int) -> bool:
+        """Whether it can no longer become the best one, or is worse than the median of the earlier ones so far."""
+        reachable = (sum(score.success for score in choice.scores) + cells_in_all - len(choice.scores)) / cells_in_all
+        if reachable < self.file.study.best.score:
+            return True
         cells = {score.cell for score in choice.scores}
         earlier = [{score.cell: score.success for score in one.scores} for one in self.file.study.choices]
         means = [float(np.mean([scores[cell] for cell in cells])) for scores in earlier if cells <= set(scores)]

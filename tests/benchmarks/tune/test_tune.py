@@ -136,6 +136,16 @@ def test_settings_worse_than_most_are_stopped_after_a_seed_and_never_win(run: Ru
     assert whole.code == 2 and "--prune was true, now false" in whole.err, "another rule is another search"
 
 
+def test_settings_that_can_no_longer_win_are_stopped_after_a_seed(run: Run, tmp_path: Path) -> None:
+    """A second seed with 100 % would not make up for a first one with 0 %; one earlier choice is enough to know it."""
+    (tmp_path / "shifted.py").write_text(METHOD + "SEARCH = {'kind': {'choices': ['plain', 'off']}}\n")
+    done = run("--trials=2", "--set=shifted.shift=0.0", "--set=shifted.episodes=1")
+    assert done.code == 0, done.err
+    own, off = study_of(tmp_path / "results").choices
+    assert own.state == "complete" and own.score > 0.5 and off.values == {"kind": "off"}
+    assert off.state == "stopped" and {score.seed for score in off.scores} == {0}
+
+
 def test_several_methods_and_tasks_have_a_study_each_and_one_over_the_tasks(run: Run, tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text(METHOD.replace('name = "shifted"', 'name = "other"'))
     methods = f"--methods={tmp_path / 'shifted.py'}:Shifted,{tmp_path / 'other.py'}:Shifted"
