@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from envs.commands import Command
 
-@click.command()
+
+@click.command(cls=Command)
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--method", help="Method, or key or label of a variant.")
 @click.option("--task", help="Part of the task's name, such as clip.")
@@ -29,8 +30,7 @@ def main(directory: Path, out: Path | None, **wanted: Any) -> None:
         for path in draw_diagnostics(directory, Wanted(**wanted), out or directory / "figures" / "diagnostics"):
             click.echo(path)
     except (ResultsError, OSError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A command that reports every error in one line."""
+"""Commands that report every error in one line."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class Command(click.Command):
         """Run it and exit."""
         try:
             code = super().main(args, prog_name, **{**options, "standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:  # a group without a subcommand
+            error.show()
+            code = 2
         except click.ClickException as error:
             message = "".join(letter if letter.isprintable() else " " for letter in error.format_message())
             click.echo(f"error: {' '.join(message.split())}", err=True)
@@ -32,3 +35,7 @@ class Command(click.Command):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
         sys.exit(code if isinstance(code, int) else 0)
+
+
+class Group(Command, click.Group):
+    """A command with subcommands that ends in the same way."""

@@ -16,12 +16,12 @@ import gymnasium
 import numpy as np
 
 from envs import TASKS, WITH_ACTIONS, tasks
+from envs.commands import Command
 from envs.demonstrations import DemonstrationError
 from envs.experts.recording import Actor, Env, Recording, dt_of, record
+from envs.interrupts import INTERRUPTED
 from envs.loading import LoadError, load_module, reason
 from envs.tasks import TaskError
-
-Refusal = type("Refusal", (click.ClickException,), {"exit_code": 2, "__doc__": "Bad input: one line, exit code 2."})
 
 
 def expert_of(env: Env, task: str, policy: str, rng: np.random.Generator) -> Actor:
@@ -89,7 +89,7 @@ def counted(episodes: int) -> str:
     return "1 episode" if episodes == 1 else f"{episodes} episodes"
 
 
-@click.command(help=__doc__)
+@click.command(cls=Command, help=__doc__)
 @click.option("--task", required=True, help="clip, peg, ..., any Gymnasium id, module:Id or file.py:Id.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file.")
 @click.option("--keyboard", "device", flag_value="keyboard", help="Move the robot with the keyboard.")
@@ -120,11 +120,11 @@ def main(
     jogging: Any,
     dt: float | None,
     viewer: bool,
-) -> None:
+) -> int:
     if (device is None) == (policy is None):
-        raise Refusal("give one of --keyboard, --gamepad and --policy")
+        raise click.ClickException("give one of --keyboard, --gamepad and --policy")
     if policy is not None and jogging is not None:
-        raise Refusal("--jogging is for --keyboard and --gamepad; a policy chooses its own actions")
+        raise click.ClickException("--jogging is for --keyboard and --gamepad; a policy chooses its own actions")
     recording = env = None
     try:
         identity = tasks.find(task).id
@@ -139,12 +139,12 @@ def main(
             try:
                 from envs.experts.teleoperation import Teleoperation
             except ImportError as error:
-                raise Refusal(f"--{device} needs pygame ({error}): pip install pygame") from error
+                raise click.ClickException(f"--{device} needs pygame ({error}): pip install pygame") from error
             Teleoperation(env, recording, device, jogging).run(episodes)  # type: ignore[arg-type]
         added = recording.episodes - before
         if not recording.episodes:
             click.echo(f"nothing was recorded, so {out} was not written")
-            return
+            return 0
         attempts = f"discarded attempts: {recording.discarded}"
         click.echo(f"{out}: {counted(recording.episodes)}, {added} of them new; {attempts}")
         if before >= episodes:
@@ -152,11 +152,13 @@ def main(
         from envs.experts.demonstrate import summary
 
         click.echo(summary(recording.demonstrations(), ranges=False))
+        return 0
     except (DemonstrationError, TaskError) as error:
-        raise Refusal(str(error)) from error
+        raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         kept = recording.episodes if recording else 0
-        raise click.ClickException(f"stopped with {counted(kept)} in {out}; the same command adds to it") from None
+        click.echo(f"stopped with {counted(kept)} in {out}; the same command adds to it", err=True)
+        return INTERRUPTED
     finally:
         if env is not None:
             env.close()

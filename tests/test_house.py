@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks", "methods", "envs"},
     "benchmarks/run.py": {"benchmarks", "methods", "envs", "analysis"},
     "benchmarks/tune/report.py": {"benchmarks", "methods", "envs", "analysis.statistics"},
-    "analysis": {"analysis", "benchmarks.records", "benchmarks.paper"},
+    "analysis": {"analysis", "benchmarks.records", "benchmarks.paper", "envs.commands"},
 }
 UNSAFE = re.compile(
     r"\bimport (pickle|jsonpickle|joblib|dill|marshal|shelve)\b|allow_pickle=True|torch\.load\(|(?<!\.)\beval\("
@@ -98,7 +98,17 @@ def test_help_and_lists_import_nothing_large(command: str, option: str) -> None:
     assert not HEAVY & set(done.stderr.split())
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "benchmarks.trial.worker"])
+PEOPLE_RUN = [name for name in COMMANDS if name != "benchmarks.trial.worker"]
+
+
+@pytest.mark.parametrize("command", PEOPLE_RUN)
+def test_an_unknown_option_is_one_line(tmp_path: Path, command: str) -> None:
+    done = started_beside(tmp_path, "-m", command, "--nonsense")
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: No such option '--nonsense'")
+
+
+@pytest.mark.parametrize("command", PEOPLE_RUN)
 def test_ctrl_c_while_a_command_is_imported_is_one_line(tmp_path: Path, command: str) -> None:
     """A module that all commands import is replaced by one that presses Ctrl-C."""
     (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")

@@ -20,6 +20,7 @@ from analysis.tables.build import Table, all_tables
 from analysis.tables.render import csv, text
 from benchmarks.records.films import FOLDER, Film, outdated, read_films
 from benchmarks.records.schema import RecordError
+from envs.commands import Command
 
 PLAIN_NOTE = """\
 Success in % of the final rollouts with sampled and with deterministic actions:
@@ -93,24 +94,24 @@ def check_report(directory: str | os.PathLike[str]) -> list[str]:
     ]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option(
     "--check", is_flag=True, help="Write nothing; list the files that do not match the records, and exit with 1."
 )
-def main(directory: Path, check: bool) -> None:
+def main(directory: Path, check: bool) -> int:
     """Turn the records in DIRECTORY into tables/, figures/ and report.html, and print the main table."""
     try:
         if not check:
             click.echo(write_report(directory))
         elif lines := check_report(directory):
             click.echo("\n".join(lines))
-            sys.exit(1)
+            return 1
         else:
             click.echo(f"{directory}: tables and figure data match the records")
     except (ResultsError, OSError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        raise click.ClickException(str(error)) from None
+    return 0
 
 
 def _load(directory: Path) -> Results:

@@ -22,6 +22,7 @@ import click
 
 from analysis.report import effects, findings, searches, training
 from analysis.report.findings import PENDING
+from envs.commands import Command
 
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
@@ -77,7 +78,7 @@ def updated(text: str, root: Path) -> str:
     return PLACE.sub(lambda found: f"<!-- {found[1]} -->\n{content(found[1])}<!-- end -->\n", text)
 
 
-@click.command()
+@click.command(cls=Command)
 def main() -> None:
     """Write the tables into the pages that show them."""
     for name in PAGES:

@@ -6,7 +6,6 @@ The suite reads both forms. A compressed record has a quarter of the size; `zcat
 from __future__ import annotations
 
 import gzip
-import sys
 from pathlib import Path
 
 import click
@@ -15,6 +14,7 @@ from benchmarks.errors import InputError
 from benchmarks.records import atomic
 from benchmarks.records.files import COMPRESSED, compressed, load_record, record_files
 from benchmarks.records.schema import RecordError
+from envs.commands import Command
 
 
 def compact(results: Path) -> tuple[int, int, int]:
@@ -47,7 +47,7 @@ def compact(results: Path) -> tuple[int, int, int]:
     return count, before, after
 
 
-@click.command(help="Compress the records of results folders, like those in the repository.")
+@click.command(cls=Command, help="Compress the records of results folders, like those in the repository.")
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
 def main(results: tuple[Path, ...]) -> None:
     try:
@@ -55,8 +55,7 @@ def main(results: tuple[Path, ...]) -> None:
             count, before, after = compact(folder)
             click.echo(f"{folder}: {count} records compressed, {before / 1e6:.2f} MB to {after / 1e6:.2f} MB")
     except InputError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from benchmarks.records.files import load_record
 from benchmarks.records.schema import Record, Trial
 from benchmarks.trial.checkpoints import STATE
 from benchmarks.trial.protocol import Abort, TrialRequest, read_message
+from envs.commands import Command
 from methods import registry
 
 SMALL = ("--profile=smoke", "--seeds=1", "--demos=5", "--set=budget.environment_steps=4000")
@@ -266,18 +267,17 @@ def proof_of(comparisons: list[Comparison], old_commit: str) -> proofs.Proof:
     )
 
 
-@click.command(help=__doc__.splitlines()[0] if __doc__ else "")
+@click.command(cls=Command, help=__doc__.splitlines()[0] if __doc__ else "")
 @click.argument("old_commit")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--trials", type=click.IntRange(min=1), default=100, help="Largest number of trials.  [default: all]")
 @click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Parallel trials.")
-def main(old_commit: str, arguments: tuple[str, ...], trials: int, jobs: int) -> None:
+def main(old_commit: str, arguments: tuple[str, ...], trials: int, jobs: int) -> int:
     try:
         proofs.load()  # a damaged file is better found before than after the trials
         comparisons = compare(old_commit, trials, jobs, arguments)
     except (ReplayError, InputError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        raise click.ClickException(str(error)) from None
     show(comparisons)
     proof = proof_of(comparisons, provenance.git("rev-parse", old_commit))
     different = sum(bool(one.differences) for one in comparisons)
@@ -287,7 +287,7 @@ def main(old_commit: str, arguments: tuple[str, ...], trials: int, jobs: int) ->
         click.echo(
             f"added {plural(len(proof.pairs), 'pair')} of code digests to {proofs.FILE.relative_to(provenance.ROOT)}"
         )
-    sys.exit(1 if different else 0)
+    return 1 if different else 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from benchmarks.errors import InputError, one_line, plural
 from benchmarks.records.files import load_record, record_files
 from benchmarks.records.replay import ReplayError, differences, run_here
 from benchmarks.records.schema import Mode, Record, RecordError
+from envs.commands import Command
 from methods.interface import MethodError
 
 MODES: dict[Mode, str] = {"sampled": "sampled actions", "mean": "deterministic actions"}
@@ -136,17 +136,16 @@ def show(results: Sequence[Retrained]) -> None:
     console.print(table)
 
 
-@click.command(help=__doc__.splitlines()[0] if __doc__ else "")
+@click.command(cls=Command, help=__doc__.splitlines()[0] if __doc__ else "")
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option("--sample", "count", type=click.IntRange(min=1), default=2, help="Number of trials.  [default: 2]")
 @click.option("--seed", type=int, default=0, help="Seed that draws the sample.  [default: 0]")
 @click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Parallel trials.")
-def main(results: Path, count: int, seed: int, jobs: int) -> None:
+def main(results: Path, count: int, seed: int, jobs: int) -> int:
     try:
         found = retrain(sample(results, count, seed), jobs)
     except (InputError, RecordError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        raise click.ClickException(str(error)) from None
     show(found)
     click.echo("Success in % of the final rollouts: committed / retrained.")
     equal, agreeing = sum(one.equal for one in found), sum(one.agrees for one in found)
@@ -154,7 +153,7 @@ def main(results: Path, count: int, seed: int, jobs: int) -> None:
         f"{plural(len(found), 'trial')}: {equal} equal bit by bit, {agreeing - equal} different but in agreement, "
         f"{len(found) - agreeing} neither"
     )
-    sys.exit(0 if agreeing == len(found) else 1)
+    return 0 if agreeing == len(found) else 1
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.records.provenance import machine
+from envs.commands import Command
 
 if TYPE_CHECKING:
     from benchmarks.speed.timing import Comparison
@@ -42,7 +42,8 @@ Document = dict[str, dict[str, Any]]
 
 
 @click.command(
-    help="Time the suite and comparable libraries alternately in one run: median processor time on one core."
+    cls=Command,
+    help="Time the suite and comparable libraries alternately in one run: median processor time on one core.",
 )
 @click.option("--only", default=",".join(SUBJECTS), show_default=True, help="What to time, comma-separated.")
 @click.option(
@@ -55,8 +56,7 @@ def main(only: str, file: Path | None) -> None:
     subjects = [name.strip() for name in only.split(",") if name.strip()]
     for name in subjects:
         if name not in SUBJECTS:
-            click.echo(f"error: --only {name!r}: choose from {', '.join(SUBJECTS)}", err=True)
-            sys.exit(2)
+            raise click.ClickException(f"--only {name!r}: choose from {', '.join(SUBJECTS)}")
     document = _read(file) if file else {}
     from benchmarks.speed.timing import chosen, gemm_rate
 
@@ -77,15 +77,14 @@ def main(only: str, file: Path | None) -> None:
 
 
 def _read(file: Path) -> Document:
-    """An earlier report; raises SystemExit where the file holds something else."""
+    """An earlier report; raises ClickException where the file holds something else."""
     if not file.exists():
         return {}
     try:
         document: Document = json.loads(file.read_text())
         markdown({**document})  # what is no report has no such table
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
-        click.echo(f"error: --json {file}: is there and is no report of speed; name another file", err=True)
-        sys.exit(2)
+        raise click.ClickException(f"--json {file}: is there and is no report of speed; name another file") from None
     return document
 
 

@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 
 from envs import TASKS
+from envs.commands import Command
 from envs.demonstrations import DemonstrationError, Demonstrations, load, save
 from envs.experts.kinesthetic import demonstrator
 from envs.experts.render import film, write_video
@@ -127,13 +128,7 @@ def _words(value: Any) -> str:
     return ", ".join(f"{name} {one}" for name, one in value.items()) if isinstance(value, dict) else str(value or "")
 
 
-class Refusal(click.ClickException):
-    """Bad input: one line and exit code 2."""
-
-    exit_code = 2
-
-
-@click.command()
+@click.command(cls=Command)
 @click.option("--task", type=click.Choice(list(TASKS)), help="The task to record.")
 @click.option(
     "--episodes", default=100, show_default=True, type=click.IntRange(min=1), help="Number of episodes to record."
@@ -167,9 +162,9 @@ def main(
         if show is not None:
             demonstrations = load(show)
         elif task is None or out is None:
-            raise Refusal("give --task and --out to record, or --show FILE to describe a file")
+            raise click.ClickException("give --task and --out to record, or --show FILE to describe a file")
         elif not out.parent.is_dir():
-            raise Refusal(f"{out}: there is no folder {out.parent}; create it or choose another place")
+            raise click.ClickException(f"{out}: there is no folder {out.parent}; create it or choose another place")
         else:
             settings = replace(demonstrator(task).settings, noise=noise, lag=lag, time_constant=time_constant)
             with click.progressbar(length=episodes, label=f"Recording {TASKS[task]}") as bar:
@@ -180,7 +175,7 @@ def main(
             write_video(film(demonstrations), demonstrations.dt, video)
             click.echo(f"video         {video}")
     except (ValueError, RuntimeError) as error:
-        raise Refusal(str(error)) from error
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import imageio.v3 as imageio
 import numpy as np
 
 from envs import PAPER_TASKS, TASKS
+from envs.commands import Command
 from envs.demonstrations import DemonstrationError, Demonstrations
 from envs.experts.scripted import Expert, ExpertSettings
 from envs.insertion.base import make_env
@@ -80,7 +81,7 @@ def picture(task: str, camera: str, moment: str) -> np.ndarray:
     return image
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path))
 def main(folder: Path) -> None:
     """Draws the documentation's pictures of clip and peg into FOLDER."""

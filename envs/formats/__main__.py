@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from envs import TASKS
+from envs.commands import Group
 from envs.demonstrations import DemonstrationError, Demonstrations, load, save
 from envs.formats.common import FormatError, limited_memory
 from envs.loading import reason
@@ -25,7 +26,6 @@ FORMATS = {
     "robomimic": "a robomimic HDF5 file",
     "lerobot": "a LeRobotDataset v3 without videos",
 }
-Refusal = type("Refusal", (click.ClickException,), {"exit_code": 2, "__doc__": "Bad input: one line, exit code 2."})
 _NAMES = click.Choice(list(FORMATS))
 
 
@@ -48,23 +48,27 @@ def _guarded(path: Path, work: Any) -> Any:
     try:
         return work()
     except ImportError as error:
-        raise Refusal(f"this format needs h5py or pyarrow ({reason(error)}): pip install h5py pyarrow") from error
+        raise click.ClickException(
+            f"this format needs h5py or pyarrow ({reason(error)}): pip install h5py pyarrow"
+        ) from error
     except MemoryError as error:
-        raise Refusal(f"{path}: it needs more memory than is allowed or free") from error
+        raise click.ClickException(f"{path}: it needs more memory than is allowed or free") from error
     except FileNotFoundError as error:
-        raise Refusal(f"{error.filename}: no such file or folder") from error
+        raise click.ClickException(f"{error.filename}: no such file or folder") from error
     except FileExistsError as error:
-        raise Refusal(f"{path}: it exists already; choose another name") from error
+        raise click.ClickException(f"{path}: it exists already; choose another name") from error
     except OSError as error:
-        raise Refusal(f"{path}: {error.strerror or error}") from error
+        raise click.ClickException(f"{path}: {error.strerror or error}") from error
     except DemonstrationError as error:
-        raise Refusal(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        raise click.ClickException(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise Refusal(f"{path}: damaged, or of another format ({type(error).__name__})") from error
+        raise click.ClickException(f"{path}: damaged, or of another format ({type(error).__name__})") from error
 
 
 @click.group(
-    help=__doc__, epilog="\b\nFormats:\n" + "\n".join(f"  {name:<10} {text}" for name, text in FORMATS.items())
+    cls=Group,
+    help=__doc__,
+    epilog="\b\nFormats:\n" + "\n".join(f"  {name:<10} {text}" for name, text in FORMATS.items()),
 )
 def main() -> None:
     pass
@@ -91,7 +95,7 @@ def import_(format: str, path: Path, out: Path, task: str | None, dt: float | No
             contents = _format(format).read(path, keys)
         demonstrations = contents.demonstrations(_identity(task), dt, origin)
         if not out.parent.is_dir():
-            raise Refusal(f"{out}: there is no folder {out.parent}; create it or choose another place")
+            raise click.ClickException(f"{out}: there is no folder {out.parent}; create it or choose another place")
         save(demonstrations, out)
         lengths = demonstrations.lengths
         size = f"{_episodes(demonstrations)}, {len(demonstrations.observations)} states"

@@ -102,7 +102,7 @@ def test_nothing_to_report_exits_2_in_one_line(tmp_path: Path) -> None:
         for arguments in ([directory], [directory, "--check"]):
             result = run(*arguments)
             assert result.exit_code == 2
-            assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1 and not result.stdout
+            assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and not result.stdout
 
 
 def test_an_unwritable_folder_exits_2(folder: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_person_records_retries_is_killed_and_resumes(
     session.keys("keydown", "f")
     wait_for("a movement", lambda: session.told()["steps"] > 3)
     session.process.send_signal(signal.SIGINT)
-    assert "stopped with 1 episode in" in session.output() and session.process.returncode == 1
+    assert "stopped with 1 episode in" in session.output() and session.process.returncode == 130
     session.keys("keyup", "f")
     assert out.read_bytes() == kept
 
