@@ -114,7 +114,7 @@ class Experiment:
         variants: empty means the chosen methods, unchanged.
         tasks: short names of `envs.TASKS`; `--tasks` narrows them, or replaces them where `variants` is empty.
         demonstrations: numbers of demonstrated episodes; empty means the profile's. `--demos` replaces them.
-        seeds: as many as the paper's figure has; for profiles with `figure_seeds`. None means the profile's.
+        seeds: at least as many as the paper's figure has; for profiles with `figure_seeds`. None means the profile's.
         figure: how the paper draws it; None where the paper has no such figure.
         claims: what the paper says of it.
         fewer_tasks: key of a variant -> the tasks that it is tried on, if not on all of them.
@@ -317,7 +317,7 @@ FIGURES = (
         GPRIL_SCENARIOS,
         ("peg",),
         (25,),
-        5,
+        10,  # the paper has 5; from final states they differ much
         Figure("curves", "GPRIL's success during training", "gradient_steps", "mean"),
         (Claim("Final states only: GPRIL loses little", "difference", "little loss", ("gpril/final", "gpril/states")),),
     ),
