@@ -116,6 +116,23 @@ GAIL_STATES_CHANGES: Changes = {
 """What helps GAIL where it has actions, tried where it sees states only."""
 
 
+FROM_SCRATCH = {"warm_start": 0, "cloning": 0.0, "anchor": 0.0, "actor_delay": 0}
+FIELD_CHANGES: Mapping[str, Changes] = {
+    "gpril": {"self-imitation": {"control": "self"}},
+    "gail": {"no warm start": {"warm_start": 0, "warm_start_sigma": 0.0}},
+    "bc-gmm": {"one component": {"components": 1}},
+    "bc-rnn": {"no memory": {"horizon": 1}},
+    "act": {"single actions": {"chunk": 1}},
+    "diffusion": {"single actions": {"chunk": 1, "execute": 1}, "one observation": {"history": 1}},
+    "dac": {"no cloning, no anchor": {"cloning": 0.0, "anchor": 0.0}},
+    "sqil": {"from scratch": FROM_SCRATCH},
+    "airl": {"no warm start": {"warm_start": 0, "warm_start_sigma": 0.0}, "no entropy": {"policy_entropy": 0.0}},
+    "iq-learn": {"from scratch": FROM_SCRATCH, "bounded targets": {"targets": "bounded"}},
+    "sail": {"cloning only": {"beta_d": 0.0}},
+}
+"""Method -> what sets it apart, taken away. The control of DAgger and BCO is BC, that of GAIfO is GAIL."""
+
+
 def changed(base: Variant, changes: Changes) -> tuple[Variant, ...]:
     """A variant with each of these changes."""
     return tuple(

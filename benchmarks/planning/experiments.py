@@ -19,7 +19,7 @@ from benchmarks.paper import (
     Experiment,
     Variant,
 )
-from benchmarks.planning.ablations import ABLATIONS, SIGMA_IN_RAD_PER_S, changed
+from benchmarks.planning.ablations import ABLATIONS, FIELD_CHANGES, SIGMA_IN_RAD_PER_S, changed
 from methods import registry
 from methods.action_inference import STEPS
 
@@ -237,11 +237,25 @@ FIELD = (
 )
 """The comparison of all methods (docs/which-method.md); `--methods`, `--tasks` and `--demos` choose a slice of it."""
 
+FIELD_ABLATION = Experiment(
+    "field-ablation",
+    "the methods of the field without what sets each of them apart",
+    tuple(
+        variant
+        for base in _methods(needs_actions=True)
+        if base.method in FIELD_CHANGES
+        for variant in (base, *changed(base, FIELD_CHANGES[base.method]))
+    ),
+    PLAIN,
+    (10,),
+)
+
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
         Experiment(DEFAULT, "compares the chosen methods"),
         *FIELD,
+        FIELD_ABLATION,
         PLACEBO,
         STATES,
         STATES_ALONE,
