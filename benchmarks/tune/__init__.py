@@ -7,8 +7,9 @@ stopping. The method declares the search space (see `benchmarks.planning.search`
 Settings are evaluated by ordinary trials, planned, run and recorded as those of a comparison. Their score is the mean
 fraction of successful rollouts, over these trials and over sampled and deterministic actions; a mode that the policy
 does not have is left out, and a trial that failed counts as 0. If seeds are left after the first, a choice is stopped
-if its score is below the median of at least four earlier ones in the same cells (the rule of Golovin et al., "Google
-Vizier", KDD 2017). The profile's own settings are never stopped.
+if it could no longer become the best, whatever the others score, or if its score is below the median of at least four
+earlier ones in the same cells (the rule of Golovin et al., "Google Vizier", KDD 2017). The profile's own settings are
+never stopped.
 
 `proposals` asks Optuna what to try next, `search` trains it, `study` keeps the results in a small JSON file (see
 `benchmarks.records.studies`), and `report` prints them. A search can be resumed from that file even without its

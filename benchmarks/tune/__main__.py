@@ -76,7 +76,12 @@ MINUTES = 10.0
     show_default=True,
     help="Time limit per trial in minutes; a trial that takes longer is stopped and counts as 0.",
 )
-@option("--prune/--no-prune", default=True, show_default=True, help="Stop settings early if they are worse than most.")
+@option(
+    "--prune/--no-prune",
+    default=True,
+    show_default=True,
+    help="Stop settings after a seed if they cannot become the best or are worse than most.",
+)
 @option("--results", type=click.Path(path_type=Path), help="Results folder.  [default: results/runs/tune-PROFILE]")
 @option("--jobs", type=click.IntRange(min=1), help="Parallel trials.  [default: one per core]")
 @option("--dry-run", is_flag=True, help="Show the plan and its estimated time, and do nothing.")
