@@ -1,4 +1,4 @@
-"""The smoke profile, every method on both tasks: uninterrupted, with one worker and with two, and killed at random."""
+"""The smoke profile, GPRIL, GAIL and BC on both tasks: uninterrupted, with one worker and two, and killed at random."""
 
 from __future__ import annotations
 
