@@ -1,6 +1,6 @@
 """Compresses the records of results folders: `python -m benchmarks.records.compact results/standard`.
 
-The suite reads both forms. A compressed record has a quarter of the size; `zcat` shows it.
+The suite reads both forms. A compressed record has about a third of the size; `zcat` shows it.
 """
 
 from __future__ import annotations
