@@ -84,7 +84,8 @@ class Claim:
         measure: the number that decides it, of the trials after training:
             "difference": success of the first variant minus that of the second;
             "gap": the same difference of the first two minus that of the last two;
-            "spread": standard deviation over seeds of the first variant's success minus that of the second;
+            "spread": mean distance of a seed's success from the median over seeds, of the first variant minus that of
+            the second;
             "growth": success with most demonstrations minus that with fewest;
             "seconds": simulated seconds to success of the first variant minus those of the second;
             "interactions": episodes of the second method over those of the first for equal success, over all budgets of

@@ -122,7 +122,7 @@ STATES_ALONE = Experiment(
 
 GAIL_LONG = Experiment(
     "gail-long",
-    "clip: one trial of GAIL with 40 million environment steps (10,000 iterations of TRPO), some five hours",
+    "clip: one trial of GAIL with 40 million environment steps (10,000 iterations of TRPO), some three hours",
     (
         replace(
             GAIL,
@@ -156,7 +156,7 @@ GAIL_LONG_PEG = Experiment(
 
 GAIL_SCRATCH = Experiment(
     "gail-scratch",
-    "GAIL as in the paper, from an untrained policy, with 10 million environment steps, about an hour a seed",
+    "GAIL as in the paper, from an untrained policy, with 10 million environment steps, about an hour per seed",
     (
         Variant(
             "gail/paper-10M-steps",
