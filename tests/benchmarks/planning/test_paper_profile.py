@@ -29,6 +29,9 @@ READINGS: dict[str, dict[str, Any]] = {
 
 NOT_SETTINGS = ("total_iterations", "lost")
 
+MORE_SEEDS = {"fig2c": 10}
+"""Seeds of the figures that have more than the paper's; docs/fidelity.md says why."""
+
 
 def planned() -> list[PlannedTrial]:
     return plan(Request(profiles.load("paper"), FIGURES)).trials
@@ -102,7 +105,7 @@ def test_figures_have_the_papers_tasks_seeds_rollouts_and_demonstrations(name: s
     if "demonstrations" in wanted:
         assert {item.trial.demonstrations.episodes for item in found} == set(wanted["demonstrations"])
     if "seeds" in wanted:
-        assert len({item.trial.seed for item in found}) == wanted["seeds"]
+        assert len({item.trial.seed for item in found}) == MORE_SEEDS.get(name, wanted["seeds"])
 
 
 def test_scenarios_show_what_section_4_2_says() -> None:
