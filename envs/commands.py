@@ -25,16 +25,24 @@ class Command(click.Command):
             error.show()
             code = 2
         except click.ClickException as error:
-            message = "".join(letter if letter.isprintable() else " " for letter in error.format_message())
-            click.echo(f"error: {' '.join(message.split())}", err=True)
-            code = 2
+            if isinstance(error.__context__, BrokenPipeError):  # which a command took for an error of a file
+                code = _reader_gone()
+            else:
+                message = "".join(letter if letter.isprintable() else " " for letter in error.format_message())
+                click.echo(f"error: {' '.join(message.split())}", err=True)
+                code = 2
         except (KeyboardInterrupt, click.Abort):
             click.echo("stopped", err=True)
             code = INTERRUPTED
-        except BrokenPipeError:  # the reader, such as `head`, has ended; Python need not fail at exit either
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 1
+        except BrokenPipeError:
+            code = _reader_gone()
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _reader_gone() -> int:
+    """The exit code where the reader of the output, such as `head`, has ended; Python need not fail at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 class Group(Command, click.Group):
