@@ -28,7 +28,9 @@ ROOT = Path(__file__).parent.parent.parent
 RUNNER = ("benchmarks.trial",)
 """Packages of the suite on which every trial depends, with all their modules."""
 EXPERTS = "envs.experts"
-"""The demonstrators: a trial depends on them only if its method queries them or imports them itself."""
+"""Demonstrators, and commands that record them; followed only from a method or from each other."""
+DEMONSTRATORS = f"{EXPERTS}.kinesthetic"
+"""Those of the suite's tasks: a trial depends on them if its method queries the demonstrator."""
 NOT_FOLLOWED = (
     "envs.loading",
     "envs.tasks",
@@ -63,7 +65,7 @@ def source_files(method: type[Method], task: str) -> dict[str, str]:
     """
     roots = _roots(method, task)
     if method.needs_expert:
-        roots |= _modules_of(EXPERTS)
+        roots.add(DEMONSTRATORS)
     files: dict[str, Path] = {}
     for module, path in _closure(roots).items():
         top = _import_folder(module, path)
@@ -130,7 +132,7 @@ def _closure(roots: Iterable[str]) -> dict[str, Path]:
 
 def _is_ignored(module: str, importer: str) -> bool:
     ignored: tuple[str, ...] = NOT_FOLLOWED
-    if importer.partition(".")[0] in ("benchmarks", "envs"):
+    if importer.partition(".")[0] in ("benchmarks", "envs") and not importer.startswith(f"{EXPERTS}."):
         ignored += (EXPERTS, "envs.formats")
     return module == "envs" or any(module == name or module.startswith(f"{name}.") for name in ignored)
 

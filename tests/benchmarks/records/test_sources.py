@@ -59,7 +59,9 @@ def test_the_demonstrator_matters_only_to_methods_that_query_it(monkeypatch: pyt
     method = registry.resolve("bc")
     assert not {name for name in files("bc", "PegInsertion-v0") if name.startswith("envs/experts")}
     monkeypatch.setattr(method, "needs_expert", True)
-    assert {"envs/experts/scripted.py", "envs/experts/kinesthetic.py"} <= files("bc", "PegInsertion-v0")
+    with_experts = {name for name in files("bc", "PegInsertion-v0") if name.startswith("envs/experts")}
+    assert with_experts == {f"envs/experts/{name}.py" for name in ("__init__", "scripted", "kinesthetic")}
+    assert "envs/commands.py" not in files("bc", "PegInsertion-v0"), "what records demonstrations changes no outcome"
 
 
 CODE = """
