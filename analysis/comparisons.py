@@ -4,7 +4,8 @@ Scores and intervals are those of `analysis.statistics`.
 
 Sources: Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic, part 2"
 (Statistics in Medicine 2006), method 5, for the probability of improvement; Agarwal et al., "Deep reinforcement
-learning at the edge of the statistical precipice" (NeurIPS 2021) for that probability and for performance profiles.
+learning at the edge of the statistical precipice" (NeurIPS 2021) for that probability and for performance profiles;
+Rao and Wu, "Resampling inference with complex survey data" (JASA 1988), for the size of the samples behind ranks.
 """
 
 from __future__ import annotations
@@ -143,9 +144,11 @@ def ranks(
 ) -> list[Estimate]:
     """The rank of each of several methods by its mean score, 1 for the highest, with a percentile bootstrap interval.
 
-    Each resample draws as many tasks as there are, and in each of them as many seeds, the same ones for all methods
-    and cells, since these share their demonstrations. Methods with equal means share the mean of their ranks. With a
-    single task the interval is about this task; with several about others like them too, which makes it wide.
+    Each resample draws one task less than there are, and in each of them one seed less, with replacement: so means
+    vary as much as they do between samples of tasks and seeds, where drawing all would halve the variance of two
+    tasks. Seeds are the same for all methods and cells, since these share their demonstrations. Methods with equal
+    means share the mean of their ranks. With a single task the interval is about this task; with several about others
+    like them too, which makes it wide.
 
     Args:
         tasks: the scores of each task, [methods, cells, seeds]; all cells weigh the same. NaN where a method lacks a
@@ -170,10 +173,10 @@ def ranks(
         return [Estimate(float(rank), nan, nan) for rank in value]
     rng = np.random.default_rng(seed)
     sums = np.zeros((repetitions, len(value)))
-    for place in rng.integers(len(common), size=(len(common), repetitions)):  # which task each resample draws
+    for place in rng.integers(len(common), size=(max(len(common) - 1, 1), repetitions)):  # the task each resample draws
         for task, block in enumerate(common):
             drawing = np.flatnonzero(place == task)
-            seeds = rng.integers(block.shape[2], size=(len(drawing), block.shape[2]))
+            seeds = rng.integers(block.shape[2], size=(len(drawing), block.shape[2] - 1))
             sums[drawing] += block[:, :, seeds].mean(axis=3).sum(axis=1).T
     drawn = _ranked(sums)
     ends = [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0]

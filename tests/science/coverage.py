@@ -28,7 +28,6 @@ from analysis.statistics import (
 Rates: TypeAlias = Callable[[np.random.Generator, int], np.ndarray]
 """Draws the success rates of so many seeds."""
 ROLLOUTS = 100
-FOURTH = 4
 
 
 def beta(a: float, b: float) -> Rates:
@@ -94,16 +93,19 @@ def seconds(rng: np.random.Generator, count: int) -> Estimate:
     return difference(*(mean_interval(rng.lognormal(np.log(median), 0.25, count)) for median in (2.0, 5.0)))
 
 
-def rank(tasks: int, differing: float, rng: np.random.Generator, count: int) -> Estimate:
-    """The rank of the fourth of six methods that differ by little, on tasks on which they differ in other ways."""
+def rank(place: int, methods: int, tasks: int, differing: float, rng: np.random.Generator, count: int) -> Estimate:
+    """The rank of one of several methods that differ by little, on tasks on which they differ in other ways.
+
+    The value is the true rank, `place`.
+    """
     scores = []
     for _ in range(tasks):
-        levels = np.linspace(0.5, -0.5, 6) + differing * rng.normal(0.0, 1.0, 6)
+        levels = np.linspace(0.1, -0.1, methods) * (methods - 1) + differing * rng.normal(0.0, 1.0, methods)
         good_draws = rng.normal(0.0, 1.0, count)  # of demonstrations, the same for all methods
-        logits = levels[:, None] + good_draws + rng.normal(0.0, 0.5, (6, count))
+        logits = levels[:, None] + good_draws + rng.normal(0.0, 0.5, (methods, count))
         scores.append(measured(1 / (1 + np.exp(-logits)), rng)[:, None])
-    _, low, high = ranks(scores, repetitions=200)[FOURTH - 1]
-    return Estimate(FOURTH, low, high)
+    _, low, high = ranks(scores, repetitions=200)[place - 1]
+    return Estimate(place, low, high)
 
 
 def another(rates: Rates, rng: np.random.Generator, count: int) -> Estimate:
@@ -150,8 +152,9 @@ ROWS: Mapping[str, tuple[Trial, int]] = {
     "probability of improvement, 50 %": (partial(improvement, beta(2, 2), beta(2, 2)), 1000),
     "probability of improvement, 95 %": (partial(improvement, beta(9, 1), beta(2, 2)), 1000),
     "seconds, 2 and 5": (seconds, 2000),
-    "rank among six close methods, one task": (partial(rank, 1, 0.0), 1000),
-    "rank among six close methods, four tasks": (partial(rank, 4, 0.3), 1000),
+    "rank among six close methods, one task": (partial(rank, 4, 6, 1, 0.0), 1000),
+    "rank among six close methods, four tasks": (partial(rank, 4, 6, 4, 0.3), 1000),
+    "rank of the best of sixteen, two tasks": (partial(rank, 1, 16, 2, 0.3), 1000),
     "next seed, around 50 %": (partial(another, beta(2, 2)), 4000),
     "next seed, around 90 %": (partial(another, beta(9, 1)), 4000),
     "times fewer interactions, 50": (partial(fewer, *LATE), 2000),
@@ -175,9 +178,9 @@ SEEDS = (3, 5, 8, 10)
 
 def truth(trial: Trial, count: int) -> float:
     """What the interval is about: the mean of the values of very many comparisons."""
-    if getattr(trial, "func", None) is rank:
-        return FOURTH
     rng = np.random.default_rng(1)
+    if getattr(trial, "func", None) is rank:
+        return trial(rng, count).value
     return float(np.mean([trial(rng, count).value for _ in range(4000)]))
 
 
