@@ -97,10 +97,11 @@ def ranks_table(results: Results) -> Table:
         "success [95 % interval of a bootstrap over tasks and seeds]. Differences in points [95 %], paired if the "
         "seeds of both methods learned from the same demonstrations. GPRIL is its first variant in the experiment. "
         "The best method was selected for its success, so differences to it are biased in its favour. Each interval "
-        "is at the 95 % level on its own; a star marks differences that remain after a Bonferroni correction for "
-        "all intervals of their column (one experiment, one kind of actions). A trial that failed counts as success "
-        "0. Shown: demonstrated actions, states only, or actions inferred from the method's own steps. Environment "
-        "steps, labels by the demonstrator and core-seconds of training (machine dependent): medians per trial."
+        "is at the 95 % level on its own; a star marks differences that remain after a Bonferroni correction (one "
+        "experiment, one kind of actions): those to GPRIL for their number, those to the best for the number of all "
+        "pairs of methods, which covers its selection. A trial that failed counts as success 0. Shown: demonstrated "
+        "actions, states only, or actions inferred from the method's own steps. Environment steps, labels by the "
+        "demonstrator and core-seconds of training (machine dependent): medians per trial."
     )
     return _table(results, "ranks", "Which method: over all tasks", note, field.overview(results), shown)
 

@@ -44,8 +44,10 @@ class Standing:
         rank: 1 is the highest success, with its bootstrap interval.
         behind: success minus that of the best; NaN for the best itself.
         against: success minus that of the reference; NaN for the reference, or where there is none.
-        behind_sure, against_sure: whether that difference is still none of chance when the intervals of all differences
-            of its kind are widened for their number (Bonferroni).
+        against_sure: whether that difference is still none of chance when the intervals of all differences to the
+            reference are widened for their number (Bonferroni).
+        behind_sure: the same for the difference to the best, with the number of all pairs: any two of them might have
+            become the best and its rival, and the best one was found by comparing all.
     """
 
     success: Estimate
@@ -70,24 +72,27 @@ def standings(scores: pd.DataFrame) -> dict[str, Standing]:
         scores: rows of `Results.scores` of one experiment in one mode, where every label has every cell.
     """
     parts = {key["label"]: part for key, part in split(scores, ["label"])}
-    comparisons = max(len(parts) - 1, 1)
-    pooled = {label: Pooled.of(part, label) for label, part in parts.items()}
-    wide = {
-        label: Pooled.of(part, label, confidence=1.0 - (1.0 - CONFIDENCE) / comparisons)
-        for label, part in parts.items()
-    }
-    order = sorted(parts, key=lambda label: -pooled[label].estimate.value)
+    count = len(parts)
+
+    def pooled(intervals: int) -> dict[str, Pooled]:
+        """Each label's success with the bounds of one of so many intervals that hold together."""
+        confidence = 1.0 - (1.0 - CONFIDENCE) / max(intervals, 1)
+        return {label: Pooled.of(part, label, confidence=confidence) for label, part in parts.items()}
+
+    alone = pooled(1)
+    order = sorted(parts, key=lambda label: -alone[label].estimate.value)
     reference = next((label for label, part in parts.items() if part["method"].iloc[0] == REFERENCE), "")
+    compared = (("behind", order[0], pooled(count * (count - 1) // 2)), ("against", reference, pooled(count - 1)))
     estimates = dict(zip(parts, ranks(_by_task(parts)), strict=True))
     found = {}
     for label in order:
         differences: dict[str, Any] = {}
-        for name, other in (("behind", order[0]), ("against", reference)):
+        for name, other, together in compared:
             if other and label != other:
-                differences[name] = pooled[label].minus(pooled[other])
-                corrected = wide[label].minus(wide[other])
+                differences[name] = alone[label].minus(alone[other])
+                corrected = together[label].minus(together[other])
                 differences[f"{name}_sure"] = corrected.low > 0.0 or corrected.high < 0.0
-        found[label] = Standing(pooled[label].estimate, estimates[label], **differences)
+        found[label] = Standing(alone[label].estimate, estimates[label], **differences)
     return found
 
 

@@ -100,6 +100,24 @@ def test_stars_are_rarer_than_intervals_without_zero(results: Results) -> None:
     assert shown.str.endswith("*").sum() == starred.sum()
 
 
+def test_stars_at_the_best_are_corrected_for_all_pairs(results: Results) -> None:
+    """Any method might have been selected as the best, so all pairs count; the reference was chosen beforehand."""
+    scores = results.scores[(results.scores["mode"] == "sampled") & (results.scores["label"] != "IQ-Learn")]
+    count = scores["label"].nunique()
+
+    def sure(other: str, intervals: int) -> set[str]:
+        confidence = 1 - 0.05 / intervals
+        found = {str(k): Pooled.of(part, confidence=confidence) for k, part in scores.groupby("label", observed=True)}
+        differences = {k: one.minus(found[other]) for k, one in found.items() if k != other}
+        return {k for k, one in differences.items() if one.low > 0 or one.high < 0}
+
+    found = field.overview(results).set_index("mode").loc["sampled"].set_index("label")
+    starred = {name: set(found.index[found[f"{name}_sure"].astype(bool)]) for name in ("behind", "against")}
+    assert starred["behind"] == sure(found.index[0], count * (count - 1) // 2)
+    assert starred["against"] == sure("GPRIL", count - 1)
+    assert starred["behind"] < sure(found.index[0], count - 1)
+
+
 def test_the_interval_of_a_rank_holds_it_and_is_reproducible(results: Results) -> None:
     once, again = field.overview(results), field.overview(results)
     pd.testing.assert_frame_equal(once, again)
