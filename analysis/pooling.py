@@ -6,7 +6,7 @@ mean of its success over the cells; the spread of these scores over seeds gives 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from math import nan
 from typing import Any, TypeAlias
@@ -72,6 +72,6 @@ def cells_of(scores: pd.DataFrame) -> set[Cell]:
     return set(scores[CELL].drop_duplicates().itertuples(index=False, name=None))
 
 
-def in_cells(scores: pd.DataFrame, cells: set[Cell]) -> pd.DataFrame:
+def in_cells(scores: pd.DataFrame, cells: Set[Cell]) -> pd.DataFrame:
     """The scores of these cells."""
     return scores[np.array([cell in cells for cell in scores[CELL].itertuples(index=False, name=None)], dtype=bool)]

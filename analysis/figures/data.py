@@ -85,7 +85,8 @@ def _data(figure: Figure, scores: pd.DataFrame, results: Results) -> pd.DataFram
         case "success" | "methods":
             return success(scores, figure.centre)
         case "costs":
-            return field.by_price(scores)
+            missing = results.missing
+            return field.by_price(scores, missing[missing["experiment"].isin(scores["experiment"])])
         case "seconds":
             return seconds(scores, results.rollouts)
         case "interactions":

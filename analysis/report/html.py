@@ -31,8 +31,8 @@ READING: dict[Kind, str] = {
     "interactions": "medians and quartiles over seeds, at the median number of episodes; lines connect the budgets",
     "curves": "{centre} over seeds",
     "seeds": "every seed's learning curve; the thick line is the seed that ended best, selected afterwards",
-    "methods": "single seeds, and {centre} over them; methods are sorted by their mean over all panels",
-    "costs": "{centre} over all cells, at the median cost; the grey steps show the best success up to each cost",
+    "methods": "single seeds, and {centre} over them; methods are sorted by their panels, and their mean over these",
+    "costs": "{centre} over the cells of the ranks, at the median cost; grey steps show the best success up to a cost",
     "profile": "the percentage of trials, over all numbers of demonstrations, with more than each success rate",
 }
 """How each kind of figure is read."""

@@ -79,11 +79,13 @@ def ranks_table(results: Results) -> Table:
 
     def shown(row: Row) -> dict[str, str]:
         whole = row["cells"] == row["of_cells"]
+        others = [f"{row['failed']} of {row['trials']} trials failed"] * bool(row["failed"])
+        others += [f"{row['missing']} missing"] * bool(row["missing"])
         return {
             "Shown": row["shown"],
             "Actions": _mode(row),
             "Cells": f"{row['cells']}" if whole else f"{row['cells']} of {row['of_cells']}",
-            "Seeds": f"{row['seeds']} ({row['failed']} failed)" if row["failed"] else f"{row['seeds']}",
+            "Seeds": f"{row['seeds']} ({', '.join(others)})" if others else f"{row['seeds']}",
             "Success": _percent(row, "success"),
             "Rank": _span(row, "rank", ".3g"),
             "Minus the best": _difference(row, "behind"),
@@ -93,17 +95,23 @@ def ranks_table(results: Results) -> Table:
 
     note = (
         "Success in % of the final rollouts: mean over cells (a task with a number of demonstrations) with equal "
-        "weights [95 % interval over seeds]. Methods that lack a cell have costs only. Rank: 1 is the highest "
-        "success [95 % interval of a bootstrap over tasks and seeds]. Differences in points [95 %], paired if the "
-        "seeds of both methods learned from the same demonstrations. GPRIL is its first variant in the experiment. "
-        "The best method was selected for its success, so differences to it are biased in its favour. Each interval "
-        "is at the 95 % level on its own; a star marks differences that remain after a Bonferroni correction (one "
-        "experiment, one kind of actions): those to GPRIL for their number, those to the best for the number of all "
-        "pairs of methods, which covers its selection. A trial that failed counts as success 0. Shown: demonstrated "
-        "actions, states only, or actions inferred from the method's own steps. Environment steps, labels by the "
-        "demonstrator and core-seconds of training (machine dependent): medians per trial."
+        "weights [95 % interval over seeds]. A method that has not finished these cells has costs only. Rank: 1 is the "
+        "highest success among the methods with such actions [95 % interval of a bootstrap over tasks and seeds]. "
+        "Differences in points [95 %], paired if the seeds of both methods learned from the same demonstrations. GPRIL "
+        "is its first variant in the experiment. The best method was selected for its success, so differences to it "
+        "are biased in its favour. Each interval is at the 95 % level on its own; a star marks differences that remain "
+        "after a Bonferroni correction (one experiment, one kind of actions): those to GPRIL for their number, those "
+        "to the best for the number of all pairs of methods, which covers its selection. A trial that failed counts as "
+        "success 0. Shown: demonstrated actions, states only, or actions inferred from the method's own steps. "
+        "Environment steps, labels by the demonstrator and core-seconds of training (machine dependent): medians per "
+        "trial."
     )
-    return _table(results, "ranks", "Which method: over all tasks", note, field.overview(results), shown)
+    data = field.overview(results)
+    if not data.empty:
+        parts = data[(data["cells"] < data["of_cells"]) & data["rank"].notna()].drop_duplicates("experiment")
+        for row in parts.to_dict(orient="records"):
+            note += f" Not all of {row['experiment']} is finished: success and ranks are over {row['over']}."
+    return _table(results, "ranks", "Which method: over all tasks", note, data, shown)
 
 
 def field_table(results: Results) -> Table:
@@ -118,9 +126,10 @@ def field_table(results: Results) -> Table:
 
     note = (
         "Success in % of the final rollouts: median [quartiles] over seeds. A trial that failed counts as success 0; a "
-        "dash means that the policy has no such actions. Rank: by mean success in this cell [95 % interval of a "
-        "bootstrap over seeds, not corrected for the number of cells and methods]. Differences to the best and to "
-        "GPRIL are in the CSV file. Shown and costs: see the table over all tasks."
+        "dash means that the policy has no such actions. Rank: by mean success in this cell, among the methods with "
+        "such actions of which no trial is missing there [95 % interval of a bootstrap over seeds, not corrected for "
+        "the number of cells and methods]. Differences to the best and to GPRIL are in the CSV file. Shown and costs: "
+        "see the table over all tasks."
     )
     return _table(results, "field", "Which method: task by task", note, field.details(results), shown)
 

@@ -1,7 +1,8 @@
 """Comparison of many methods: the success of each, its rank, its distance to the best, and its costs.
 
 It covers every experiment that compares at least four methods. All frames are in full precision and pure functions of
-the scores; `build` makes the tables and `figures` draws from them.
+the results; `build` makes the tables and `figures` draws from them. While an experiment is not finished, only what is
+finished is compared (see `Shared`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import pandas as pd
 
 from analysis.comparisons import ranks
 from analysis.load import GROUP, MODES, Results
-from analysis.names import PRICES
-from analysis.pooling import CELL, Pooled, cells_of, in_cells
+from analysis.names import PRICES, task_name
+from analysis.pooling import CELL, Cell, Pooled, cells_of, in_cells
 from analysis.statistics import (
     CONFIDENCE,
     Estimate,
@@ -65,18 +66,64 @@ class Standing:
         return found | {f"{prefix}{name}": getattr(self, name) for name in ("behind_sure", "against_sure")}
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What can be compared in one experiment while trials of its plan have no record.
+
+    A label has finished a cell if it has trials there and none of those planned is missing.
+
+    Attributes:
+        cells: of the sets of cells that a label or all labels have finished, the one that gives the most comparisons
+            of two labels in a cell; the one of more labels among equals.
+        labels: those that have finished all of these cells, in the order of the plan.
+        finished: label -> the cells that it has finished.
+        planned: the number of cells that the plan has for any label.
+    """
+
+    cells: frozenset[Cell]
+    labels: tuple[str, ...]
+    finished: dict[str, frozenset[Cell]]
+    planned: int
+
+    @classmethod
+    def of(cls, scores: pd.DataFrame, missing: pd.DataFrame) -> Shared:
+        """From the rows of `Results.scores` and `Results.missing` of one experiment; the former are not empty."""
+        lacking = {key["label"]: cells_of(part) for key, part in split(missing, ["label"])}
+        finished = {
+            key["label"]: frozenset(cells_of(part) - lacking.get(key["label"], set()))
+            for key, part in split(scores, ["label"])
+        }
+
+        def labels(cells: frozenset[Cell]) -> tuple[str, ...]:
+            return tuple(label for label, own in finished.items() if cells and cells <= own)
+
+        candidates = [*finished.values(), frozenset.intersection(*finished.values())]
+        counts = [(len(cells), len(labels(cells))) for cells in candidates]
+        comparisons = [(size * count * (count - 1), count) for size, count in counts]
+        cells = candidates[comparisons.index(max(comparisons))]
+        return cls(cells, labels(cells), finished, len(cells_of(scores) | cells_of(missing)))
+
+    def of_mode(self, scores: pd.DataFrame) -> pd.DataFrame:
+        """The scores that are compared, of those in one mode: all of its labels have all cells."""
+        scores = in_cells(scores[scores["label"].isin(self.labels)], self.cells)
+        counts = {key["label"]: len(cells_of(part)) for key, part in split(scores, ["label"])}
+        return scores[scores["label"].isin([label for label, count in counts.items() if count == len(self.cells)])]
+
+
 def standings(scores: pd.DataFrame) -> dict[str, Standing]:
-    """How each label stands, best first.
+    """How each label stands, best first; none where there are fewer than two.
 
     Args:
         scores: rows of `Results.scores` of one experiment in one mode, where every label has every cell.
     """
     parts = {key["label"]: part for key, part in split(scores, ["label"])}
     count = len(parts)
+    if count < 2:
+        return {}
 
     def pooled(intervals: int) -> dict[str, Pooled]:
         """Each label's success with the bounds of one of so many intervals that hold together."""
-        confidence = 1.0 - (1.0 - CONFIDENCE) / max(intervals, 1)
+        confidence = 1.0 - (1.0 - CONFIDENCE) / intervals
         return {label: Pooled.of(part, label, confidence=confidence) for label, part in parts.items()}
 
     alone = pooled(1)
@@ -106,36 +153,39 @@ def _by_task(parts: dict[str, pd.DataFrame]) -> list[np.ndarray]:
 
 
 def overview(results: Results) -> pd.DataFrame:
-    """One row per (experiment, mode, label): how it stands over all cells, the best first.
+    """One row per (experiment, mode, label): how it stands over the cells that are compared, the best first.
 
-    Columns: what was `shown` to it; `cells`, and `of_cells`, how many the experiment has; `seeds` (fewest in a cell)
-    and `failed` trials; those of `Standing`, all NaN for a label that lacks a cell, which cannot be compared over all;
-    and the medians of what a training costs (`names.PRICES`), over all of its trials that ended well.
+    Columns: what was `shown` to it; `cells`, over how many it is compared, or how many it has finished if it is not
+    (see `Shared`); `of_cells`, how many are planned; `over`, the compared ones in words; `seeds` (fewest in a cell),
+    `trials`, and those that `failed`; `missing`, planned trials without a record; those of `Standing`, all NaN for a
+    label that is not compared; and the medians of what a training costs (`names.PRICES`), over the trials that ended
+    well. What is counted of a compared label is counted in the compared cells, but for `missing`.
     """
     rows = []
     for key, group in split(results.scores, ["experiment"]):
         if not compares_many(group):
             continue
-        everywhere = cells_of(group)
+        missing = results.missing[results.missing["experiment"] == key["experiment"]]
+        shared = Shared.of(group, missing)
         for mode, scores in split(group, ["mode"]):
+            found = standings(shared.of_mode(scores))
             parts = {part_key["label"]: part for part_key, part in split(scores, ["label"])}
-            whole = [label for label, part in parts.items() if cells_of(part) == everywhere]
-            found = standings(scores[scores["label"].isin(whole)]) if len(whole) > 1 else {}
-            lacking = [label for label in parts if label not in found]
-            for label in [*found, *lacking]:
-                part = parts[label]
+            for label in [*found, *(label for label in parts if label not in found)]:
+                part = in_cells(parts[label], shared.cells) if label in found else parts[label]
                 standing = found.get(label, Standing(UNKNOWN, UNKNOWN))
-                counts = part.groupby(CELL, observed=True)["seed"].nunique()
                 rows.append(
                     {
                         **key,
                         **mode,
                         "label": label,
                         "shown": part["shown"].iloc[0],
-                        "cells": len(counts),
-                        "of_cells": len(everywhere),
-                        "seeds": int(counts.min()),
+                        "cells": len(shared.cells if label in found else shared.finished[label]),
+                        "of_cells": shared.planned,
+                        "over": _in_words(shared.cells, scores["task"]) if found else "",
+                        "seeds": int(part.groupby(CELL, observed=True)["seed"].nunique().min()),
+                        "trials": part["trial"].nunique(),
                         "failed": int((part["status"] != "ok").sum()),
+                        "missing": int((missing["label"] == label).sum()),
                         **named("success", standing.success),
                         **standing.columns(),
                         **prices(part),
@@ -144,24 +194,38 @@ def overview(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _in_words(cells: frozenset[Cell], tasks: pd.Series) -> str:
+    """`Clip insertion with 10 and 25 demonstrations`, further tasks after semicolons."""
+    words = []
+    for task in tasks.cat.categories:
+        if numbers := sorted(int(number) for name, number in cells if name == task):
+            *others, last = map(str, numbers)
+            listed = f"{', '.join(others)} and {last}" if others else last
+            words.append(f"{task_name(task)} with {listed} demonstration{'s' * (numbers != [1])}")
+    return "; ".join(words)
+
+
 def details(results: Results) -> pd.DataFrame:
     """One row per (experiment, task, demonstrations, label): `tables.data.comparison`'s, and more.
 
-    Columns besides: what was `shown`; those of `Standing` in this cell, beginning with the mode; and the medians of
-    what a training costs (`names.PRICES`).
+    Columns besides: what was `shown`; those of `Standing` in this cell, beginning with the mode, NaN for a label that
+    has not finished it; and the medians of what a training costs (`names.PRICES`).
     """
     many = [key["experiment"] for key, group in split(results.scores, ["experiment"]) if compares_many(group)]
     frame = comparison(results)
     frame = frame[frame["experiment"].isin(many)]
     more = []
     for key, group in split(results.scores[results.scores["experiment"].isin(many)], GROUP[:3]):
+        missing = results.missing[(results.missing[GROUP[:3]] == pd.Series(key)).all(axis=1)]
+        shared = Shared.of(group, missing)
         cell: dict[str, dict[str, Any]] = {
             part_key["label"]: {"shown": part["shown"].iloc[0], **prices(part)}
             for part_key, part in split(group, ["label"])
         }
         for mode, scores in split(group, ["mode"]):
-            for label, standing in standings(scores).items():
-                cell[label] |= standing.columns(f"{mode['mode']}_")
+            found = standings(shared.of_mode(scores))
+            for label in scores["label"].unique():
+                cell[label] |= found.get(label, Standing(UNKNOWN, UNKNOWN)).columns(f"{mode['mode']}_")
         more += [{**key, "label": label, **values} for label, values in cell.items()]
     if not more:
         return pd.DataFrame()
@@ -176,22 +240,20 @@ def prices(scores: pd.DataFrame) -> dict[str, float]:
     return {name: float(ok[name].median()) for name in PRICES}
 
 
-def by_price(scores: pd.DataFrame) -> pd.DataFrame:
-    """Success by each cost: one row per (mode, price, label) of the labels that have all cells of an experiment.
+def by_price(scores: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:
+    """Success by each cost: one row per (mode, price, label) of the labels that are compared (see `Shared`).
 
-    Columns: the median `used`; the `mean` success over all cells with `low` and `high`; and whether it is on the
-    `front`: no label with at most this cost succeeds more often. Costs that no training has are left out.
+    Columns: the median `used`; the `mean` success over the compared cells with `low` and `high`; and whether it is on
+    the `front`: no label with at most this cost succeeds more often. Costs that no training has are left out.
 
     Args:
-        scores: rows of `Results.scores` of one experiment.
+        scores, missing: rows of `Results.scores` and `Results.missing` of one experiment.
     """
     rows = []
-    everywhere = cells_of(scores)
+    shared = Shared.of(scores, missing)
     for key, group in split(scores, ["mode"]):
-        for part_key, part in split(group, ["label"]):
-            if cells_of(part) != everywhere:
-                continue
-            estimate = Pooled.of(in_cells(part, everywhere)).estimate
+        for part_key, part in split(shared.of_mode(group), ["label"]):
+            estimate = Pooled.of(part).estimate
             for price, used in prices(part).items():
                 if not isnan(used):
                     spread = {"mean": estimate.value, "low": estimate.low, "high": estimate.high}

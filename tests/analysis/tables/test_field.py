@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from analysis.load import Results, load
 from analysis.pooling import Pooled
 from analysis.tables import field
 from analysis.tables.build import field_table, ranks_table
+from benchmarks.records.plans import PlanRow
 from tests.analysis.synthetic import FIELD, Folder, make_record, many_methods
 
 
@@ -79,9 +82,60 @@ def test_a_method_that_lacks_a_cell_has_costs_but_no_place(results: Results) -> 
     assert there.loc[("IQ-Learn", "ClipInsertion-v0", 10), "sampled_rank"] >= 1, "but a place where it has the cell"
 
 
+def unfinished(folder: Folder, tmp_path: Path, gone: Callable[[PlanRow], bool]) -> Results:
+    """What is known while the records of some planned trials are not there yet."""
+    trials = {row.trial for row in folder.rows if gone(row)}
+    records = [record for record in folder.records if record.trial.id not in trials]
+    return load(replace(folder, records=records).write(tmp_path))
+
+
+def test_a_cell_that_few_methods_have_begun_takes_no_rank_away(tmp_path: Path) -> None:
+    hard = "PegInsertionHard-v0"
+    kept = unfinished(many_methods(), tmp_path / "kept", lambda row: row.task == hard)
+    begun = unfinished(
+        many_methods(), tmp_path / "begun", lambda row: row.task == hard and (row.label, row.seed) > ("BC", 1)
+    )
+    before, now = (field.overview(results).set_index(["mode", "label"]) for results in (kept, begun))
+    assert now["rank"].notna().all() and set(now["cells"]) == {2} and set(now["of_cells"]) == {4}
+    same = ["success", "success_low", "rank", "rank_low", "rank_high", "behind", "against_low", "core_seconds"]
+    pd.testing.assert_frame_equal(now[same], before[same])
+    assert now.loc[("sampled", "BC"), "missing"] == 2 * 3 and now.loc[("sampled", "GAIL"), "missing"] == 2 * 5
+    table = ranks_table(begun)
+    assert set(table.shown["Cells"]) == {"2 of 4"}
+    assert table.note.endswith("success and ranks are over Clip insertion with 10 and 25 demonstrations.")
+    drawn = field.by_price(begun.scores, begun.missing)
+    assert set(drawn["label"]) == set(FIELD)
+
+
+def test_a_method_without_some_of_its_seeds_has_no_rank_and_leaves_those_of_others(tmp_path: Path) -> None:
+    """Its success would be that of other seeds, and ranks that need common seeds would lose their intervals."""
+    results = unfinished(many_methods(), tmp_path, lambda row: row.label == "DAC" and row.seed > 0)
+    found = field.overview(results).set_index("label")
+    assert found.loc["DAC", ["success", "rank"]].isna().all(axis=None) and set(found.loc["DAC", "cells"]) == {0}
+    known = found.drop(["DAC", "IQ-Learn"])
+    assert known[["rank_low", "rank_high", "behind_low"]].notna().sum().tolist() == [
+        len(known),
+        len(known),
+        len(known) - 2,
+    ]
+    assert set(ranks_table(results).shown.set_index("Method").loc["DAC", "Seeds"]) == {"1 (16 missing)"}
+    cells = field.details(results)
+    alone = cells["label"] == "DAC"
+    assert cells.loc[alone, "sampled_rank"].isna().all() and cells.loc[~alone, "sampled_rank_low"].notna().sum() == 42
+    assert cells.loc[alone, "sampled_mean"].notna().all(), "but what is known of it is shown"
+
+
+def test_the_only_method_of_a_cell_is_not_its_first(tmp_path: Path) -> None:
+    results = unfinished(
+        many_methods(), tmp_path, lambda row: row.task == "PegInsertionHard-v0" and row.label != "GPRIL"
+    )
+    cells = field.details(results).set_index(["task", "label"])
+    assert pd.isna(cells.loc[("PegInsertionHard-v0", "GPRIL"), "sampled_rank"]).all()
+
+
 def test_failed_trials_appear_and_count(results: Results) -> None:
     row = ranks_table(results).shown
-    assert set(row.loc[row["Method"] == "SQIL", "Seeds"]) == {"5 (2 failed)"}
+    assert set(row.loc[row["Method"] == "SQIL", "Seeds"]) == {"5 (2 of 20 trials failed)"}
     cells = field_table(results).shown
     assert "5 (1 diverged)" in set(cells.loc[cells["Method"] == "SQIL", "Seeds"])
     scores = results.scores[(results.scores["label"] == "SQIL") & (results.scores["mode"] == "sampled")]
@@ -127,7 +181,7 @@ def test_the_interval_of_a_rank_holds_it_and_is_reproducible(results: Results) -
 
 
 def test_success_by_cost_has_a_front_that_nothing_beats(results: Results) -> None:
-    data = field.by_price(results.scores)
+    data = field.by_price(results.scores, results.missing)
     assert list(data["price"].cat.categories) == ["environment_steps", "expert_queries", "core_seconds"]
     for _, points in data.groupby(["mode", "price"], observed=True):
         for point in points.itertuples():
