@@ -345,9 +345,10 @@ def _scores(trials: pd.DataFrame, curve: pd.DataFrame, rollouts: pd.DataFrame) -
     scores = trials.merge(pd.DataFrame({"mode": MODES}), how="cross")
     scores = scores.join(counts, on=key).join(best.set_index("mode", append=True), on=key)
     scores = scores.fillna({"rollouts": 0, "successes": 0}).astype({"rollouts": int, "successes": int})
-    # A trial that failed counts as 0 in the modes that its variant's policies have, or in all if nothing shows which.
+    # A trial that failed counts as 0 in the modes that its variant's policies have on any task, or in all if nothing
+    # shows which.
     has = scores["rollouts"] > 0
-    variant = [scores["experiment"], scores["task"], scores["variant"]]
+    variant = [scores["experiment"], scores["variant"]]
     known = has.groupby([*variant, scores["mode"]], observed=True).transform("any")
     any_known = has.groupby(variant, observed=True).transform("any")
     scores = scores[has | ((scores["status"] != "ok") & (known | ~any_known))]

@@ -133,6 +133,19 @@ def test_the_only_method_of_a_cell_is_not_its_first(tmp_path: Path) -> None:
     assert pd.isna(cells.loc[("PegInsertionHard-v0", "GPRIL"), "sampled_rank"]).all()
 
 
+def test_a_policy_that_only_samples_has_no_deterministic_failures(tmp_path: Path) -> None:
+    """Where all of its trials on one task failed, those on the others tell which actions it has."""
+    folder = many_methods()
+    for at, record in enumerate(folder.records):
+        if (record.trial.method, record.trial.task) == ("diffusion", "PegInsertionHard-v0"):
+            folder.records[at] = record.model_copy(update={"status": "failed", "final": {}})
+    results = load(folder.write(tmp_path))
+    found = results.scores[results.scores["label"] == "Diffusion policy"]
+    assert set(found["mode"]) == {"sampled"} and found["success"].eq(0).sum() == 10
+    shown = ranks_table(results).shown
+    assert shown.loc[shown["Method"] == "Diffusion policy", "Actions"].tolist() == ["Sampled"]
+
+
 def test_failed_trials_appear_and_count(results: Results) -> None:
     row = ranks_table(results).shown
     assert set(row.loc[row["Method"] == "SQIL", "Seeds"]) == {"5 (2 of 20 trials failed)"}
