@@ -120,16 +120,16 @@ def field_table(results: Results) -> Table:
     def shown(row: Row) -> dict[str, str]:
         cells = {"Shown": NOTHING if pd.isna(row["shown"]) else row["shown"], "Seeds": _seeds(row)}
         for mode in MODES:
-            cells[MODE_NAMES[mode]] = _percent(row, f"{mode}_last", row["seeds"] > 1)
+            cells[MODE_NAMES[mode]] = _percent(row, f"{mode}_mean")
             cells[f"{_short(mode)} rank"] = _span(row, f"{mode}_rank", ".3g")
         return cells | {name: _number(row[column]) for column, name in PRICES.items()}
 
     note = (
-        "Success in % of the final rollouts: median [quartiles] over seeds. A trial that failed counts as success 0; a "
-        "dash means that the policy has no such actions. Rank: by mean success in this cell, among the methods with "
-        "such actions of which no trial is missing there [95 % interval of a bootstrap over seeds, not corrected for "
-        "the number of cells and methods]. Differences to the best and to GPRIL are in the CSV file. Shown and costs: "
-        "see the table over all tasks."
+        "Success in % of the final rollouts: mean [95 % interval over seeds]. A trial that failed counts as success 0; "
+        "a dash means that the policy has no such actions. Rank: by this mean, among the methods with such actions of "
+        "which no trial is missing there [95 % interval of a bootstrap over seeds, not corrected for the number of "
+        "cells and methods]. Differences to the best and to GPRIL, medians and quartiles are in the CSV file. Shown "
+        "and costs: see the table over all tasks."
     )
     return _table(results, "field", "Which method: task by task", note, field.details(results), shown)
 

@@ -146,6 +146,17 @@ def test_a_policy_that_only_samples_has_no_deterministic_failures(tmp_path: Path
     assert shown.loc[shown["Method"] == "Diffusion policy", "Actions"].tolist() == ["Sampled"]
 
 
+def test_the_success_of_a_cell_is_what_it_is_ranked_by(tmp_path: Path) -> None:
+    """A has the higher median, and B the higher mean and rank."""
+    folder = Folder()
+    for method, rates in {"a": (0.6, 0.6, 0.0), "b": (0.5, 0.5, 0.5), "c": (0.1,) * 3, "d": (0.0,) * 3}.items():
+        for seed, success in enumerate(rates):
+            folder.add(method, make_record(method, seed=seed, success={"sampled": success, "mean": success}))
+    shown = field_table(load(folder.write(tmp_path))).shown.set_index("Method")
+    assert [shown.loc[label, "Sampled actions"].partition(" ")[0] for label in "abcd"] == ["40", "50", "10", "0"]
+    assert [shown.loc[label, "Sampled rank"].partition(" ")[0] for label in "abcd"] == ["2", "1", "3", "4"]
+
+
 def test_failed_trials_appear_and_count(results: Results) -> None:
     row = ranks_table(results).shown
     assert set(row.loc[row["Method"] == "SQIL", "Seeds"]) == {"5 (2 of 20 trials failed)"}
