@@ -24,6 +24,8 @@ SPREAD: dict[Centre, tuple[str, str, str]] = {"median": ("median", "q1", "q3"), 
 
 MOST_LINES = 12
 """Variants of one method whose lines can be told apart in a panel."""
+MOST_METHODS = 10
+"""Methods whose lines can be told apart in a panel: as many as there are hues."""
 
 SUCCESS = Figure("success", "Final success")
 PROFILE = Figure("profile", "Performance profiles")
@@ -57,7 +59,7 @@ def all_series(results: Results) -> Iterator[Series]:
     """Every figure's data. For each experiment first what the paper draws of it, named after it; then its success, its
     learning curves by each cost and its profile, where the paper's figure is not the same. Success is drawn in another
     way where many methods are compared (see `tables.field`). Of a single trial there are only learning curves, and of
-    more than `MOST_LINES` variants of a method neither curves nor profiles."""
+    more than `MOST_LINES` variants of a method, or of more than `MOST_METHODS`, neither curves nor profiles."""
     for experiment in results.scores["experiment"].unique():
         stem = quote(experiment, safe="")  # an experiment's name may hold what a file's may not
         scores = results.scores[results.scores["experiment"] == experiment]
@@ -68,7 +70,8 @@ def all_series(results: Results) -> Iterator[Series]:
             figures |= {f"{stem}-methods": METHODS, f"{stem}-costs": PRICES}
         elif several and (not paper or (paper.kind, paper.centre) != ("success", "median")):
             figures[f"{stem}-success"] = SUCCESS
-        legible = scores.groupby("method")["variant"].nunique().max() <= MOST_LINES
+        variants = scores.groupby("method")["variant"].nunique()
+        legible = variants.max() <= MOST_LINES and len(variants) <= MOST_METHODS
         for cost in COSTS if legible else ():
             name = f"Success by {COST_NAMES[cost][0].lower()}{COST_NAMES[cost][1:]}"
             figures[f"{stem}-curves-{cost.replace('_', '-')}"] = Figure("curves", name, cost)

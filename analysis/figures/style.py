@@ -40,6 +40,7 @@ EXPERT: Line = (0, (1, 2))
 LINES: tuple[Line, ...] = ("-", "--", ":", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (5, 5)))
 LINES += ((0, (5, 1, 1, 1)), (0, (10, 3)), (0, (2, 2)), (0, (7, 1, 1, 1, 1, 1)))
 MARKERS = "osD^vP*X<"
+DARKER = 0.55  # the colours of the methods after the tenth, compared with those of the first ten
 TITLE = 40  # letters that fit above a panel
 LABEL = 30  # and beside it
 ROWS = 4  # of a legend that there is room for anyway
@@ -76,6 +77,7 @@ def styles(results: Results) -> dict[str, Style]:
     its variants, those in most figures of the paper come first, others follow in the order of the plan.
     """
     palette = sns.color_palette("colorblind")
+    palette = [*palette, *((DARKER * r, DARKER * g, DARKER * b) for r, g, b in palette)]
     pairs = results.scores[["label", "method", "variant", "base"]].drop_duplicates().sort_values("label")
     methods = [variant.method for variant in COMPARED]
     methods += sorted(set(pairs["method"]) - set(methods))

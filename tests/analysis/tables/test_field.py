@@ -246,6 +246,21 @@ def test_figures_of_many_methods_are_ordered_and_name_every_point(results: Resul
         assert not overlaps, overlaps
 
 
+def test_many_methods_have_colours_of_their_own_and_no_lines(tmp_path: Path) -> None:
+    """Lines of the same hue cross each other; ten methods still have one each."""
+    folder = Folder()
+    for place in range(16):
+        folder.add(f"m{place}", make_record(f"m{place}"), "sixteen", variant=f"m{place}")
+        if place < 10:
+            folder.add(f"m{place}", make_record(f"m{place}"), "ten", variant=f"m{place}")
+    results = load(folder.write(tmp_path))
+    assert len({style.colour for style in styles(results).values()}) == 16
+    kinds = {
+        name: {one.figure.kind for one in all_series(results) if one.experiment == name} for name in ("ten", "sixteen")
+    }
+    assert kinds == {"sixteen": {"methods", "costs"}, "ten": {"methods", "costs", "curves", "profile"}}
+
+
 def test_ranks_of_tasks_count_each_cell(tmp_path: Path) -> None:
     """A is best on one task with two cells, B on another with one: A has the higher mean over the three."""
     folder = Folder()
