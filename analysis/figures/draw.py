@@ -42,7 +42,7 @@ from analysis.figures.style import (
     wrapped,
 )
 from analysis.load import MODES
-from analysis.names import COST_NAMES, MODE_NAMES, PRICES
+from analysis.names import COST_NAMES, MODE_NAMES, PRICES, plural
 from analysis.tables.build import PIPELINE_CHECK
 from benchmarks.paper import Centre, Kind
 
@@ -197,7 +197,10 @@ def plot_costs(series: Series, look: dict[str, Style]) -> Figure:
     grid = figure.subplots(len(prices), len(modes), sharex="row", sharey=True, squeeze=False)
     for (row, price), (column, part) in product(enumerate(prices), enumerate(modes)):
         axes, points = grid[row, column], part[part["price"] == price]
-        axes.set(title=MODE_NAMES[points["mode"].iloc[0]], xlabel=PRICES[price], ylabel=SUCCESS, ylim=PERCENT)
+        heading = (
+            f"{MODE_NAMES[part['mode'].iloc[0]]}\nmean over {plural(part['cells'].iloc[0], 'cell')}, 95 % interval"
+        )
+        axes.set(title=heading, xlabel=PRICES[price], ylabel=SUCCESS, ylim=PERCENT)
         axes.tick_params(labelbottom=True, labelleft=True)
         scale(axes, data.loc[data["price"] == price, "used"].to_numpy(dtype=float))
         front = points[points["front"]]
@@ -234,10 +237,16 @@ def _by_label(series: Series, look: dict[str, Style], columns: int = 0) -> Figur
         axes.set_axis_off()
     for axes, part in zip(grid, cells, strict=False):
         axes.set_title(title(str(part["task"].iloc[0]), int(part["demonstrations"].iloc[0])))
-        for (row, label), (side, mode) in product(enumerate(look), enumerate(modes)):
-            trials = part[(part["label"] == label) & (part["mode"] == mode)]
-            at = row + (0.4 * (side - 0.55) if len(modes) > 1 else 0.0)
-            distribution.draw(axes, trials, look[label], at, 0.12, hollow=mode != MODES[0])
+        for row, label in enumerate(look):
+            own = part[part["label"] == label]
+            lacking = [(float(row), "trials")] if own.empty else []
+            for side, mode in enumerate(modes):
+                trials = own[own["mode"] == mode]
+                at = row + (0.4 * (side - 0.55) if len(modes) > 1 else 0.0)
+                distribution.draw(axes, trials, look[label], at, 0.12, hollow=mode != MODES[0])
+                lacking += [(at, MODE_NAMES[mode].lower())] if trials.empty and len(own) else []
+            for at, what in lacking if distribution.column == "success" else ():  # nothing drawn looks almost like 0 %
+                axes.text(0.0, at, f"no {what}", fontsize="x-small", color=GREY, verticalalignment="center")
         experts = distribution.expert(axes, _of_task(series.expert, part)) or experts
         axes.set(ylim=(len(look) - 0.5, -0.5), xlabel=distribution.axis)
         axes.set_yticks(range(len(look)), labels)

@@ -243,7 +243,7 @@ def prices(scores: pd.DataFrame) -> dict[str, float]:
 def by_price(scores: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:
     """Success by each cost: one row per (mode, price, label) of the labels that are compared (see `Shared`).
 
-    Columns: the median `used`; the `mean` success over the compared cells with `low` and `high`; and whether it is on
+    Columns: the median `used`; the `mean` success over the compared `cells` with `low` and `high`; and whether it is on
     the `front`: no label with at most this cost succeeds more often. Costs that no training has are left out.
 
     Args:
@@ -257,7 +257,7 @@ def by_price(scores: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:
             for price, used in prices(part).items():
                 if not isnan(used):
                     spread = {"mean": estimate.value, "low": estimate.low, "high": estimate.high}
-                    rows.append({**key, "price": price, **part_key, "used": used, **spread})
+                    rows.append({**key, "price": price, **part_key, "cells": len(shared.cells), "used": used, **spread})
     frame = pd.DataFrame(rows)
     if frame.empty:
         return frame

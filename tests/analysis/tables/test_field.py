@@ -234,11 +234,15 @@ def test_figures_of_many_methods_are_ordered_and_name_every_point(results: Resul
     only_both = [name for name in names[:-1] if name != "Diffusion policy"]
     assert only_both == sorted(only_both, key=lambda name: -expected[name])
     assert len(figure.axes) == 4
+    said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    lacking = "no deterministic actions"
+    assert said == [[lacking], [lacking], [lacking, "no trials"], [lacking, "no trials"]], "an empty row says why"
     with plot_style():
         costs = PLOTS["costs"](drawn["costs"], look)
         costs.draw_without_rendering()
     renderer = FigureCanvasAgg(costs).get_renderer()
     for axes in costs.axes:
+        assert axes.get_title().endswith("actions\nmean over 4 cells, 95 % interval")
         written = [text for text in axes.texts if text.get_text()]
         assert len(written) in (10, 11)
         boxes = [Text.get_window_extent(text, renderer) for text in written]  # without the line to its point
