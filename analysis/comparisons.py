@@ -185,6 +185,23 @@ def ranks(
     return [Estimate(*map(float, each)) for each in zip(value, low, high, strict=True)]
 
 
+def with_equals(rank: Estimate, differences: Sequence[Estimate]) -> Estimate:
+    """The rank of a method with an interval that also holds its place before and behind all that may be equal to it.
+
+    A bootstrap takes the order of the methods for more certain than it is where several hardly differ: the best in
+    truth is then among the lower ones in many samples, and all resamples of such a sample agree on that. So no method
+    counts as one of lower or higher rank unless the interval of the difference says so.
+
+    Args:
+        rank: as `ranks` gives it.
+        differences: the method's mean score minus that of each other method, with their intervals.
+    """
+    if isnan(rank.low):
+        return rank
+    better, worse = sum(one.high < 0.0 for one in differences), sum(one.low > 0.0 for one in differences)
+    return Estimate(rank.value, min(rank.low, 1.0 + better), max(rank.high, 1.0 + len(differences) - worse))
+
+
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> FloatArray:
     """Fraction of scores [n] above each threshold [k]: the run-score distribution, [k].
 

@@ -17,6 +17,7 @@ from analysis.load import MODES, Results, version_note
 from analysis.names import MODE_NAMES, PRICES, task_name
 from analysis.tables import data as frames
 from analysis.tables import field
+from analysis.tables.data import split
 from analysis.tables.render import csv, latex, markdown
 
 PIPELINE_CHECK = "pipeline check, no scientific meaning"
@@ -80,7 +81,8 @@ def ranks_table(results: Results) -> Table:
     def shown(row: Row) -> dict[str, str]:
         whole = row["cells"] == row["of_cells"]
         others = [f"{row['failed']} of {row['trials']} trials failed"] * bool(row["failed"])
-        others += [f"{row['missing']} missing"] * bool(row["missing"])
+        where: str = "" if pd.isna(row["rank"]) else " elsewhere"
+        others += [f"{row['missing']} missing{where}"] * bool(row["missing"])
         return {
             "Shown": row["shown"],
             "Actions": _mode(row),
@@ -95,22 +97,26 @@ def ranks_table(results: Results) -> Table:
 
     note = (
         "Success in % of the final rollouts: mean over cells (a task with a number of demonstrations) with equal "
-        "weights [95 % interval over seeds]. A method that has not finished these cells has costs only. Rank: 1 is the "
-        "highest success among the methods with such actions [95 % interval of a bootstrap over tasks and seeds]. "
-        "Differences in points [95 %], paired if the seeds of both methods learned from the same demonstrations. GPRIL "
-        "is its first variant in the experiment. The best method was selected for its success, so differences to it "
-        "are biased in its favour. Each interval is at the 95 % level on its own; a star marks differences that remain "
-        "after a Bonferroni correction (one experiment, one kind of actions): those to GPRIL for their number, those "
-        "to the best for the number of all pairs of methods, which covers its selection. A trial that failed counts as "
+        "weights [95 % interval over seeds]. A method that has not finished these cells has costs only. Rank: 1 is "
+        "the highest success among the methods with such actions [95 % interval of a bootstrap over tasks and seeds, "
+        "extended to the places of all methods from which the method's difference is not clear]. Differences in "
+        "points [95 %], paired if the seeds of both methods learned from the same demonstrations. GPRIL is its first "
+        "variant in the experiment. The best method was selected for its success, so differences to it are biased in "
+        "its favour. Each interval is at the 95 % level on its own; a star marks differences that remain after a "
+        "Bonferroni correction (one experiment, one kind of actions): those to GPRIL for their number, those to the "
+        "best for the number of all pairs of methods, which covers its selection. A trial that failed counts as "
         "success 0. Shown: demonstrated actions, states only, or actions inferred from the method's own steps. "
         "Environment steps, labels by the demonstrator and core-seconds of training (machine dependent): medians per "
         "trial."
     )
     data = field.overview(results)
-    if not data.empty:
-        parts = data[(data["cells"] < data["of_cells"]) & data["rank"].notna()].drop_duplicates("experiment")
-        for row in parts.to_dict(orient="records"):
-            note += f" Not all of {row['experiment']} is finished: success and ranks are over {row['over']}."
+    for key, rows in split(data, ["experiment"]) if len(data) else ():
+        name, compared = key["experiment"], rows[rows["rank"].notna()]
+        if (compared["cells"] < compared["of_cells"]).any():
+            note += f" In {name}, success and ranks are over {compared['over'].iloc[0]}."
+        planned = results.missing.loc[results.missing["experiment"] == name, "label"].unique()
+        if absent := [label for label in planned if label not in set(rows["label"])]:
+            note += f" In {name}, there is no trial yet of {', '.join(absent)}."
     return _table(results, "ranks", "Which method: over all tasks", note, data, shown)
 
 
@@ -125,11 +131,12 @@ def field_table(results: Results) -> Table:
         return cells | {name: _number(row[column]) for column, name in PRICES.items()}
 
     note = (
-        "Success in % of the final rollouts: mean [95 % interval over seeds]. A trial that failed counts as success 0; "
-        "a dash means that the policy has no such actions. Rank: by this mean, among the methods with such actions of "
-        "which no trial is missing there [95 % interval of a bootstrap over seeds, not corrected for the number of "
-        "cells and methods]. Differences to the best and to GPRIL, medians and quartiles are in the CSV file. Shown "
-        "and costs: see the table over all tasks."
+        "Success in % of the final rollouts: mean [95 % interval over seeds]. A trial that failed counts as success "
+        "0; a dash means that the policy has no such actions, or that there is no trial yet. Rank: by this mean, "
+        "among the methods with such actions of which no trial is missing there [95 % interval of a bootstrap over "
+        "seeds, extended as in the table over all tasks; not corrected for the number of cells and methods]. "
+        "Differences to the best and to GPRIL, medians and quartiles are in the CSV file. Shown and costs: see the "
+        "table over all tasks."
     )
     return _table(results, "field", "Which method: task by task", note, field.details(results), shown)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.comparisons import ranks
+from analysis.comparisons import ranks, with_equals
 from analysis.load import GROUP, MODES, Results
 from analysis.names import PRICES, task_name
 from analysis.pooling import CELL, Cell, Pooled, cells_of, in_cells
@@ -42,7 +42,7 @@ class Standing:
 
     Attributes:
         success: mean over the cells, with its interval over seeds.
-        rank: 1 is the highest success, with its bootstrap interval.
+        rank: 1 is the highest success, with the interval of `comparisons.with_equals`.
         behind: success minus that of the best; NaN for the best itself.
         against: success minus that of the reference; NaN for the reference, or where there is none.
         against_sure: whether that difference is still none of chance when the intervals of all differences to the
@@ -139,7 +139,8 @@ def standings(scores: pd.DataFrame) -> dict[str, Standing]:
                 differences[name] = alone[label].minus(alone[other])
                 corrected = together[label].minus(together[other])
                 differences[f"{name}_sure"] = corrected.low > 0.0 or corrected.high < 0.0
-        found[label] = Standing(alone[label].estimate, estimates[label], **differences)
+        rank = with_equals(estimates[label], [alone[label].minus(alone[other]) for other in order if other != label])
+        found[label] = Standing(alone[label].estimate, rank, **differences)
     return found
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, mannwhitneyu, t, trim_mean
 
-from analysis.comparisons import bootstrap, performance_profile, probability_of_improvement, ranks, times_fewer
+from analysis.comparisons import (
+    bootstrap,
+    performance_profile,
+    probability_of_improvement,
+    ranks,
+    times_fewer,
+    with_equals,
+)
 from analysis.statistics import (
     Estimate,
     correlation,
@@ -252,6 +259,15 @@ def test_ranks_resample_one_seed_less_than_there_are() -> None:
     seeds = [np.array([[[0.9, 0.1, 0.1, 0.1, 0.1]], [[0.56, 0.74, 0.74, 0.74, 0.74]]])]
     assert ranks(seeds, confidence=0.96, repetitions=10_000)[0] == (2.0, 1.0, 2.0)
     assert ranks(seeds, confidence=0.92, repetitions=10_000)[0] == (2.0, 2.0, 2.0)
+
+
+def test_a_rank_holds_the_places_around_methods_that_may_be_equal() -> None:
+    worse, better, equal = Estimate(0.2, 0.1, 0.3), Estimate(-0.2, -0.3, -0.1), Estimate(0.1, -0.1, 0.3)
+    assert with_equals(Estimate(3.0, 3.0, 3.0), [better, equal, worse, equal, worse]) == (3.0, 2.0, 4.0)
+    assert with_equals(Estimate(2.0, 1.5, 2.0), [better, worse]) == (2.0, 1.5, 2.0), "it is never shorter"
+    unknown = Estimate(0.1, np.nan, np.nan)
+    assert with_equals(Estimate(1.0, 1.0, 1.0), [unknown, worse]) == (1.0, 1.0, 2.0)
+    assert np.isnan(with_equals(Estimate(1.0, np.nan, np.nan), [unknown]).low), "of a single seed nothing is known"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from analysis.comparisons import bootstrap, probability_of_improvement, ranks, times_fewer
+from analysis.comparisons import bootstrap, probability_of_improvement, ranks, times_fewer, with_equals
 from analysis.statistics import (
     Estimate,
     correlation,
@@ -93,18 +93,26 @@ def seconds(rng: np.random.Generator, count: int) -> Estimate:
     return difference(*(mean_interval(rng.lognormal(np.log(median), 0.25, count)) for median in (2.0, 5.0)))
 
 
-def rank(place: int, methods: int, tasks: int, differing: float, rng: np.random.Generator, count: int) -> Estimate:
-    """The rank of one of several methods that differ by little, on tasks on which they differ in other ways.
+def rank(
+    place: int, methods: int, apart: float, tasks: int, differing: float, rng: np.random.Generator, count: int
+) -> Estimate:
+    """The rank of one of several methods that are so far apart, in logits, on tasks on which they differ in other ways.
 
     The value is the true rank, `place`.
     """
+    steps = np.arange(methods, 0, -1) - (methods + 1) / 2
     scores = []
     for _ in range(tasks):
-        levels = np.linspace(0.1, -0.1, methods) * (methods - 1) + differing * rng.normal(0.0, 1.0, methods)
+        levels = apart * steps + differing * rng.normal(0.0, 1.0, methods)
         good_draws = rng.normal(0.0, 1.0, count)  # of demonstrations, the same for all methods
         logits = levels[:, None] + good_draws + rng.normal(0.0, 0.5, (methods, count))
         scores.append(measured(1 / (1 + np.exp(-logits)), rng)[:, None])
-    _, low, high = ranks(scores, repetitions=200)[place - 1]
+    own, *others = np.roll(np.mean(scores, axis=0)[:, 0], 1 - place, axis=0)
+    found = [rate_interval(mean, tasks * count * ROLLOUTS) for mean in (own, *others)]
+    differences = [
+        difference(found[0], other, correlation(own, mean)) for other, mean in zip(found[1:], others, strict=True)
+    ]
+    _, low, high = with_equals(ranks(scores, repetitions=200)[place - 1], differences)
     return Estimate(place, low, high)
 
 
@@ -152,9 +160,10 @@ ROWS: Mapping[str, tuple[Trial, int]] = {
     "probability of improvement, 50 %": (partial(improvement, beta(2, 2), beta(2, 2)), 1000),
     "probability of improvement, 95 %": (partial(improvement, beta(9, 1), beta(2, 2)), 1000),
     "seconds, 2 and 5": (seconds, 2000),
-    "rank among six close methods, one task": (partial(rank, 4, 6, 1, 0.0), 1000),
-    "rank among six close methods, four tasks": (partial(rank, 4, 6, 4, 0.3), 1000),
-    "rank of the best of sixteen, two tasks": (partial(rank, 1, 16, 2, 0.3), 1000),
+    "rank among six close methods, one task": (partial(rank, 4, 6, 0.2, 1, 0.0), 1000),
+    "rank among six close methods, four tasks": (partial(rank, 4, 6, 0.2, 4, 0.3), 1000),
+    "rank of the best of six, a point apart, one task": (partial(rank, 1, 6, 0.04, 1, 0.0), 1000),
+    "rank of the best of sixteen, two tasks": (partial(rank, 1, 16, 0.2, 2, 0.3), 1000),
     "next seed, around 50 %": (partial(another, beta(2, 2)), 4000),
     "next seed, around 90 %": (partial(another, beta(9, 1)), 4000),
     "times fewer interactions, 50": (partial(fewer, *LATE), 2000),
