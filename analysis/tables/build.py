@@ -106,8 +106,8 @@ def ranks_table(results: Results) -> Table:
         "Bonferroni correction (one experiment, one kind of actions): those to GPRIL for their number, those to the "
         "best for the number of all pairs of methods, which covers its selection. A trial that failed counts as "
         "success 0. Shown: demonstrated actions, states only, or actions inferred from the method's own steps. "
-        "Environment steps, labels by the demonstrator and core-seconds of training (machine dependent): medians per "
-        "trial."
+        "Environment steps, labels by the demonstrator and core-seconds of training (which depend on the machine and "
+        "its load): medians per trial."
     )
     data = field.overview(results)
     for key, rows in split(data, ["experiment"]) if len(data) else ():
