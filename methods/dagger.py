@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar
 import gymnasium
 import numpy as np
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from envs.demonstrations import Demonstrations
@@ -36,6 +36,7 @@ SEARCH: dict[str, dict[str, Any]] = {
     "learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
     "l2": {"low": 1e-5, "high": 1e-1, "log": True},
     "episode_steps": {"choices": [0, 60, 80, 120]},
+    "deterministic": {"choices": [0.0, 0.5, 1.0]},
 }
 """What tuning may try."""
 
@@ -52,6 +53,8 @@ class Settings:
         l2: weight in the loss of half the sum of squares of all weights and biases.
         episode_steps: longest own episode in steps, after which another one begins; 0 leaves it to the task's time
             limit. A policy that gets stuck would otherwise spend most queries on the states in which it is.
+        deterministic: fraction of own episodes with deterministic actions, drawn at random; the others have sampled
+            ones. Each kind leads to states where the other does not, such as those where a part is stuck.
     """
 
     rounds: Annotated[int, Ge(1)] = 5
@@ -60,6 +63,7 @@ class Settings:
     batch_size: Annotated[int, Ge(1)] = 256
     l2: Annotated[float, Ge(0.0)] = 1e-4
     episode_steps: Annotated[int, Ge(0)] = field(default=0, metadata={"neutral": True})
+    deterministic: Annotated[float, Ge(0.0), Le(1.0)] = field(default=0.0, metadata={"neutral": True})
 
 
 @register
@@ -102,7 +106,8 @@ class _Training:
         self.updates = 0
         self.round = 1
         self.observation: np.ndarray | None = None  # of an episode under way ...
-        self.episode_steps = 0  # ... and the steps that it has had
+        self.episode_steps = 0  # ... the steps that it has had ...
+        self.deterministic = False  # ... and whether its actions are deterministic
 
     def run(self) -> GaussianPolicy:
         rounds, total = self.settings.rounds, self.context.budget.policy_updates
@@ -156,16 +161,18 @@ class _Training:
         return torch.cat([shown.observations, states]), torch.cat([shown.actions, labels])
 
     def _label(self, environment: gymnasium.Env[np.ndarray, np.ndarray], until: int) -> None:
-        """Act with sampled actions and ask what the demonstrator would do, until so many states are labelled."""
+        """Act, and ask what the demonstrator would do, until so many states are labelled."""
         actor = self.policy.actor(1)
         while len(self.labels) < until:
             if self.observation is None:
                 actor.start([0])
                 self.observation, _ = environment.reset(seed=int(self.rollouts.integers(2**31)))
                 self.episode_steps = 0
+                if self.settings.deterministic:
+                    self.deterministic = bool(self.rollouts.random() < self.settings.deterministic)
             self.states.append(np.array(self.observation, np.float32))
             self.labels.append(np.array(self.expert.action(environment), np.float32))
-            action = actor.act(self.observation[None], [0], False, self.rollouts)[0]
+            action = actor.act(self.observation[None], [0], self.deterministic, self.rollouts)[0]
             self.observation, _, terminated, truncated, _ = environment.step(action)
             self.episode_steps += 1
             if terminated or truncated or self.episode_steps == self.settings.episode_steps:
@@ -189,6 +196,7 @@ class _Training:
             "round": self.round,
             "observation": self.observation,
             "episode_steps": self.episode_steps,
+            "deterministic": self.deterministic,
         }
 
     def _resume(self) -> None:
@@ -201,4 +209,4 @@ class _Training:
         self.labels = [] if state["labels"] is None else list(state["labels"])
         self.batches.bit_generator.state, self.rollouts.bit_generator.state = state["batches"], state["rollouts"]
         self.updates, self.round, self.observation = state["updates"], state["round"], state["observation"]
-        self.episode_steps = state["episode_steps"]
+        self.episode_steps, self.deterministic = state["episode_steps"], state["deterministic"]

@@ -13,6 +13,7 @@ from methods.conformance.context import PlainContext
 from methods.conformance.point_task import PointTask, demonstrate
 from methods.dagger import Dagger, Settings
 from methods.interface import Budget, MethodError, Policy
+from methods.policy import GaussianPolicy
 
 
 def train(folder: Path, queries: int, settings: Settings, seed: int = 0) -> tuple[Policy, PlainContext]:
@@ -70,6 +71,25 @@ def test_own_episodes_are_cut_off(tmp_path: Path, longest: int) -> None:
     Dagger(Settings(rounds=4, episode_steps=longest)).fit(demonstrate(1, seed=0), context)
     assert sum(Watched.lengths) == context.expert_queries == 120
     assert max(Watched.lengths) == 5 if longest else max(Watched.lengths) > 20
+
+
+@pytest.mark.parametrize(("fraction", "kinds"), [(0.0, {False}), (0.5, {False, True}), (1.0, {True})])
+def test_an_own_episode_has_one_kind_of_actions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fraction: float, kinds: set[bool]
+) -> None:
+    acted: list[tuple[int, bool]] = []  # the number of the episode, and whether the action is deterministic
+    act = GaussianPolicy.act
+
+    def spy(self: GaussianPolicy, observations: Any, deterministic: bool, rng: np.random.Generator) -> np.ndarray:
+        acted.append((len(Watched.lengths), deterministic))
+        return act(self, observations, deterministic, rng)
+
+    monkeypatch.setattr(GaussianPolicy, "act", spy)
+    Watched.lengths.clear()
+    context = PlainContext(Budget(120, 60, 120), 0, tmp_path, environment=Watched)
+    Dagger(Settings(rounds=4, episode_steps=5, deterministic=fraction)).fit(demonstrate(1, seed=0), context)
+    assert {kind for _, kind in acted} == kinds and len(acted) == 120
+    assert len(set(acted)) == len({episode for episode, _ in acted}) > 20
 
 
 def test_one_round_asks_nobody(tmp_path: Path) -> None:
