@@ -44,7 +44,8 @@ class Series:
         experiment: whose trials it shows.
         data: see the function named as the figure's kind.
         expert: the demonstrator's own success and seconds to insertion; see `load.Results`.
-        note: which version of the suite made the records, where it is not the present one.
+        note: on how many rollouts a learning curve rests, and which version of the suite made the records, where it
+            is not the present one.
     """
 
     name: str
@@ -79,7 +80,16 @@ def all_series(results: Results) -> Iterator[Series]:
             figures[f"{stem}-performance-profile"] = PROFILE
         for name, figure in figures.items():
             if not (data := _data(figure, scores, results)).empty:
-                yield Series(name, figure, experiment, data, results.expert, version_note(scores))
+                yield Series(name, figure, experiment, data, results.expert, _note(figure, scores, results))
+
+
+def _note(figure: Figure, scores: pd.DataFrame, results: Results) -> str:
+    """On how many rollouts a learning curve rests, and which version of the suite made the records if an older one."""
+    notes = []
+    if figure.kind in ("curves", "seeds"):
+        counts = sorted(results.curve.loc[results.curve["trial"].isin(scores["trial"]), "rollouts"].unique())
+        notes.append(f"Each point is from {' or '.join(map(str, counts))} rollouts per seed.")
+    return " ".join([*notes, *filter(None, [version_note(scores)])])
 
 
 def _data(figure: Figure, scores: pd.DataFrame, results: Results) -> pd.DataFrame:

@@ -137,6 +137,8 @@ def test_a_mode_that_a_policy_does_not_have_is_a_blank(tmp_path: Path) -> None:
     assert len(made["improvement"].data) == 1 and len(made["endings"].data) == 3
     for series in all_series(results):
         assert not ((series.data["label"] == "ACT") & (series.data.get("mode") == "sampled")).any(), series.name
+        said = f"Each point is from {results.curve['rollouts'].iloc[0]} rollouts per seed."
+        assert (said in series.note) == (series.figure.kind == "curves")
 
 
 def test_what_some_trainings_use_has_a_column_where_any_did(tmp_path: Path) -> None:
