@@ -27,7 +27,7 @@ from envs.commands import Command
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
 FIELD, TRAINING, SEARCHES = "field", "quick/diagnostics", "tune/searches"
-FIELD_TABLES = ("results/field/tables/ranks.md", "results/field/tables/field.md")
+RANKS = "results/field/tables/ranks.md"
 PAGES = {
     "README.md": ["standard/headline", MAIN],
     "docs/fidelity.md": ["readings"],
@@ -43,7 +43,7 @@ PAGES = {
 
 
 def _field(root: Path) -> str:
-    return "\n".join((root / name).read_text() for name in FIELD_TABLES if (root / name).exists()) or PENDING
+    return (root / RANKS).read_text() if (root / RANKS).exists() else PENDING
 
 
 BLOCKS: Mapping[str, Callable[[Path], str]] = {
