@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from methods import dagger
 from methods.conformance.context import PlainContext
 from methods.conformance.point_task import PointTask, demonstrate
 from methods.dagger import Dagger, Settings
-from methods.interface import Budget, MethodError, Policy
+from methods.interface import Budget, MethodError, Policy, Stopped
 from methods.policy import GaussianPolicy
 
 
@@ -90,6 +91,30 @@ def test_an_own_episode_has_one_kind_of_actions(
     Dagger(Settings(rounds=4, episode_steps=5, deterministic=fraction)).fit(demonstrate(1, seed=0), context)
     assert {kind for _, kind in acted} == kinds and len(acted) == 120
     assert len(set(acted)) == len({episode for episode, _ in acted}) > 20
+
+
+def test_an_episode_resumes_with_its_kind_of_actions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped at every third checkpoint, most of which lie within an episode."""
+    monkeypatch.setattr(dagger, "CHECKPOINT_EVERY", 7)
+    shown, settings = demonstrate(1, seed=0), Settings(rounds=4, episode_steps=20, deterministic=0.5)
+
+    def train_on(stop_at: int = 0, after: PlainContext | None = None) -> tuple[Policy | None, PlainContext]:
+        context = PlainContext(Budget(120, 60, 120), 0, tmp_path, stop_at=stop_at, after=after)
+        try:
+            return Dagger(settings).fit(shown, context), context
+        except Stopped:
+            return None, context
+
+    whole, straight = train_on()
+    policy, context = train_on(stop_at=3)
+    stops = 1
+    while policy is None:
+        policy, context = train_on(stop_at=3, after=context)
+        stops += 1
+    assert whole is not None and stops > 5
+    assert context.reports == straight.reports and context.counts == straight.counts
+    ours, theirs = (one.act(shown.observations, True, np.random.default_rng(0)) for one in (policy, whole))
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_one_round_asks_nobody(tmp_path: Path) -> None:
