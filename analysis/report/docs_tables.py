@@ -8,7 +8,7 @@ In a page, one comment names the table that follows and another marks its end:
 
 The name is the path of a committed table, or that of a block: effects (`analysis.report.effects`), findings
 (`analysis.report.findings`), diagnostics (`analysis.report.training`) or searches (`analysis.report.searches`),
-computed from committed files, or the committed tables of all methods. A block without records says "Not measured yet".
+computed from committed files. A block without records says "Not measured yet".
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from pathlib import Path
 import click
 
 from analysis.report import effects, findings, searches, training
-from analysis.report.findings import PENDING
 from envs.commands import Command
 
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
-FIELD, TRAINING, SEARCHES = "field", "quick/diagnostics", "tune/searches"
 RANKS = "results/field/tables/ranks.md"
+TRAINING, SEARCHES = "quick/diagnostics", "tune/searches"
 PAGES = {
     "README.md": ["standard/headline", MAIN],
     "docs/fidelity.md": ["readings"],
@@ -35,23 +34,16 @@ PAGES = {
     "docs/results.md": ["standard/claims", *findings.TABLES, "standard/statements"],
     "docs/speed.md": [SPEED],
     "docs/tuning.md": [SEARCHES, CHANGES],
-    "docs/which-method.md": [FIELD],
+    "docs/which-method.md": [RANKS],
     "methods/gpril/README.md": [TRAINING],
     "results/README.md": ["results/versions"],
 }
 """Page -> the tables that it shows once they are there, in this order."""
-
-
-def _field(root: Path) -> str:
-    return (root / RANKS).read_text() if (root / RANKS).exists() else PENDING
-
-
 BLOCKS: Mapping[str, Callable[[Path], str]] = {
     **{name: partial(effects.committed, name) for name in effects.TABLES},
     **findings.BLOCKS,
     TRAINING: training.table,
     SEARCHES: searches.table,
-    FIELD: _field,
 }
 """Name of a block -> its text in Markdown, from the records that are committed below a folder."""
 PLACE = re.compile(

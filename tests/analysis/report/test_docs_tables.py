@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from analysis.report.docs_tables import CLAIMS, FIELD, MAIN, PAGES, PENDING, RANKS, main, shown, updated
+from analysis.report.docs_tables import CLAIMS, MAIN, PAGES, main, shown, updated
 
 PAGE = """before
 <!-- results/quick/tables/main.md -->
@@ -36,12 +36,3 @@ def test_tables_are_copied_and_the_rest_is_left(tmp_path: Path, monkeypatch: pyt
     result = CliRunner().invoke(main)
     assert result.exit_code == 0 and result.stdout == "README.md\n"
     assert (tmp_path / "README.md").read_text() == after
-
-
-def test_the_comparison_of_all_methods_is_not_measured_yet_until_its_table_is_there(tmp_path: Path) -> None:
-    page = f"<!-- {FIELD} -->\nold\n<!-- end -->\n"
-    assert updated(page, tmp_path) == page.replace("old\n", PENDING)
-    ranks = tmp_path / RANKS
-    ranks.parent.mkdir(parents=True)
-    ranks.write_text("| GPRIL |\n")
-    assert updated(page, tmp_path) == page.replace("old\n", "| GPRIL |\n")
