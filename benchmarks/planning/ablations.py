@@ -57,6 +57,9 @@ GPRIL_CHANGES: Changes = {
     "overlapping rollouts": {"overlap": True},
 }
 
+NO_WARM_START = {"warm_start": 0, "warm_start_sigma": 0.0}
+"""Of GAIL and AIRL: an untrained policy, and no sigma that was chosen for a cloned one."""
+
 GAIL_CHANGES: Changes = {
     "discriminator on states, compressed, 1024 steps": {
         "use_actions": False,
@@ -68,7 +71,7 @@ GAIL_CHANGES: Changes = {
     "discriminator on states": {"use_actions": False},
     "always bootstrap": {"terminal": "always"},
     "zero value after the end": {"terminal": "terminal"},
-    "no warm start": {"warm_start": 0, "warm_start_sigma": 0.0},
+    "no warm start": NO_WARM_START,
     "no gradient penalty": {"gradient_penalty": 0.0},
     "gradient penalty 10": {"gradient_penalty": 10.0},
     "5 discriminator steps": {"discriminator_steps": 5},
@@ -117,16 +120,17 @@ GAIL_STATES_CHANGES: Changes = {
 
 
 FROM_SCRATCH = {"warm_start": 0, "cloning": 0.0, "anchor": 0.0, "actor_delay": 0}
+"""Of SQIL and IQ-Learn: nothing is cloned, as their authors do it."""
 FIELD_CHANGES: Mapping[str, Changes] = {
     "gpril": {"self-imitation": {"control": "self"}},
-    "gail": {"no warm start": {"warm_start": 0, "warm_start_sigma": 0.0}},
+    "gail": {"no warm start": NO_WARM_START},
     "bc-gmm": {"one component": {"components": 1}},
     "bc-rnn": {"no memory": {"horizon": 1}},
     "act": {"single actions": {"chunk": 1}},
     "diffusion": {"single actions": {"chunk": 1, "execute": 1}, "one observation": {"history": 1}},
     "dac": {"no cloning, no anchor": {"cloning": 0.0, "anchor": 0.0}},
     "sqil": {"from scratch": FROM_SCRATCH},
-    "airl": {"no warm start": {"warm_start": 0, "warm_start_sigma": 0.0}, "no entropy": {"policy_entropy": 0.0}},
+    "airl": {"no warm start": NO_WARM_START, "no entropy": {"policy_entropy": 0.0}},
     "iq-learn": {"from scratch": FROM_SCRATCH, "bounded targets": {"targets": "bounded"}},
     "sail": {"cloning only": {"beta_d": 0.0}},
 }
