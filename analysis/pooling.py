@@ -6,7 +6,7 @@ mean of its success over the cells; the spread of these scores over seeds gives 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from math import nan
 from typing import Any, TypeAlias
@@ -67,6 +67,12 @@ class Pooled:
         return difference(self.estimate, other.estimate, related)
 
 
+def split(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The groups of a frame that occur, each with its key as column -> value."""
+    for key, group in frame.groupby(by, observed=True):
+        yield dict(zip(by, key, strict=True)), group
+
+
 def cells_of(scores: pd.DataFrame) -> set[Cell]:
     """The cells (task, demonstrations) that scores are about."""
     return set(scores[CELL].drop_duplicates().itertuples(index=False, name=None))
@@ -75,3 +81,47 @@ def cells_of(scores: pd.DataFrame) -> set[Cell]:
 def in_cells(scores: pd.DataFrame, cells: Set[Cell]) -> pd.DataFrame:
     """The scores of these cells."""
     return scores[np.array([cell in cells for cell in scores[CELL].itertuples(index=False, name=None)], dtype=bool)]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What can be compared in one experiment while trials of its plan have no record.
+
+    A label has finished a cell if it has trials there and none of those planned is missing.
+
+    Attributes:
+        cells: of the sets of cells that a label or all labels have finished, the one that gives the most comparisons
+            of two labels in a cell; the one of more labels among equals.
+        labels: those that have finished all of these cells, in the order of the plan.
+        finished: label -> the cells that it has finished.
+        planned: the number of cells that the plan has for any label.
+    """
+
+    cells: frozenset[Cell]
+    labels: tuple[str, ...]
+    finished: dict[str, frozenset[Cell]]
+    planned: int
+
+    @classmethod
+    def of(cls, scores: pd.DataFrame, missing: pd.DataFrame) -> Shared:
+        """From the rows of `Results.scores` and `Results.missing` of one experiment; the former are not empty."""
+        lacking = {key["label"]: cells_of(part) for key, part in split(missing, ["label"])}
+        finished = {
+            key["label"]: frozenset(cells_of(part) - lacking.get(key["label"], set()))
+            for key, part in split(scores, ["label"])
+        }
+
+        def labels(cells: frozenset[Cell]) -> tuple[str, ...]:
+            return tuple(label for label, own in finished.items() if cells and cells <= own)
+
+        candidates = [*finished.values(), frozenset.intersection(*finished.values())]
+        counts = [(len(cells), len(labels(cells))) for cells in candidates]
+        comparisons = [(size * count * (count - 1), count) for size, count in counts]
+        cells = candidates[comparisons.index(max(comparisons))]
+        return cls(cells, labels(cells), finished, len(cells_of(scores) | cells_of(missing)))
+
+    def of_mode(self, scores: pd.DataFrame) -> pd.DataFrame:
+        """The scores that are compared, of those in one mode: all of its labels have all cells."""
+        scores = in_cells(scores[scores["label"].isin(self.labels)], self.cells)
+        counts = {key["label"]: len(cells_of(part)) for key, part in split(scores, ["label"])}
+        return scores[scores["label"].isin([label for label, count in counts.items() if count == len(self.cells)])]

@@ -122,12 +122,12 @@ def command(context: click.Context, **options: Any) -> int:
         refuse_other_code(store, found)
     for notice in planning.notices:
         say(f"note: {one_line(notice)}")
+    preflight(found.to_do)
     estimator = Estimator(request.profile, found.records.values())
     if options["dry_run"]:
         console = Console(highlight=False, markup=False, emoji=False)  # labels are shown as they are
         show_plan(found, estimator, _jobs(options), console)
         return 0
-    preflight(found.to_do)
     with _executor(options, found.to_do) as executor:
         store.open()
         try:

@@ -15,9 +15,9 @@ import pandas as pd
 
 from analysis.load import MODES, Results, version_note
 from analysis.names import MODE_NAMES, PRICES, task_name
+from analysis.pooling import split
 from analysis.tables import data as frames
 from analysis.tables import field
-from analysis.tables.data import split
 from analysis.tables.render import csv, latex, markdown
 
 PIPELINE_CHECK = "pipeline check, no scientific meaning"
@@ -72,7 +72,10 @@ def winners_table(results: Results) -> Table:
         "may be due to chance. The best variant was selected for its success, so the difference is biased in its "
         "favour."
     )
-    return _table(results, "winners", "The best of each comparison", note, frames.winners(results), shown)
+    data = frames.winners(results)
+    if len(data) and results.missing["experiment"].isin(data["experiment"]).any():
+        note += " Variants that have not finished what is compared are left out."
+    return _table(results, "winners", "The best of each comparison", note, data, shown)
 
 
 def ranks_table(results: Results) -> Table:

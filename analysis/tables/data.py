@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 from math import nan
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 
 from analysis.comparisons import probability_of_improvement
 from analysis.load import GROUP, MODES, Results
-from analysis.pooling import CELL, Pooled, cells_of, in_cells
+from analysis.pooling import CELL, Pooled, Shared, cells_of, split
 from analysis.statistics import (
     Estimate,
     Quartiles,
@@ -44,20 +43,24 @@ def used(results: Results) -> dict[str, str]:
 def winners(results: Results) -> pd.DataFrame:
     """Which variant succeeds most often: one row per (experiment, task, mode) with several variants.
 
-    Cells (numbers of demonstrations) that all of the variants have weigh equally. Columns: `cells`, the `best` label
-    and the `next` one with their success and its interval, and the `difference` with its interval.
+    The cells (numbers of demonstrations) that are compared weigh equally (see `Shared`). Columns: `cells`; `variants`,
+    how many are compared; the `best` label and the `next` one with their success and its interval, and the
+    `difference` with its interval.
     """
     rows = []
-    for key, group in split(results.scores, ["experiment", "task", "mode"]):
-        parts = {part_key["label"]: part for part_key, part in split(group, ["label"])}
-        shared = set.intersection(*(cells_of(part) for part in parts.values()))
-        if len(parts) < 2 or not shared:
-            continue
-        pooled = [Pooled.of(in_cells(part, shared), label) for label, part in parts.items()]
-        best, second, *_ = sorted(pooled, key=lambda one: -one.estimate.value)
-        row: dict[str, Any] = {**key, "cells": len(shared), "variants": len(parts)}
-        row |= {"best": best.label, **named("best_success", best.estimate), "next": second.label}
-        rows.append(row | named("next_success", second.estimate) | named("difference", best.minus(second)))
+    for key, group in split(results.scores, ["experiment", "task"]):
+        missing = results.missing
+        missing = missing[(missing["experiment"] == key["experiment"]) & (missing["task"] == key["task"])]
+        shared = Shared.of(group, missing)
+        for mode, scores in split(group, ["mode"]):
+            parts = split(shared.of_mode(scores), ["label"])
+            pooled = [Pooled.of(part, part_key["label"]) for part_key, part in parts]
+            if len(pooled) < 2:
+                continue
+            best, second, *_ = sorted(pooled, key=lambda one: -one.estimate.value)
+            row: dict[str, Any] = {**key, **mode, "cells": len(shared.cells), "variants": len(pooled)}
+            row |= {"best": best.label, **named("best_success", best.estimate), "next": second.label}
+            rows.append(row | named("next_success", second.estimate) | named("difference", best.minus(second)))
     return _in_order(pd.DataFrame(rows), results)
 
 
@@ -226,12 +229,6 @@ def grouped_rates(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     grouped = frame.groupby(by, observed=True)[["success", "rollouts"]].agg(list)
     rates = [rate_interval(success, sum(rollouts)) for success, rollouts in grouped.itertuples(index=False, name=None)]
     return pd.DataFrame(rates, index=grouped.index, columns=["mean", "low", "high"])
-
-
-def split(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """The groups of a frame that occur, each with its key as column -> value."""
-    for key, group in frame.groupby(by, observed=True):
-        yield dict(zip(by, key, strict=True)), group
 
 
 def named(name: str, statistic: Quartiles | Estimate) -> dict[str, float]:

@@ -17,12 +17,9 @@ import pandas as pd
 from analysis.comparisons import ranks, with_equals
 from analysis.load import GROUP, MODES, Results
 from analysis.names import PRICES, task_name
-from analysis.pooling import CELL, Cell, Pooled, cells_of, in_cells
-from analysis.statistics import (
-    CONFIDENCE,
-    Estimate,
-)
-from analysis.tables.data import comparison, named, split
+from analysis.pooling import CELL, Cell, Pooled, Shared, in_cells, split
+from analysis.statistics import CONFIDENCE, Estimate
+from analysis.tables.data import comparison, named
 
 FEWEST = 4
 """Methods that an experiment compares at least, to be one of those of this module."""
@@ -64,50 +61,6 @@ class Standing:
         for name in ("rank", "behind", "against"):
             found |= named(f"{prefix}{name}", getattr(self, name))
         return found | {f"{prefix}{name}": getattr(self, name) for name in ("behind_sure", "against_sure")}
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What can be compared in one experiment while trials of its plan have no record.
-
-    A label has finished a cell if it has trials there and none of those planned is missing.
-
-    Attributes:
-        cells: of the sets of cells that a label or all labels have finished, the one that gives the most comparisons
-            of two labels in a cell; the one of more labels among equals.
-        labels: those that have finished all of these cells, in the order of the plan.
-        finished: label -> the cells that it has finished.
-        planned: the number of cells that the plan has for any label.
-    """
-
-    cells: frozenset[Cell]
-    labels: tuple[str, ...]
-    finished: dict[str, frozenset[Cell]]
-    planned: int
-
-    @classmethod
-    def of(cls, scores: pd.DataFrame, missing: pd.DataFrame) -> Shared:
-        """From the rows of `Results.scores` and `Results.missing` of one experiment; the former are not empty."""
-        lacking = {key["label"]: cells_of(part) for key, part in split(missing, ["label"])}
-        finished = {
-            key["label"]: frozenset(cells_of(part) - lacking.get(key["label"], set()))
-            for key, part in split(scores, ["label"])
-        }
-
-        def labels(cells: frozenset[Cell]) -> tuple[str, ...]:
-            return tuple(label for label, own in finished.items() if cells and cells <= own)
-
-        candidates = [*finished.values(), frozenset.intersection(*finished.values())]
-        counts = [(len(cells), len(labels(cells))) for cells in candidates]
-        comparisons = [(size * count * (count - 1), count) for size, count in counts]
-        cells = candidates[comparisons.index(max(comparisons))]
-        return cls(cells, labels(cells), finished, len(cells_of(scores) | cells_of(missing)))
-
-    def of_mode(self, scores: pd.DataFrame) -> pd.DataFrame:
-        """The scores that are compared, of those in one mode: all of its labels have all cells."""
-        scores = in_cells(scores[scores["label"].isin(self.labels)], self.cells)
-        counts = {key["label"]: len(cells_of(part)) for key, part in split(scores, ["label"])}
-        return scores[scores["label"].isin([label for label, count in counts.items() if count == len(self.cells)])]
 
 
 def standings(scores: pd.DataFrame) -> dict[str, Standing]:

@@ -73,6 +73,7 @@ def test_a_method_whose_memory_leaks_is_refused_before_anything_is_trained(
     [
         ((), "its budget has no expert_queries; allow some"),
         (("--set=budget.expert_queries=9", f"--tasks={fakes.TASK}"), "has none; leave one of them out, or give"),
+        (("--dry-run",), "its budget has no expert_queries; allow some"),
     ],
 )
 def test_a_method_without_an_expert_to_query_is_refused(bench: Bench, more: tuple[str, ...], words: str) -> None:

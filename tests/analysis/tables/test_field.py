@@ -18,7 +18,7 @@ from analysis.figures.style import plot_style, styles
 from analysis.load import Results, load
 from analysis.pooling import Pooled
 from analysis.tables import field
-from analysis.tables.build import field_table, ranks_table
+from analysis.tables.build import field_table, ranks_table, winners_table
 from benchmarks.records.plans import PlanRow
 from tests.analysis.synthetic import FIELD, Folder, make_record, many_methods
 
@@ -123,6 +123,16 @@ def test_a_method_without_some_of_its_seeds_has_no_rank_and_leaves_those_of_othe
     alone = cells["label"] == "DAC"
     assert cells.loc[alone, "sampled_rank"].isna().all() and cells.loc[~alone, "sampled_rank_low"].notna().sum() == 42
     assert cells.loc[alone, "sampled_mean"].notna().all(), "but what is known of it is shown"
+
+
+def test_the_best_of_a_comparison_has_all_of_its_seeds(tmp_path: Path) -> None:
+    """One seed of the method that is the best with all of them: its luck would decide."""
+    whole = winners_table(load(many_methods().write(tmp_path / "whole")))
+    best = whole.data["best"].iloc[0]
+    table = winners_table(unfinished(many_methods(), tmp_path, lambda row: row.label == best and row.seed > 0))
+    assert best not in set(table.data["best"]) | set(table.data["next"])
+    assert (table.data["variants"] == whole.data["variants"] - 1).all()
+    assert table.note.endswith("left out.")
 
 
 def test_methods_without_any_trial_are_named(tmp_path: Path) -> None:
