@@ -47,7 +47,12 @@ _registered: dict[str, type[Method]] = {}
 
 @dataclass(frozen=True)
 class Outline:
-    """What a method's class says about itself."""
+    """What a method's class says about itself: its attributes, and `settings_decide`.
+
+    Attributes:
+        settings_decide: whether the class has a rule of its own for which settings need actions; `needs_actions` then
+            is about the default ones.
+    """
 
     name: str
     display_name: str = ""
@@ -55,11 +60,13 @@ class Outline:
     needs_actions: bool = True
     needs_environment: bool = True
     needs_expert: bool = False
+    settings_decide: bool = False
 
     @property
     def needs(self) -> str:
         """What it needs besides demonstrated states, in words."""
-        words = {"actions": self.needs_actions, "environment": self.needs_environment, "expert": self.needs_expert}
+        actions = "actions by default" if self.settings_decide else "actions"
+        words = {actions: self.needs_actions, "environment": self.needs_environment, "expert": self.needs_expert}
         return ", ".join(word for word, needed in words.items() if needed) or "nothing"
 
 
@@ -162,7 +169,9 @@ def outline(name: str) -> Outline:
     told = None if name in _registered else _read(BUILT_IN.get(name, ""))
     if told is None:
         method = resolve(name)
-        told = {key: getattr(method, key) for key in Outline.__dataclass_fields__}
+        told = {key: getattr(method, key) for key in Outline.__dataclass_fields__ if hasattr(method, key)}
+        own = method.__mro__[: method.__mro__.index(Method)]
+        told["settings_decide"] = any("requires_actions" in vars(kind) for kind in own)
     return Outline(**told)
 
 
@@ -232,6 +241,8 @@ def _read(place: str) -> dict[str, Any] | None:
 
 def _literals(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
     for line in node.body:
+        if isinstance(line, ast.FunctionDef) and line.name == "requires_actions":
+            yield "settings_decide", True
         targets = (
             line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
         )

@@ -31,6 +31,12 @@ class Own(Method):
         raise RuntimeError
 """
 
+RULE = """    @classmethod
+    def requires_actions(cls, settings):
+        return True
+
+"""
+
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +228,15 @@ def test_outlines_agree_with_the_classes() -> None:
         assert (told.name, told.summary) == (method.name, method.summary) and told.summary
         for told_also in ("display_name", "needs_actions", "needs_environment", "needs_expert"):
             assert getattr(told, told_also) == getattr(method, told_also), (name, told_also)
+        own = method.requires_actions.__qualname__ != Method.requires_actions.__qualname__
+        assert told.settings_decide == own, name
+
+
+@pytest.mark.parametrize(("rule", "needs"), [("", "actions, environment"), (RULE, "actions by default, environment")])
+def test_a_rule_for_actions_is_told_from_a_plain_need(tmp_path: Path, rule: str, needs: str) -> None:
+    path = write(tmp_path, text=OWN.replace("    def fit(", f"{rule}    def fit("))
+    assert registry.outline(f"{path}:Own").needs == needs
+    assert registry.outline("gpril" if rule else "airl").needs == needs, "and of ours, read without an import"
 
 
 def test_groups_and_outlines_import_no_torch() -> None:
