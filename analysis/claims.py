@@ -24,7 +24,7 @@ from analysis.statistics import (
     CONFIDENCE,
     Estimate,
 )
-from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, written
+from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, written, written_bound
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
@@ -186,8 +186,9 @@ def _written(claim: Claim, measured: Measured | None) -> str:
     if not measured or isnan(measured.estimate.value):
         return NOTHING
     unit, worth, form = UNITS[claim.measure]
-    value, low, high = (written(worth * number, form) for number in measured.estimate)
-    return f"{value} {unit}" + ("" if isnan(measured.estimate.low) else f" [{low}, {high}]")
+    value, *bounds = (worth * number for number in measured.estimate)
+    low, high = (written_bound(number, form) for number in bounds)
+    return f"{written(value, form)} {unit}" + ("" if isnan(bounds[0]) else f" [{low}, {high}]")
 
 
 def _note(scores: pd.DataFrame, asked: int) -> str:

@@ -23,7 +23,7 @@ from analysis.pooling import Pooled, cells_of, in_cells
 from analysis.report.effects import NOT_YET, loaded
 from analysis.report.html import VERDICTS
 from analysis.statistics import quartiles
-from analysis.tables.build import NOTHING, written
+from analysis.tables.build import NOTHING, written, written_bound
 from analysis.tables.render import markdown
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Variant
 
@@ -195,8 +195,8 @@ def _difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
             found.append(NOTHING)
             continue
         estimate = Pooled.of(sides[0]).minus(Pooled.of(sides[1]))
-        value, low, high = (written(100 * number, "+.0f") for number in estimate)
-        found.append(value if pd.isna(estimate.low) else f"{value} [{low}, {high}]")
+        low, high = (written_bound(100 * number, "+.0f") for number in estimate[1:])
+        found.append(written(100 * estimate.value, "+.0f") + ("" if pd.isna(estimate.low) else f" [{low}, {high}]"))
     return " / ".join(found)
 
 

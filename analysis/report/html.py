@@ -20,7 +20,7 @@ from analysis.figures.data import PAPER, Series
 from analysis.figures.draw import Drawing
 from analysis.load import MODES, Results
 from analysis.names import MODE_NAMES, plural, task_name
-from analysis.tables.build import PIPELINE_CHECK, Table, written
+from analysis.tables.build import PIPELINE_CHECK, Table, written, written_bound
 from analysis.tables.render import WORDS
 from benchmarks.paper import COMPARED, Centre, Kind
 from benchmarks.records.films import FOLDER, Film
@@ -123,7 +123,7 @@ def headlines(winners: pd.DataFrame) -> list[str]:
     for _, row in winners.drop_duplicates(["experiment", "task"]).iterrows():
         number, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
         best, second = (f"{100 * row[f'{name}_success']:.0f} %" for name in ("best", "next"))
-        points = f"{written(number, '+.0f')} points [{written(low, '+.0f')}, {written(high, '+.0f')}]"
+        points = f"{written(number, '+.0f')} points [{written_bound(low, '+.0f')}, {written_bound(high, '+.0f')}]"
         where = f"{task_name(row['task'])} ({_heading(row['experiment']).partition(':')[0].lower()})"
         how = "" if row["mode"] == MODES[0] else f" with {MODE_NAMES[row['mode']].lower()}"
         if pd.isna(low) or low <= 0:

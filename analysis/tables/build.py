@@ -328,6 +328,11 @@ def written(number: float, form: str) -> str:
     return format(0.0, form) if text.strip("+-0.") == "" else text
 
 
+def written_bound(number: float, form: str) -> str:
+    """A bound of an interval as text; -0 is one below zero, so that it can be seen whether the interval includes 0."""
+    return format(0.0 if abs(number) < 1e-9 else number, form)  # rounding noise has no sign
+
+
 def _span(row: Row, name: str, form: str, scale: float = 1.0, several: bool = True) -> str:
     """`median [q1, q3]` or `value [low, high]`, whichever the row has; without bounds where they say nothing."""
     value, *bounds = (f"{name}_median", f"{name}_q1", f"{name}_q3")
@@ -336,8 +341,9 @@ def _span(row: Row, name: str, form: str, scale: float = 1.0, several: bool = Tr
     numbers = [scale * row.get(column, nan) for column in (value, *bounds)]
     if isnan(numbers[0]):
         return NOTHING
-    central, low, high = (written(number, form) for number in numbers)
-    return f"{central} [{low}, {high}]" if several and not isnan(numbers[1]) else central
+    central, *between = numbers
+    low, high = (written_bound(number, form) for number in between)
+    return written(central, form) + (f" [{low}, {high}]" if several and not isnan(between[0]) else "")
 
 
 def _percent(row: Row, name: str, several: bool = True, form: str = ".0f") -> str:

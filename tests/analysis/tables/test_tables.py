@@ -13,7 +13,7 @@ import pytest
 from analysis.figures.data import all_series
 from analysis.load import Results, load
 from analysis.statistics import difference, rate_interval
-from analysis.tables.build import Table, all_tables, improvement_table, main_table
+from analysis.tables.build import Table, all_tables, improvement_table, main_table, written_bound
 from analysis.tables.render import latex, markdown, text
 from tests.analysis.synthetic import Folder, comparison, make_record
 
@@ -205,6 +205,22 @@ def test_the_best_of_a_comparison(tmp_path: Path) -> None:
     assert row[["difference", "difference_low", "difference_high"]].tolist() == pytest.approx(
         list(difference(ours, theirs))
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "form", "text"),
+    [
+        (-0.13, "+.0f", "-0"),
+        (0.13, "+.0f", "+0"),
+        (-1e-12, "+.0f", "+0"),
+        (-0.0, "+.0f", "+0"),
+        (-0.04, "+.1f", "-0.0"),
+        (-12.6, "+.0f", "-13"),
+        (0.0, ".0f", "0"),
+    ],
+)
+def test_a_bound_shows_on_which_side_of_zero_it_is(number: float, form: str, text: str) -> None:
+    assert written_bound(number, form) == text
 
 
 def test_a_single_cell_has_no_overall_table(tmp_path: Path) -> None:
