@@ -201,9 +201,10 @@ def _note(scores: pd.DataFrame, asked: int) -> str:
         "demonstrations (and, for growth on the peg, each kind of demonstrations) has the same weight and is shown for "
         f"sampled / deterministic actions. A change of up to {little:.0f} points counts as little or nothing, a larger "
         "loss as a drop; if the baseline's own success is lower than that, the claim is undecided. Matches or "
-        "outperforms: loses at most little. Spread: mean distance of a seed's success from the median over seeds. "
-        "Times: GPRIL's fewest episodes, compared with the largest budget of episodes up to which GAIL succeeds less "
-        "often than that; GPRIL's larger budgets exceed GAIL as well. The ratio has no upper bound unless GAIL exceeds "
+        "outperforms: loses at most little. Spread: mean distance of a seed's success from the median over seeds, "
+        "times sqrt(n / (n - 1)) for n seeds. Times: GPRIL's fewest episodes, compared with the largest budget of "
+        "episodes up to which GAIL succeeds less often than that; GPRIL's larger budgets exceed GAIL as well. The "
+        "ratio has no upper bound unless GAIL exceeds "
         f"GPRIL with some budget. Orders of magnitude: at least {REGIONS['orders of magnitude'][0]:.0f} times. Learns: "
         f"succeeds in more than {most:.0f} % of rollouts, mean over seeds. Retries: difference in the percentage of "
         "rollouts that came back to the socket's mouth, among those that had reached it and moved away, over all "
@@ -211,7 +212,7 @@ def _note(scores: pd.DataFrame, asked: int) -> str:
         "the paper, but a comparison of methods that have the best of equally many choices of settings, found on other "
         "demonstrations. Each verdict is at the 95 % level on its own, so one interval in twenty misses. The remarks "
         f"name the verdicts that become undecided if every interval is widened to {widened:.1f} % (Bonferroni "
-        f"correction for the {asked} claims with records)."
+        f"correction for the {asked} claims for which there are numbers)."
         + "".join(f" {said}" for said in (_short_of_steps(scores), version_note(scores)) if said)
     )
 
