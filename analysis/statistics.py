@@ -117,30 +117,6 @@ def mean_interval(scores: ArrayLike, confidence: float = CONFIDENCE) -> Estimate
     return Estimate(mean, mean - half_width, mean + half_width)
 
 
-def next_seed(scores: ArrayLike, rollouts: int, confidence: float = CONFIDENCE) -> Estimate:
-    """Mean success rate over seeds and the interval in which that of one more seed lies: a prediction interval.
-
-    Student's t interval of the mean with the variance of one more seed added, cut to [0, 1]. Seeds are taken to vary at
-    least as much as the rollouts of equal policies, so the interval has a positive width even if all seeds agree.
-
-    Args:
-        scores: success rate of each seed, in [0, 1], [n].
-        rollouts: number of rollouts behind each score.
-        confidence: nominal coverage.
-
-    Raises:
-        ValueError: there is no score, or one outside of [0, 1].
-    """
-    values = _rates(scores)
-    mean, count = float(values.mean()), len(values)
-    if count < 2:
-        return Estimate(mean, nan, nan)
-    shrunk = (mean * rollouts * count + 2.0) / (rollouts * count + 4.0)  # not 0 or 1, as by Agresti and Coull
-    variance = max(float(values.var(ddof=1)), shrunk * (1.0 - shrunk) / rollouts)
-    half_width = _t_quantile(count - 1, confidence) * sqrt(variance * (1.0 + 1.0 / count))
-    return Estimate(mean, max(0.0, mean - half_width), min(1.0, mean + half_width))
-
-
 def difference(first: Estimate, second: Estimate, correlation: float = 0.0) -> Estimate:
     """The first estimate minus the second, with the interval that follows from theirs (Zou and Donner's MOVER).
 

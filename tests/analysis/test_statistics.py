@@ -23,7 +23,6 @@ from analysis.statistics import (
     difference,
     interquartile_mean,
     mean_interval,
-    next_seed,
     paired_difference,
     quartiles,
     rate_interval,
@@ -276,20 +275,6 @@ def test_a_rank_holds_the_places_around_methods_that_may_be_equal() -> None:
 def test_ranks_refuse_what_has_none(tasks: list[np.ndarray]) -> None:
     with pytest.raises(ValueError, match="ranks need"):
         ranks(tasks)
-
-
-def test_the_next_seed_is_less_certain_than_the_mean_and_stays_within_its_bounds() -> None:
-    scores = [0.5, 0.7, 0.6, 0.4, 0.8]
-    mean, low, high = next_seed(scores, 100)
-    narrow = rate_interval(scores, 500)
-    assert mean == narrow.value and low < narrow.low < narrow.high < high
-    half_width = 2.776445 * np.std(scores, ddof=1) * sqrt(1.2)  # Student's t with 4 degrees of freedom
-    assert (low, high) == pytest.approx((0.6 - half_width, 1.0)) and half_width > 0.4
-    agreed = next_seed([1.0] * 5, 100)
-    assert agreed.value == agreed.high == 1.0 and 0.95 < agreed.low < 1.0
-    assert all(map(isnan, next_seed([0.4], 100)[1:]))
-    with pytest.raises(ValueError, match=r"within \[0, 1\]"):
-        next_seed([0.5, 1.5], 100)
 
 
 def test_times_fewer_by_hand() -> None:

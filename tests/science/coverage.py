@@ -20,7 +20,6 @@ from analysis.statistics import (
     difference,
     interquartile_mean,
     mean_interval,
-    next_seed,
     paired_difference,
     rate_interval,
 )
@@ -116,12 +115,6 @@ def rank(
     return Estimate(place, low, high)
 
 
-def another(rates: Rates, rng: np.random.Generator, count: int) -> Estimate:
-    """How far the next seed lies below what `count` seeds predict: an interval that holds 0 if it was foreseen."""
-    after = float(measured(rates(rng, 1), rng)[0])
-    return Estimate(*(bound - after for bound in next_seed(measured(rates(rng, count), rng), ROLLOUTS)))
-
-
 def fewer(gpril: Sequence[Rates], gail: Sequence[Rates], rng: np.random.Generator, count: int) -> Estimate:
     """The ratio of interactions with as many seeds of each budget: 10, 20, 40, ... episodes against 100, 1000, ..."""
     ours, theirs = ([rate(rates, rng, count) for rates in side] for side in (gpril, gail))
@@ -164,15 +157,11 @@ ROWS: Mapping[str, tuple[Trial, int]] = {
     "rank among six close methods, four tasks": (partial(rank, 4, 6, 0.2, 4, 0.3), 1000),
     "rank of the best of six, a point apart, one task": (partial(rank, 1, 6, 0.04, 1, 0.0), 1000),
     "rank of the best of sixteen, two tasks": (partial(rank, 1, 16, 0.2, 2, 0.3), 1000),
-    "next seed, around 50 %": (partial(another, beta(2, 2)), 4000),
-    "next seed, around 90 %": (partial(another, beta(9, 1)), 4000),
     "times fewer interactions, 50": (partial(fewer, *LATE), 2000),
     "times fewer interactions, 25": (partial(fewer, *TIED), 2000),
 }
 """What is simulated, and how often."""
 TRUTHS: Mapping[str, float] = {
-    "next seed, around 50 %": 0.0,
-    "next seed, around 90 %": 0.0,
     "times fewer interactions, 50": 50.0,
     "times fewer interactions, 25": 25.0,
 }
