@@ -13,15 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 from math import inf, isnan, nan
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from analysis.statistics import CONFIDENCE, Estimate, FloatArray, as_scores
-
-T = TypeVar("T")
 
 REPETITIONS = 1000
 SEED = 0
@@ -62,44 +59,6 @@ def times_fewer(ours: Sequence[float], theirs: Sequence[float], differences: Seq
         for own, row in zip(ours, differences, strict=True)
     ]
     return Estimate(value, exceeded(lambda one: one.low > 0.0), max(reached))
-
-
-def bootstrap(
-    statistic: Callable[[Sequence[Sequence[T]]], float],
-    samples: Sequence[Sequence[T]],
-    confidence: float = CONFIDENCE,
-    repetitions: int = REPETITIONS,
-    seed: int = SEED,
-) -> Estimate:
-    """Any statistic of several samples of trials, with a percentile interval from resampling the trials of each.
-
-    Its intervals are too short with few trials: use it only where no formula is at hand.
-
-    Args:
-        statistic: of the samples; where it is not defined it gives NaN, and that resample is left out.
-        samples: what each trial gave, in whatever form the statistic takes.
-        confidence: fraction of the bootstrap distribution between the bounds.
-        repetitions: bootstrap samples.
-        seed: of the resampling; equal arguments give equal bounds.
-
-    Raises:
-        ValueError: there is no sample, or an empty one.
-    """
-    if not samples or not min(map(len, samples)):
-        raise ValueError("a bootstrap needs at least one trial in each of its samples")
-    value = statistic(samples)
-    if min(map(len, samples)) < 2 or isnan(value):
-        return Estimate(value, nan, nan)
-    rng = np.random.default_rng(seed)
-    drawn = [
-        statistic([[sample[i] for i in rng.integers(len(sample), size=len(sample))] for sample in samples])
-        for _ in range(repetitions)
-    ]
-    defined = np.array([one for one in drawn if not isnan(one)])
-    if not len(defined):
-        return Estimate(value, nan, nan)
-    low, high = np.quantile(defined, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
-    return Estimate(value, float(low), float(high))
 
 
 def probability_of_improvement(

@@ -9,7 +9,6 @@ import pytest
 from scipy.stats import binomtest, mannwhitneyu, t, trim_mean
 
 from analysis.comparisons import (
-    bootstrap,
     performance_profile,
     probability_of_improvement,
     ranks,
@@ -193,19 +192,6 @@ def test_a_complete_improvement_has_an_interval() -> None:
 def test_performance_profile_is_the_fraction_strictly_above() -> None:
     profile = performance_profile([0.0, 0.5, 0.5, 1.0], [0.0, 0.25, 0.5, 1.0])
     assert profile.tolist() == [0.75, 0.75, 0.25, 0.0]
-
-
-def test_bootstrap_of_any_statistic() -> None:
-    """Of a mean it agrees with the theory; what is not defined in a resample is left out."""
-    values = np.random.default_rng(0).normal(size=100)
-    value, low, high = bootstrap(lambda samples: float(np.mean(samples[0])), [list(values)])
-    assert value == pytest.approx(values.mean()) and high - low == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.1)
-    assert bootstrap(lambda samples: float(np.mean(samples[0])), [list(values)]) == (value, low, high)
-    assert isnan(bootstrap(lambda samples: 1.0, [[1], [1, 2]]).low)
-    sparse = bootstrap(lambda samples: 1.0 if 1 in samples[0] else float("nan"), [[1, 2, 3]])
-    assert sparse == (1.0, 1.0, 1.0)
-    with pytest.raises(ValueError, match="at least one trial"):
-        bootstrap(lambda samples: 0.0, [[1], []])
 
 
 @pytest.mark.parametrize("scores", [[], [float("nan")], [[0.1]]])

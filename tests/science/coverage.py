@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from analysis.comparisons import bootstrap, probability_of_improvement, ranks, times_fewer, with_equals
+from analysis.comparisons import probability_of_improvement, ranks, times_fewer, with_equals
 from analysis.statistics import (
     Estimate,
     correlation,
@@ -133,7 +133,9 @@ TIED = ([beta(4, 6), beta(4, 6), beta(9, 2)], [beta(4, 6), beta(4, 6)])
 def bootstrapped(rates: Rates, rng: np.random.Generator, count: int) -> Estimate:
     """What the intervals here replace: the percentile bootstrap of the inter-quartile mean."""
     scores = measured(rates(rng, count), rng)
-    return bootstrap(lambda samples: interquartile_mean(samples[0]), [list(scores)], repetitions=200)
+    resampling = np.random.default_rng(0)
+    means = [interquartile_mean(scores[resampling.integers(count, size=count)]) for _ in range(200)]
+    return Estimate(interquartile_mean(scores), *map(float, np.quantile(means, [0.025, 0.975])))
 
 
 ROWS: Mapping[str, tuple[Trial, int]] = {
