@@ -20,9 +20,6 @@ from scipy.special import ndtri
 
 from analysis.statistics import CONFIDENCE, Estimate, FloatArray, as_scores
 
-REPETITIONS = 1000
-SEED = 0
-
 
 def times_fewer(ours: Sequence[float], theirs: Sequence[float], differences: Sequence[Sequence[Estimate]]) -> Estimate:
     """How many times as many episodes another method needs to succeed as often as ours.
@@ -98,9 +95,7 @@ def probability_of_improvement(
     return Estimate(value, min(value, float(possible[0])), max(value, float(possible[-1])))
 
 
-def ranks(
-    tasks: Sequence[ArrayLike], confidence: float = CONFIDENCE, repetitions: int = REPETITIONS, seed: int = SEED
-) -> list[Estimate]:
+def ranks(tasks: Sequence[ArrayLike], confidence: float = CONFIDENCE, repetitions: int = 1000) -> list[Estimate]:
     """The rank of each of several methods by its mean score, 1 for the highest, with a percentile bootstrap interval.
 
     Each resample draws one task less than there are, and in each of them one seed less, with replacement: so means
@@ -113,8 +108,7 @@ def ranks(
         tasks: the scores of each task, [methods, cells, seeds]; all cells weigh the same. NaN where a method lacks a
             seed, of which it needs one in each cell: ranks are those of all seeds, intervals of those that all have.
         confidence: fraction of the bootstrap distribution between the bounds.
-        repetitions: bootstrap samples.
-        seed: of the resampling; equal arguments give equal bounds.
+        repetitions: bootstrap samples; equal arguments give equal bounds.
 
     Raises:
         ValueError: there is no task, a method has no score in a cell, or the tasks have different numbers of methods.
@@ -130,7 +124,7 @@ def ranks(
     common = [block[:, :, ~np.isnan(block).any(axis=(0, 1))] for block in blocks]
     if min(block.shape[2] for block in common) < 2:
         return [Estimate(float(rank), nan, nan) for rank in value]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     sums = np.zeros((repetitions, len(value)))
     for place in rng.integers(len(common), size=(max(len(common) - 1, 1), repetitions)):  # the task each resample draws
         for task, block in enumerate(common):
