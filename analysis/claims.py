@@ -12,7 +12,7 @@ otherwise the claim is undecided and the row says what each of them gives.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf, isnan, nan
+from math import inf, isnan
 from typing import Any, Literal
 
 import pandas as pd
@@ -20,10 +20,7 @@ import pandas as pd
 from analysis.load import MODES, Results, version_note
 from analysis.measures import MEASURES, Measured
 from analysis.names import MODE_NAMES, plural
-from analysis.statistics import (
-    CONFIDENCE,
-    Estimate,
-)
+from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
 from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, written, written_bound
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
 
@@ -60,7 +57,6 @@ UNITS: Mapping[Measure, tuple[str, float, str]] = {
 }
 """Measure -> its unit for people, how many of it one is, and how it is written."""
 
-
 PAPER = tuple((experiment, claim) for experiment in FIGURES for claim in experiment.claims)
 """The paper's claims, each with the experiment that it is about."""
 
@@ -90,7 +86,7 @@ def claims_table(results: Results, judged: Sequence[tuple[Experiment, Claim]] = 
         figure, first = experiment.name.removeprefix("fig"), measured[MODES[0]]
         row: dict[str, Any] = {"claim": claim.text, "figure": figure, "unit": UNITS[claim.measure][0]}
         for mode, one in measured.items():
-            numbers = one.estimate if one else Estimate(nan, nan, nan)
+            numbers = one.estimate if one else UNKNOWN
             row |= {f"{mode}_{name}": number for name, number in zip(Estimate._fields, numbers, strict=True)}
             row[f"{mode}_measured"] = one.words if one else ""
             row[f"{mode}_cells"] = _cells_in_words(claim, one)

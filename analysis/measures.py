@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -18,7 +17,7 @@ from analysis.comparisons import times_fewer
 from analysis.load import Results
 from analysis.names import plural
 from analysis.pooling import Pooled, cells_of, in_cells
-from analysis.statistics import Estimate, correlation, deviations, difference, mean_interval, rate_interval
+from analysis.statistics import UNKNOWN, Estimate, correlation, deviations, difference, mean_interval, rate_interval
 from benchmarks.paper import Measure
 
 EPISODES = 2000
@@ -123,7 +122,7 @@ def _retries(keys: Sequence[str], scores: pd.DataFrame, results: Results, confid
         own = rollouts[rollouts["variant"] == key]
         missed = own[own["missed"]]
         if missed.empty:
-            return Measured(Estimate(nan, nan, nan), f"{own['label'].iloc[0]} never missed", 0)
+            return Measured(UNKNOWN, f"{own['label'].iloc[0]} never missed", 0)
         seeds = missed.groupby(["variant", "label", "seed"], observed=True)
         scored = seeds.agg(success=("back", "mean"), rollouts=("back", "size"), drawn=("drawn", "all")).reset_index()
         side = Pooled.of(scored, by=["variant"], confidence=confidence)

@@ -42,6 +42,9 @@ class Estimate(NamedTuple):
     high: float
 
 
+UNKNOWN = Estimate(nan, nan, nan)
+
+
 def quartiles(scores: ArrayLike) -> Quartiles:
     """Median and inter-quartile range of scores [n], interpolated linearly between order statistics.
 

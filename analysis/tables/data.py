@@ -13,6 +13,7 @@ from analysis.comparisons import probability_of_improvement
 from analysis.load import GROUP, MODES, Results
 from analysis.pooling import CELL, Pooled, Shared, cells_of, split
 from analysis.statistics import (
+    UNKNOWN,
     Estimate,
     Quartiles,
     interquartile_mean,
@@ -157,10 +158,8 @@ def changes(results: Results) -> pd.DataFrame:
             row["trials"] = part["trial"].nunique()
             for mode in MODES:
                 ours, theirs = (one[one["mode"] == mode] for one in (part, base))
-                estimate = Estimate(nan, nan, nan)
-                if len(ours) and len(theirs):
-                    estimate = Pooled.of(ours).minus(Pooled.of(theirs))
-                row |= named(mode, estimate)
+                both = len(ours) and len(theirs)
+                row |= named(mode, Pooled.of(ours).minus(Pooled.of(theirs)) if both else UNKNOWN)
             rows.append(row)
     return _in_order(pd.DataFrame(rows), results)
 

@@ -18,14 +18,13 @@ from analysis.comparisons import ranks, with_equals
 from analysis.load import GROUP, MODES, Results
 from analysis.names import PRICES, task_name
 from analysis.pooling import CELL, Cell, Pooled, Shared, in_cells, split
-from analysis.statistics import CONFIDENCE, Estimate
+from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
 from analysis.tables.data import comparison, named
 
 FEWEST = 4
 """Methods that an experiment compares at least, to be one of those of this module."""
 REFERENCE = "gpril"
 """The method with which the others are compared besides the best: its first variant in the order of the plan."""
-UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
 
 
 def compares_many(scores: pd.DataFrame) -> bool:
