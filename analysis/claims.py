@@ -21,7 +21,7 @@ from analysis.load import MODES, Results, version_note
 from analysis.measures import MEASURES, Measured
 from analysis.names import MODE_NAMES, plural
 from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
-from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, written, written_bound
+from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, with_bounds, written
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
@@ -182,9 +182,7 @@ def _written(claim: Claim, measured: Measured | None) -> str:
     if not measured or isnan(measured.estimate.value):
         return NOTHING
     unit, worth, form = UNITS[claim.measure]
-    value, *bounds = (worth * number for number in measured.estimate)
-    low, high = (written_bound(number, form) for number in bounds)
-    return f"{written(value, form)} {unit}" + ("" if isnan(bounds[0]) else f" [{low}, {high}]")
+    return with_bounds(measured.estimate, form, worth, f" {unit}")
 
 
 def _note(scores: pd.DataFrame, asked: int) -> str:

@@ -10,6 +10,8 @@ from analysis.load import Results, ResultsError, load
 from analysis.names import MODE_NAMES, plural, task_name
 from analysis.pooling import Pooled
 from analysis.statistics import Estimate
+from analysis.tables.build import with_bounds
+from analysis.tables.data import named
 from analysis.tables.render import text
 
 FOLDER = Path(__file__).parents[1] / "results"
@@ -39,7 +41,7 @@ def compare(ours: Results, theirs: Results) -> pd.DataFrame:
         difference = here.minus(reference)
         row = {**dict(zip(KEY, key, strict=True)), "label": here.label}
         for name, estimate in (("here", here.estimate), ("reference", reference.estimate), ("difference", difference)):
-            row |= {f"{name}_{field}".removesuffix("_value"): value for field, value in estimate._asdict().items()}
+            row |= named(name, estimate)
         row["agree"] = None if pd.isna(difference.low) else difference.low <= 0.0 <= difference.high
         rows.append(row)
     return pd.DataFrame(rows)
@@ -72,8 +74,8 @@ def against_reference(directory: Path, folder: Path = FOLDER) -> str:
             "Demos": compared["demonstrations"].astype(str),
             "Method": compared["label"].astype(str),
             "Actions": [MODE_NAMES[mode].partition(" ")[0] for mode in compared["mode"]],
-            "Here": [_percent(row, "here") for _, row in compared.iterrows()],
-            "Reference": [_percent(row, "reference") for _, row in compared.iterrows()],
+            "Here": _percent(compared, "here"),
+            "Reference": _percent(compared, "reference"),
             "Agree": compared["agree"].map({True: "yes", False: "no"}).fillna("?"),
         }
     )
@@ -92,6 +94,6 @@ def _unique(results: Results) -> pd.DataFrame:
     return results.scores.drop_duplicates(["trial", "variant", "mode"])
 
 
-def _percent(row: pd.Series, name: str) -> str:
-    value, low, high = Estimate(*(100 * row[f"{name}{end}"] for end in ("", "_low", "_high")))
-    return f"{value:.0f}" if pd.isna(low) else f"{value:.0f} [{low:.0f}, {high:.0f}]"
+def _percent(compared: pd.DataFrame, name: str) -> list[str]:
+    estimates = compared[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False, name=None)
+    return [with_bounds(Estimate(*estimate), ".0f", 100) for estimate in estimates]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.load import MODES, Results, ResultsError, load
 from analysis.names import MODE_NAMES, task_name
 from analysis.statistics import Estimate, paired_difference
-from analysis.tables.build import NOTHING, written, written_bound
+from analysis.tables.build import NOTHING, with_bounds, written
 from analysis.tables.render import markdown
 from benchmarks.records.schema import Mode
 
@@ -349,8 +349,5 @@ def _written(effect: Effect | None, none: str) -> str:
     """`+5 [-3, +13]; +7, +3` in points, without bounds where there are none and parts where there is only one."""
     if effect is None:
         return none
-    value, *bounds = (100 * number for number in effect.estimate if not isnan(number))
-    low_and_high = ", ".join(written_bound(bound, "+.0f") for bound in bounds)
     parts = [written(100 * part, "+.0f") for part in effect.by_demonstrations.values()]
-    interval = f" [{low_and_high}]" if bounds else ""
-    return written(value, "+.0f") + interval + (f"; {', '.join(parts)}" if len(parts) > 1 else "")
+    return with_bounds(effect.estimate, "+.0f", 100) + (f"; {', '.join(parts)}" if len(parts) > 1 else "")

@@ -23,7 +23,7 @@ from analysis.pooling import Pooled, cells_of, in_cells
 from analysis.report.effects import NOT_YET, loaded
 from analysis.report.html import VERDICTS
 from analysis.statistics import quartiles
-from analysis.tables.build import NOTHING, written, written_bound
+from analysis.tables.build import NOTHING, with_bounds
 from analysis.tables.render import markdown
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Variant
 
@@ -194,9 +194,7 @@ def _difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
         if not all(map(len, sides)):
             found.append(NOTHING)
             continue
-        estimate = Pooled.of(sides[0]).minus(Pooled.of(sides[1]))
-        low, high = (written_bound(100 * number, "+.0f") for number in estimate[1:])
-        found.append(written(100 * estimate.value, "+.0f") + ("" if pd.isna(estimate.low) else f" [{low}, {high}]"))
+        found.append(with_bounds(Pooled.of(sides[0]).minus(Pooled.of(sides[1])), "+.0f", 100))
     return " / ".join(found)
 
 

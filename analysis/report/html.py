@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from itertools import groupby
+from math import isnan
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +21,8 @@ from analysis.figures.data import PAPER, Series
 from analysis.figures.draw import Drawing
 from analysis.load import MODES, Results
 from analysis.names import MODE_NAMES, plural, task_name
-from analysis.tables.build import PIPELINE_CHECK, Table, written, written_bound
+from analysis.statistics import Estimate
+from analysis.tables.build import PIPELINE_CHECK, Table, with_bounds
 from analysis.tables.render import WORDS
 from benchmarks.paper import COMPARED, Centre, Kind
 from benchmarks.records.films import FOLDER, Film
@@ -121,13 +123,13 @@ def headlines(winners: pd.DataFrame) -> list[str]:
     """Who won each comparison with sampled actions, or with deterministic ones where no policy samples."""
     sentences = []
     for _, row in winners.drop_duplicates(["experiment", "task"]).iterrows():
-        number, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
+        difference = Estimate(*(row[f"difference{end}"] for end in ("", "_low", "_high")))
         best, second = (f"{100 * row[f'{name}_success']:.0f} %" for name in ("best", "next"))
-        points = f"{written(number, '+.0f')} points [{written_bound(low, '+.0f')}, {written_bound(high, '+.0f')}]"
         where = f"{task_name(row['task'])} ({_heading(row['experiment']).partition(':')[0].lower()})"
         how = "" if row["mode"] == MODES[0] else f" with {MODE_NAMES[row['mode']].lower()}"
-        if pd.isna(low) or low <= 0:
-            interval = "a single seed decides nothing" if pd.isna(low) else points
+        points = with_bounds(difference, "+.0f", 100, " points")
+        if isnan(difference.low) or difference.low <= 0:
+            interval = "a single seed decides nothing" if isnan(difference.low) else points
             said = f"no clear winner{how}: {row['best']} {best}, {row['next']} {second} ({interval})"
         else:
             said = f"{row['best']} succeeds most often{how}: {best}, against {second} for {row['next']} ({points})"

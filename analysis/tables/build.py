@@ -16,6 +16,7 @@ import pandas as pd
 from analysis.load import MODES, Results, version_note
 from analysis.names import MODE_NAMES, PRICES, task_name
 from analysis.pooling import split
+from analysis.statistics import Estimate
 from analysis.tables import data as frames
 from analysis.tables import field
 from analysis.tables.render import csv, latex, markdown
@@ -333,17 +334,22 @@ def written_bound(number: float, form: str) -> str:
     return format(0.0 if abs(number) < 1e-9 else number, form)  # rounding noise has no sign
 
 
+def with_bounds(estimate: Estimate, form: str, scale: float = 1.0, unit: str = "") -> str:
+    """`+43 points [+34, +53]`, without bounds where they are not known."""
+    low, high = (written_bound(scale * bound, form) for bound in (estimate.low, estimate.high))
+    value = f"{written(scale * estimate.value, form)}{unit}"
+    return value if isnan(estimate.low) else f"{value} [{low}, {high}]"
+
+
 def _span(row: Row, name: str, form: str, scale: float = 1.0, several: bool = True) -> str:
     """`median [q1, q3]` or `value [low, high]`, whichever the row has; without bounds where they say nothing."""
     value, *bounds = (f"{name}_median", f"{name}_q1", f"{name}_q3")
     if value not in row:
         value, *bounds = (name, f"{name}_low", f"{name}_high")
-    numbers = [scale * row.get(column, nan) for column in (value, *bounds)]
-    if isnan(numbers[0]):
+    central, low, high = (row.get(column, nan) for column in (value, *bounds))
+    if isnan(central):
         return NOTHING
-    central, *between = numbers
-    low, high = (written_bound(number, form) for number in between)
-    return written(central, form) + (f" [{low}, {high}]" if several and not isnan(between[0]) else "")
+    return with_bounds(Estimate(central, low if several else nan, high), form, scale)
 
 
 def _percent(row: Row, name: str, several: bool = True, form: str = ".0f") -> str:
