@@ -111,7 +111,7 @@ def claims(results: Results | None, judged: Sequence[tuple[Experiment, Claim]], 
     counted = [f"{counts[name]} {words[counts[name] != 1]}" for name, words in VERDICTS.items() if name in counts]
     title = f"{plural(len(shown), 'claim')}: {', '.join(counted)}"
     about = results.scores[results.scores["experiment"].isin([experiment.name for experiment, _ in judged])]
-    return _table(title, shown.rename(columns={"The paper says": head}), about)
+    return markdown(title, shown.rename(columns={"The paper says": head}), version_note(about))
 
 
 def success(table: Shown, results: Results | None) -> str:
@@ -147,12 +147,7 @@ def success(table: Shown, results: Results | None) -> str:
             for column, name in COSTS.items():
                 row[name] = NOTHING if trials.empty else f"{trials[column].median():,.0f}"
             rows.append(row)
-    return _table(table.title, pd.DataFrame(rows), scores)
-
-
-def _table(title: str, shown: pd.DataFrame, scores: pd.DataFrame) -> str:
-    """A table in Markdown, with a note below it where not all of its records are of the latest version."""
-    return f"{markdown(title, shown, version_note(scores)).rstrip()}\n"
+    return markdown(table.title, pd.DataFrame(rows), version_note(scores))
 
 
 KEYS = ["variant", "base", "label", "task", "demonstrations", "trial"]
@@ -230,7 +225,7 @@ def versions(root: Path) -> str:
             made_by = ", ".join(sorted(set(results.scores["version"])))
             said = version_note(results.scores) or f"Records of version {made_by}."
             rows.append({"Folder": plan.parent.name, "Trials": f"{results.scores['trial'].nunique()}", "Version": said})
-    return markdown("Records", pd.DataFrame(rows), "").rstrip() + "\n" if rows else PENDING
+    return markdown("Records", pd.DataFrame(rows), "") if rows else PENDING
 
 
 BLOCKS: Mapping[str, Callable[[Path], str]] = {

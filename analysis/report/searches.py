@@ -25,7 +25,7 @@ def table(root: Path) -> str:
     rows = [_row(load_study(path)) for path in study_files(root / FOLDER)]
     if not rows:
         return f"{NOT_YET}\n"
-    return markdown("The search of each method", pd.DataFrame(rows).sort_values("Method"), NOTE).rstrip() + "\n"
+    return markdown("The search of each method", pd.DataFrame(rows).sort_values("Method"), NOTE)
 
 
 def _row(study: Study) -> dict[str, str]:

@@ -56,4 +56,4 @@ def table(root: Path) -> str:
     seeds = plural(int(values.groupby("task")["trial"].nunique().min()), "seed")
     numbers = " and ".join(map(str, sorted({row.demonstrations for row in planned if row.variant == METHOD})))
     note = f"Medians over a tenth of the iterations and then over {seeds}, {numbers} demonstrations ({FOLDER})."
-    return markdown("GPRIL's diagnostics during training", pd.DataFrame(rows), note).rstrip() + "\n"
+    return markdown("GPRIL's diagnostics during training", pd.DataFrame(rows), note)

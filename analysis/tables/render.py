@@ -46,11 +46,11 @@ def csv(frame: pd.DataFrame) -> str:
 
 
 def markdown(title: str, shown: pd.DataFrame, note: str) -> str:
-    """A table as GitHub reads it, of a frame of texts, under its title in bold and above its note."""
+    """A table as GitHub reads it, of a frame of texts, under its title in bold and above its note, if there is one."""
     heads, *rows = [[cell.translate(MARKDOWN) for cell in row] for row in _rows(shown)]
     rules = ["---" if head in WORDS else "---:" for head in shown.columns]
     table = "".join(f"| {' | '.join(row)} |\n" for row in (heads, rules, *rows))
-    return f"**{title.translate(MARKDOWN)}**\n\n{table}\n{note.translate(MARKDOWN)}\n"
+    return f"**{title.translate(MARKDOWN)}**\n\n{table}" + (f"\n{note.translate(MARKDOWN)}\n" if note else "")
 
 
 def latex(title: str, shown: pd.DataFrame, note: str) -> str:
