@@ -19,10 +19,11 @@ import pandas as pd
 
 from analysis.load import MODES, Results, version_note
 from analysis.measures import MEASURES, Measured
-from analysis.names import MODE_NAMES, plural
+from analysis.names import MODE_NAMES
 from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
 from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, with_bounds, written
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
+from envs.commands import plural
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
 

@@ -15,7 +15,6 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from analysis.names import plural
 from benchmarks.records.files import load_plan, load_record, record_files
 from benchmarks.records.plans import Plan
 from benchmarks.records.proofs import kind_of, one_code_gives_all
@@ -28,6 +27,7 @@ from benchmarks.records.schema import (
     RecordError,
     Trial,
 )
+from envs.commands import plural
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 CURVE_TYPES: dict[str, str] = {

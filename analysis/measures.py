@@ -15,10 +15,10 @@ import pandas as pd
 
 from analysis.comparisons import times_fewer
 from analysis.load import Results
-from analysis.names import plural
 from analysis.pooling import Pooled, cells_of, in_cells
 from analysis.statistics import UNKNOWN, Estimate, correlation, deviations, difference, mean_interval, rate_interval
 from benchmarks.paper import Measure
+from envs.commands import plural
 
 EPISODES = 2000
 """Within which the paper's arm learns (section 4.3)."""

@@ -34,8 +34,3 @@ TASK_NAMES = {
 def task_name(task: str) -> str:
     """The name of a task of this suite; the Gymnasium id of any other, without the module or file before it."""
     return TASK_NAMES.get(task, task.rpartition(":")[2])
-
-
-def plural(count: int, name: str) -> str:
-    """`1 demonstration`, `10 demonstrations`."""
-    return f"{count} {name}{'' if count == 1 else 's'}"  # counts may be NumPy's, whose bools cannot multiply text

@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.load import Results, ResultsError, load
-from analysis.names import MODE_NAMES, plural, task_name
+from analysis.names import MODE_NAMES, task_name
 from analysis.pooling import Pooled
 from analysis.statistics import Estimate
 from analysis.tables.build import with_bounds
 from analysis.tables.data import named
 from analysis.tables.render import text
+from envs.commands import plural
 
 FOLDER = Path(__file__).parents[1] / "results"
 """The committed results: one folder per profile. An installed package has none."""

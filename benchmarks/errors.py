@@ -48,11 +48,6 @@ def one_line(message: str) -> str:
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 
-def plural(number: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An error for a name that is not among the known ones, with the nearest of them."""
     names = sorted(known)

@@ -17,7 +17,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.errors import one_line, plural
+from benchmarks.errors import one_line
 from benchmarks.execution.progress import WORDS
 from benchmarks.film import (
     FilmError,
@@ -37,7 +37,7 @@ from benchmarks.trial.environments import is_shipped
 from benchmarks.trial.evaluation import modes_of
 from benchmarks.trial.saved_policy import Description, SavedPolicy
 from envs import TASKS, tasks
-from envs.commands import Command
+from envs.commands import Command, plural
 from envs.insertion.errors import SimulationUnstable
 from methods.env_group import Env, Episode, SingleEnvs, roll_out
 from methods.interface import Diverged, MethodError

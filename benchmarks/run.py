@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from benchmarks.command_line import cores, count_list, end_well, method_list, name_list, option
-from benchmarks.errors import InputError, RunError, cannot_write, one_line, plural
+from benchmarks.errors import InputError, RunError, cannot_write, one_line
 from benchmarks.execution.console import say, show
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.local import LocalExecutor
@@ -30,6 +30,7 @@ from benchmarks.records.plans import Plan
 from benchmarks.records.schema import Summary, Trial
 from benchmarks.records.store import Store, network_warning
 from benchmarks.trial.checkpoints import STATE
+from envs.commands import plural
 from methods import registry
 from methods.interface import MethodError
 

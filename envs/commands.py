@@ -1,4 +1,4 @@
-"""Commands that report every error in one line."""
+"""Parts that all command lines share: errors in one line, and numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -47,3 +47,8 @@ def _reader_gone() -> int:
 
 class Group(Command, click.Group):
     """A command with subcommands that ends in the same way."""
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"  # it may be NumPy's, whose bools cannot multiply text

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 
 from envs import TASKS, WITH_ACTIONS, tasks
-from envs.commands import Command
+from envs.commands import Command, plural
 from envs.demonstrations import DemonstrationError
 from envs.experts.recording import Actor, Env, Recording, dt_of, record
 from envs.interrupts import INTERRUPTED
@@ -85,10 +85,6 @@ def _render_modes(task: str) -> list[str]:
     return list(getattr(kind, "metadata", {}).get("render_modes", []))
 
 
-def counted(episodes: int) -> str:
-    return "1 episode" if episodes == 1 else f"{episodes} episodes"
-
-
 @click.command(cls=Command, help=__doc__)
 @click.option("--task", required=True, help="clip, peg, ..., any Gymnasium id, module:Id or file.py:Id.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file.")
@@ -146,9 +142,9 @@ def main(
             click.echo(f"nothing was recorded, so {out} was not written")
             return 0
         attempts = f"discarded attempts: {recording.discarded}"
-        click.echo(f"{out}: {counted(recording.episodes)}, {added} of them new; {attempts}")
+        click.echo(f"{out}: {plural(recording.episodes, 'episode')}, {added} of them new; {attempts}")
         if before >= episodes:
-            click.echo(f"It had {counted(before)} already: to add to it, ask for more with --episodes.")
+            click.echo(f"It had {plural(before, 'episode')} already: to add to it, ask for more with --episodes.")
         from envs.experts.demonstrate import summary
 
         click.echo(summary(recording.demonstrations(), ranges=False))
@@ -157,7 +153,7 @@ def main(
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         kept = recording.episodes if recording else 0
-        click.echo(f"stopped with {counted(kept)} in {out}; the same command adds to it", err=True)
+        click.echo(f"stopped with {plural(kept, 'episode')} in {out}; the same command adds to it", err=True)
         return INTERRUPTED
     finally:
         if env is not None:

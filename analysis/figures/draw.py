@@ -42,9 +42,10 @@ from analysis.figures.style import (
     wrapped,
 )
 from analysis.load import MODES
-from analysis.names import COST_NAMES, MODE_NAMES, PRICES, plural
+from analysis.names import COST_NAMES, MODE_NAMES, PRICES
 from analysis.tables.build import PIPELINE_CHECK
 from benchmarks.paper import Centre, Kind
+from envs.commands import plural
 
 CENTRES: dict[Centre, str] = {"median": "median, quartiles", "mean": "mean, 95 % interval"}
 SECONDS = "Seconds to insertion (simulated)"

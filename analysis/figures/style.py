@@ -27,8 +27,9 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from analysis.load import MARKS, Results
-from analysis.names import MODE_NAMES, plural, task_name
+from analysis.names import MODE_NAMES, task_name
 from benchmarks.paper import COMPARED, FIGURES
+from envs.commands import plural
 
 DPI = 150
 COLUMN = 4.2  # inches: two columns stay legible at the width of a README

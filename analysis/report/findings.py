@@ -18,7 +18,7 @@ import pandas as pd
 from analysis.claims import PAPER, claims_table
 from analysis.figures.data import seconds
 from analysis.load import MODES, Results, mark_of, version_note
-from analysis.names import MODE_NAMES, plural, task_name
+from analysis.names import MODE_NAMES, task_name
 from analysis.pooling import Pooled, cells_of, in_cells
 from analysis.report.effects import NOT_YET, loaded
 from analysis.report.html import VERDICTS
@@ -26,6 +26,7 @@ from analysis.statistics import quartiles
 from analysis.tables.build import NOTHING, with_bounds
 from analysis.tables.render import markdown
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Variant
+from envs.commands import plural
 
 STANDARD, TUNING = "results/standard", "results/tuning"
 FIGURE = {experiment.name: experiment for experiment in FIGURES}

@@ -20,12 +20,13 @@ from jinja2 import Environment, FileSystemLoader
 from analysis.figures.data import PAPER, Series
 from analysis.figures.draw import Drawing
 from analysis.load import MODES, Results
-from analysis.names import MODE_NAMES, plural, task_name
+from analysis.names import MODE_NAMES, task_name
 from analysis.statistics import Estimate
 from analysis.tables.build import PIPELINE_CHECK, Table, with_bounds
 from analysis.tables.render import WORDS
 from benchmarks.paper import COMPARED, Centre, Kind
 from benchmarks.records.films import FOLDER, Film
+from envs.commands import plural
 
 READING: dict[Kind, str] = {
     "success": "single seeds, and {centre} over them",

@@ -8,9 +8,10 @@ import pandas as pd
 
 from analysis.figures.diagnostics import PANELS, diagnostics
 from analysis.load import plan_of, records_of
-from analysis.names import plural, task_name
+from analysis.names import task_name
 from analysis.report.effects import NOT_YET
 from analysis.tables.render import markdown
+from envs.commands import plural
 
 FOLDER, METHOD = Path("results/quick"), "gpril"
 SHOWN = {

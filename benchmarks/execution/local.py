@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from benchmarks.errors import RunError, WorkerDied, cannot_write, plural
+from benchmarks.errors import RunError, WorkerDied, cannot_write
 from benchmarks.execution.executor import Listener, Started
 from benchmarks.records import provenance
 from benchmarks.records.schema import Record, RecordError, Trial
 from benchmarks.trial.protocol import STOP, Abort, Interrupted, TrialRequest, read_message
+from envs.commands import plural
 
 LAST_WORDS = 2000
 """Most bytes of a dead worker's log that its record quotes."""

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from filelock import BaseFileLock
 
-from benchmarks.errors import RunError, RunStopped, WorkerDied, one_line, plural
+from benchmarks.errors import RunError, RunStopped, WorkerDied, one_line
 from benchmarks.execution.event_files import EventFile, folder_name
 from benchmarks.execution.executor import Executor, Message, Started
 from benchmarks.execution.signals import SIGNALS
@@ -25,6 +25,7 @@ from benchmarks.records.schema import CurvePoint, Provenance, Record, Status, Tr
 from benchmarks.records.store import Store
 from benchmarks.trial.checkpoints import STATE, history
 from benchmarks.trial.protocol import NOTHING, Abort, Interrupted, Notice, Progress, TrialRequest
+from envs.commands import plural
 from methods import registry
 
 RETRIES = 2

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from benchmarks.errors import plural
 from benchmarks.planning import profiles
 from benchmarks.planning.estimate import Estimator, duration
 from benchmarks.planning.experiments import EXPERIMENTS
 from benchmarks.planning.reuse import ExistingResults
 from benchmarks.planning.trials import PlannedTrial
+from envs.commands import plural
 from envs.tasks import find, short_name
 from methods import registry
 from methods.interface import MethodError

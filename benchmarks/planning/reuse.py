@@ -8,13 +8,14 @@ from itertools import product
 from typing import Any
 
 import envs
-from benchmarks.errors import InputError, plural
+from benchmarks.errors import InputError
 from benchmarks.planning.profiles import Profile
 from benchmarks.planning.trials import PlannedTrial
 from benchmarks.records import proofs, provenance
 from benchmarks.records.plans import PlanRow
 from benchmarks.records.schema import Provenance, Summary, Trial
 from benchmarks.records.store import Store
+from envs.commands import plural
 from methods import registry
 from methods.interface import Method
 

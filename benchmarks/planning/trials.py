@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import envs
-from benchmarks.errors import InputError, plural, unknown
+from benchmarks.errors import InputError, unknown
 from benchmarks.paper import Experiment, Variant
 from benchmarks.planning.experiments import DEFAULT, EXPERIMENTS
 from benchmarks.planning.profiles import Profile
 from benchmarks.records.plans import Demonstrator, PlanRow
 from benchmarks.records.schema import DemonstrationChoice, Trial
 from envs import tasks
+from envs.commands import plural
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.loading import reason
 from envs.tasks import TaskError, short_name

@@ -32,13 +32,13 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.errors import InputError, plural
+from benchmarks.errors import InputError
 from benchmarks.records import proofs, provenance
 from benchmarks.records.files import load_record
 from benchmarks.records.schema import Record, Trial
 from benchmarks.trial.checkpoints import STATE
 from benchmarks.trial.protocol import Abort, TrialRequest, read_message
-from envs.commands import Command
+from envs.commands import Command, plural
 from methods import registry
 
 SMALL = ("--profile=smoke", "--seeds=1", "--demos=5", "--set=budget.environment_steps=4000")

@@ -20,11 +20,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.errors import InputError, one_line, plural
+from benchmarks.errors import InputError, one_line
 from benchmarks.records.files import load_record, record_files
 from benchmarks.records.replay import ReplayError, differences, run_here
 from benchmarks.records.schema import Mode, Record, RecordError
-from envs.commands import Command
+from envs.commands import Command, plural
 from methods.interface import MethodError
 
 MODES: dict[Mode, str] = {"sampled": "sampled actions", "mean": "deterministic actions"}

@@ -12,11 +12,11 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.errors import plural
 from benchmarks.execution.console import show
 from benchmarks.planning.estimate import duration
 from benchmarks.records.studies import Choice
 from benchmarks.tune.proposals import Values
+from envs.commands import plural
 
 if TYPE_CHECKING:
     from benchmarks.tune.search import Search

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.command_line import cores
-from benchmarks.errors import InputError, one_line, plural
+from benchmarks.errors import InputError, one_line
 from benchmarks.execution.console import say
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.progress import new_view
@@ -29,6 +29,7 @@ from benchmarks.records.studies import Choice, Score, Study
 from benchmarks.tune.proposals import Values, propose
 from benchmarks.tune.report import listed
 from benchmarks.tune.study import StudyFile
+from envs.commands import plural
 from envs.tasks import short_name
 from methods.conformance.declaration import plain_settings
 from methods.interface import Method, MethodError, make_settings

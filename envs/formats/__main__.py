@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from envs import TASKS
-from envs.commands import Group
-from envs.demonstrations import DemonstrationError, Demonstrations, load, save
+from envs.commands import Group, plural
+from envs.demonstrations import DemonstrationError, load, save
 from envs.formats.common import FormatError, limited_memory
 from envs.loading import reason
 
@@ -31,11 +31,6 @@ _NAMES = click.Choice(list(FORMATS))
 
 def _format(name: str) -> Any:
     return import_module(f"envs.formats.{name}")
-
-
-def _episodes(demonstrations: Demonstrations) -> str:
-    number = demonstrations.episodes
-    return f"{number} episode{'s' * (number != 1)}"
 
 
 def _identity(task: str | None) -> str | None:
@@ -98,7 +93,7 @@ def import_(format: str, path: Path, out: Path, task: str | None, dt: float | No
             raise click.ClickException(f"{out}: there is no folder {out.parent}; create it or choose another place")
         save(demonstrations, out)
         lengths = demonstrations.lengths
-        size = f"{_episodes(demonstrations)}, {len(demonstrations.observations)} states"
+        size = f"{plural(demonstrations.episodes, 'episode')}, {len(demonstrations.observations)} states"
         click.echo(f"{out}: {size}, {lengths.min():.1f} to {lengths.max():.1f} s, {demonstrations.task}")
         for note in contents.notes:
             click.echo(f"note: {note}")
@@ -114,7 +109,7 @@ def export(file: Path, format: str, path: Path) -> None:
     """Write demonstrations as a data set of another project."""
     demonstrations = _guarded(file, lambda: load(file))
     notes = _guarded(path, lambda: _format(format).write(demonstrations, path))
-    click.echo(f"{path}: {_episodes(demonstrations)}")
+    click.echo(f"{path}: {plural(demonstrations.episodes, 'episode')}")
     for note in notes:
         click.echo(f"note: {note}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.names import plural
+from envs.commands import plural
 
 
 @pytest.mark.parametrize("one", [1, np.int64(1)])
