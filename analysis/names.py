@@ -1,8 +1,8 @@
-"""The names of tasks, actions and costs in tables and figures."""
+"""The names of tasks, actions and costs in tables and figures, and lists of words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from benchmarks.paper import Cost
 from benchmarks.records.schema import Mode
@@ -34,3 +34,18 @@ TASK_NAMES = {
 def task_name(task: str) -> str:
     """The name of a task of this suite; the Gymnasium id of any other, without the module or file before it."""
     return TASK_NAMES.get(task, task.rpartition(":")[2])
+
+
+def short_mode(mode: str) -> str:
+    """`Sampled` of `Sampled actions`."""
+    return MODE_NAMES[mode].partition(" ")[0]
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def numbers_of_demonstrations(numbers: Sequence[int]) -> str:
+    """`10 and 25 demonstrations`."""
+    return f"{listed([str(number) for number in numbers])} demonstration{'s' * (list(numbers) != [1])}"

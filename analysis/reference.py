@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.load import Results, ResultsError, load
-from analysis.names import MODE_NAMES, task_name
+from analysis.names import short_mode, task_name
 from analysis.pooling import Pooled
 from analysis.statistics import Estimate
 from analysis.tables.build import with_bounds
@@ -74,7 +74,7 @@ def against_reference(directory: Path, folder: Path = FOLDER) -> str:
             .str.removesuffix(" insertion"),  # so that no word is cut
             "Demos": compared["demonstrations"].astype(str),
             "Method": compared["label"].astype(str),
-            "Actions": [MODE_NAMES[mode].partition(" ")[0] for mode in compared["mode"]],
+            "Actions": [short_mode(mode) for mode in compared["mode"]],
             "Here": _percent(compared, "here"),
             "Reference": _percent(compared, "reference"),
             "Agree": compared["agree"].map({True: "yes", False: "no"}).fillna("?"),

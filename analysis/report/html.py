@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader
 from analysis.figures.data import PAPER, Series
 from analysis.figures.draw import Drawing
 from analysis.load import MODES, Results
-from analysis.names import MODE_NAMES, task_name
+from analysis.names import MODE_NAMES, listed, numbers_of_demonstrations, task_name
 from analysis.statistics import Estimate
 from analysis.tables.build import PIPELINE_CHECK, Table, with_bounds
 from analysis.tables.render import WORDS
@@ -103,10 +103,10 @@ def compared(results: Results) -> str:
     trials = results.trials
     labels = trials.loc[trials["base"] == "", "label"].astype(str).unique()
     paper = [variant.label for variant in COMPARED]
-    methods = _listed(sorted(labels, key=lambda label: paper.index(label) if label in paper else len(paper)))
-    methods = methods or _listed(sorted(trials["method"].unique()))
+    methods = listed(sorted(labels, key=lambda label: paper.index(label) if label in paper else len(paper)))
+    methods = methods or listed(sorted(trials["method"].unique()))
     variants = trials.loc[trials["base"] != "", "label"].nunique()
-    tasks = _listed([task_name(task) for task in trials["task"].cat.categories if (trials["task"] == task).any()])
+    tasks = listed([task_name(task) for task in trials["task"].cat.categories if (trials["task"] == task).any()])
     numbers = sorted(trials["demonstrations"].unique())
     seeds = trials.groupby(["experiment", "task", "demonstrations", "label"], observed=True)["seed"].nunique()
     few, many = int(seeds.min()), int(seeds.max())
@@ -116,8 +116,7 @@ def compared(results: Results) -> str:
     if absent := results.missing["trial"].nunique():
         counts += f"; {plural(absent, 'planned trial')} {'has' if absent == 1 else 'have'} no record yet"
     others = f" and {plural(variants, 'variant')} of them" if variants else ""
-    demonstrations = f"{_listed([str(number) for number in numbers])} demonstration{'s' * (numbers != [1])}"
-    return f"{methods}{others} on {tasks}, from {demonstrations}, with {each} each: {counts}."
+    return f"{methods}{others} on {tasks}, from {numbers_of_demonstrations(numbers)}, with {each} each: {counts}."
 
 
 def headlines(winners: pd.DataFrame) -> list[str]:
@@ -208,11 +207,6 @@ def _interruptions(made_by: pd.Series) -> str:
     again = made_by["starts"] - 1 - made_by["resumed"]
     reason = f" ({made_by['unsaved']})" if made_by["unsaved"] else ""
     return f"started {made_by['starts']} times, {resumed}" + (f", {again} from the beginning{reason}" if again else "")
-
-
-def _listed(words: list[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
 
 
 def _encoded(content: bytes) -> str:

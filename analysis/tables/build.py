@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import MODES, Results, version_note
-from analysis.names import MODE_NAMES, PRICES, task_name
+from analysis.names import MODE_NAMES, PRICES, short_mode, task_name
 from analysis.pooling import split
 from analysis.statistics import Estimate
 from analysis.tables import data as frames
@@ -59,7 +59,7 @@ def winners_table(results: Results) -> Table:
 
     def shown(row: Row) -> dict[str, str]:
         return {
-            "Actions": _mode(row),
+            "Actions": short_mode(row["mode"]),
             "Best": row["best"],
             "Success": _percent(row, "best_success"),
             "Next best": row["next"],
@@ -89,7 +89,7 @@ def ranks_table(results: Results) -> Table:
         others += [f"{row['missing']} missing{where}"] * bool(row["missing"])
         return {
             "Shown": row["shown"],
-            "Actions": _mode(row),
+            "Actions": short_mode(row["mode"]),
             "Cells": f"{row['cells']}" if whole else f"{row['cells']} of {row['of_cells']}",
             "Seeds": f"{row['seeds']} ({', '.join(others)})" if others else f"{row['seeds']}",
             "Success": _percent(row, "success"),
@@ -131,7 +131,7 @@ def field_table(results: Results) -> Table:
         cells = {"Shown": NOTHING if pd.isna(row["shown"]) else row["shown"], "Seeds": _seeds(row)}
         for mode in MODES:
             cells[MODE_NAMES[mode]] = _percent(row, f"{mode}_mean")
-            cells[f"{_short(mode)} rank"] = _span(row, f"{mode}_rank", ".3g")
+            cells[f"{short_mode(mode)} rank"] = _span(row, f"{mode}_rank", ".3g")
         return cells | {name: _number(row[column]) for column, name in PRICES.items()}
 
     note = (
@@ -153,7 +153,7 @@ def main_table(results: Results) -> Table:
         cells = {"Seeds": _seeds(row)}
         for mode in MODES:
             cells[MODE_NAMES[mode]] = _percent(row, f"{mode}_last", several)
-            cells[f"{_short(mode)} mean"] = _percent(row, f"{mode}_mean")
+            cells[f"{short_mode(mode)} mean"] = _percent(row, f"{mode}_mean")
         return cells | {name: _number(row[column]) for column, name in frames.used(results).items()}
 
     note = (
@@ -169,7 +169,7 @@ def overall_table(results: Results) -> Table:
 
     def shown(row: Row) -> dict[str, str]:
         return {
-            "Actions": _mode(row),
+            "Actions": short_mode(row["mode"]),
             "Cells": _number(row["cells"]),
             "Trials": _number(row["trials"]),
             "Mean": _percent(row, "mean"),
@@ -189,7 +189,11 @@ def improvement_table(results: Results) -> Table:
     """Probability of improvement of each pair of methods; see `frames.improvement`."""
 
     def shown(row: Row) -> dict[str, str]:
-        return {"Better than": row["other"], "Actions": _mode(row), "Probability": _percent(row, "probability")}
+        return {
+            "Better than": row["other"],
+            "Actions": short_mode(row["mode"]),
+            "Probability": _percent(row, "probability"),
+        }
 
     note = (
         "Probability in % that a trial of the method ends with a higher success than one of the other; ties count half "
@@ -221,7 +225,7 @@ def endings_table(results: Results) -> Table:
 
     def shown(row: Row) -> dict[str, str]:
         fractions = {end.capitalize(): f"{100 * row[end]:.0f}" for end in ends}
-        counts = {"Actions": _mode(row), "Rollouts": _number(row["rollouts"])}
+        counts = {"Actions": short_mode(row["mode"]), "Rollouts": _number(row["rollouts"])}
         return {**counts, **fractions, "Seconds": _span(row, "seconds", ".1f")}
 
     note = (
@@ -308,15 +312,6 @@ def _key(key: str, value: Any) -> str:
     if pd.isna(value):
         return NOTHING
     return task_name(str(value)) if key == "task" else str(value)
-
-
-def _mode(row: Row) -> str:
-    return _short(row["mode"])
-
-
-def _short(mode: str) -> str:
-    """`Sampled` of `Sampled actions`."""
-    return MODE_NAMES[mode].partition(" ")[0]
 
 
 def _number(value: Any) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.comparisons import ranks, with_equals
 from analysis.load import GROUP, MODES, Results
-from analysis.names import PRICES, task_name
+from analysis.names import PRICES, numbers_of_demonstrations, task_name
 from analysis.pooling import CELL, Cell, Pooled, Shared, in_cells, split
 from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
 from analysis.tables.data import comparison, named
@@ -152,9 +152,7 @@ def _in_words(cells: frozenset[Cell], tasks: pd.Series) -> str:
     words = []
     for task in tasks.cat.categories:
         if numbers := sorted(int(number) for name, number in cells if name == task):
-            *others, last = map(str, numbers)
-            listed = f"{', '.join(others)} and {last}" if others else last
-            words.append(f"{task_name(task)} with {listed} demonstration{'s' * (numbers != [1])}")
+            words.append(f"{task_name(task)} with {numbers_of_demonstrations(numbers)}")
     return "; ".join(words)
 
 
