@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.load import MODES, Results, version_note
+from analysis.load import Results, version_note
 from analysis.measures import MEASURES, Measured
 from analysis.names import MODE_NAMES
 from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
 from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, with_bounds, written
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
+from benchmarks.records.schema import MODES
 from envs.commands import plural
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]

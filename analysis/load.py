@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 
@@ -20,16 +20,15 @@ from benchmarks.records.plans import Plan
 from benchmarks.records.proofs import kind_of, one_code_gives_all
 from benchmarks.records.schema import (
     FIRST_RELEASE,
+    MODES,
     CurvePoint,
     DemonstrationChoice,
-    Mode,
     Record,
     RecordError,
     Trial,
 )
 from envs.commands import plural
 
-MODES: tuple[Mode, ...] = get_args(Mode)
 CURVE_TYPES: dict[str, str] = {
     "trial": "str",
     "point": "int64",

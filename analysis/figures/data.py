@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparisons import performance_profile
-from analysis.load import MODES, Results, mark_of, version_note
+from analysis.load import Results, mark_of, version_note
 from analysis.names import COST_NAMES
 from analysis.tables import field
 from analysis.tables.data import grouped_quartiles, grouped_rates
 from benchmarks.paper import FIGURES, Centre, Cost, Figure
+from benchmarks.records.schema import MODES
 
 COSTS: tuple[Cost, ...] = ("episodes", "gradient_steps", "training_seconds")
 CELL = ["task", "demonstrations", "label", "mode"]

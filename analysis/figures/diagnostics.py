@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis.figures.style import COLUMN, GREY, PERCENT, SUCCESS, encode, plot_style, short
-from analysis.load import MODES, ResultsError, plan_of, records_of
+from analysis.load import ResultsError, plan_of, records_of
 from analysis.names import COST_NAMES, MODE_NAMES, task_name
 from analysis.tables.build import PIPELINE_CHECK
 from analysis.tables.render import csv
 from benchmarks.records.plans import Plan, PlanRow
-from benchmarks.records.schema import Record
+from benchmarks.records.schema import MODES, Record
 from envs.commands import plural
 
 SHOWN = 12

@@ -41,10 +41,10 @@ from analysis.figures.style import (
     trial_handles,
     wrapped,
 )
-from analysis.load import MODES
 from analysis.names import COST_NAMES, MODE_NAMES, PRICES
 from analysis.tables.build import PIPELINE_CHECK
 from benchmarks.paper import Centre, Kind
+from benchmarks.records.schema import MODES
 from envs.commands import plural
 
 CENTRES: dict[Centre, str] = {"median": "median, quartiles", "mean": "mean, 95 % interval"}

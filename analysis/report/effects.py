@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.load import MODES, Results, ResultsError, load
+from analysis.load import Results, ResultsError, load
 from analysis.names import MODE_NAMES, task_name
 from analysis.statistics import Estimate, paired_difference
 from analysis.tables.build import NOTHING, with_bounds, written
 from analysis.tables.render import markdown
-from benchmarks.records.schema import Mode
+from benchmarks.records.schema import MODES, Mode
 
 CLIP, PEG = "ClipInsertion-v0", "PegInsertion-v0"
 NOT_MEASURED, NOT_YET = "not measured", "not measured yet"

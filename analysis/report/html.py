@@ -19,13 +19,14 @@ from jinja2 import Environment, FileSystemLoader
 
 from analysis.figures.data import PAPER, Series
 from analysis.figures.draw import Drawing
-from analysis.load import MODES, Results
+from analysis.load import Results
 from analysis.names import MODE_NAMES, listed, numbers_of_demonstrations, task_name
 from analysis.statistics import Estimate
 from analysis.tables.build import PIPELINE_CHECK, Table, with_bounds
 from analysis.tables.render import WORDS
 from benchmarks.paper import COMPARED, Centre, Kind
 from benchmarks.records.films import FOLDER, Film
+from benchmarks.records.schema import MODES
 from envs.commands import plural
 
 READING: dict[Kind, str] = {

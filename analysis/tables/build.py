@@ -13,13 +13,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import MODES, Results, version_note
+from analysis.load import Results, version_note
 from analysis.names import MODE_NAMES, PRICES, short_mode, task_name
 from analysis.pooling import split
 from analysis.statistics import Estimate
 from analysis.tables import data as frames
 from analysis.tables import field
 from analysis.tables.render import csv, latex, markdown
+from benchmarks.records.schema import MODES
 
 PIPELINE_CHECK = "pipeline check, no scientific meaning"
 NOTHING = "–"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparisons import probability_of_improvement
-from analysis.load import GROUP, MODES, Results
+from analysis.load import GROUP, Results
 from analysis.pooling import CELL, Pooled, Shared, cells_of, split
 from analysis.statistics import (
     UNKNOWN,
@@ -21,7 +21,7 @@ from analysis.statistics import (
     rate_interval,
     wilson_interval,
 )
-from benchmarks.records.schema import Usage
+from benchmarks.records.schema import MODES, Usage
 
 ALL = "all"
 ENDS = ("success", "workspace", "timeout")

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparisons import ranks, with_equals
-from analysis.load import GROUP, MODES, Results
+from analysis.load import GROUP, Results
 from analysis.names import PRICES, numbers_of_demonstrations, task_name
 from analysis.pooling import CELL, Cell, Pooled, Shared, in_cells, split
 from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
 from analysis.tables.data import comparison, named
+from benchmarks.records.schema import MODES
 
 FEWEST = 4
 """Methods that an experiment compares at least, to be one of those of this module."""
