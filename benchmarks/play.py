@@ -18,7 +18,6 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.errors import one_line
-from benchmarks.execution.progress import WORDS
 from benchmarks.film import (
     FilmError,
     NoPictures,
@@ -31,7 +30,7 @@ from benchmarks.film import (
 from benchmarks.film import save as save_film
 from benchmarks.records.files import load_record
 from benchmarks.records.provenance import ROOT
-from benchmarks.records.schema import MODES, Mode, Record, RecordError
+from benchmarks.records.schema import MODE_WORDS, MODES, Mode, Record, RecordError
 from benchmarks.trial import saved_policy
 from benchmarks.trial.environments import is_shipped
 from benchmarks.trial.evaluation import modes_of
@@ -209,7 +208,7 @@ def _require_glfw() -> None:
 @click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the first episode.")
 @click.option(
     "--actions",
-    type=click.Choice(list(WORDS.values())),
+    type=click.Choice(list(MODE_WORDS.values())),
     help="Kind of actions.  [default: sampled if the policy can]",
 )
 @click.option(
@@ -239,12 +238,12 @@ def main(
         if film is not None:
             check_film_file(film)
         saved = saved_policy.load(found.folder, [method] if method else [])
-        mode = next((mode for mode, word in WORDS.items() if word == actions), modes_of(saved.policy)[0])
+        mode = next((mode for mode, word in MODE_WORDS.items() if word == actions), modes_of(saved.policy)[0])
         if mode not in saved.policy.modes:
-            only = " and ".join(WORDS[mode] for mode in saved.policy.modes)
+            only = " and ".join(MODE_WORDS[mode] for mode in saved.policy.modes)
             raise PlayError(f"--actions {actions}: this policy has {only} actions only")
         rate = f", {100 * found.record.success(mode):.0f} % success in its evaluation" if found.record else ""
-        click.echo(f"{found}{rate}, {WORDS[mode]} actions ({found.folder})")
+        click.echo(f"{found}{rate}, {MODE_WORDS[mode]} actions ({found.folder})")
         name = task or known.task
         if ":" in name and not task:
             raise PlayError(f"the task {name} is imported only if you name it: --task {name}")

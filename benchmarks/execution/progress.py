@@ -15,9 +15,8 @@ from rich.table import Column
 from benchmarks.errors import one_line
 from benchmarks.execution.console import new_console
 from benchmarks.planning.estimate import Estimator, duration
-from benchmarks.records.schema import CurvePoint, Mode, Record, Trial, Usage
+from benchmarks.records.schema import MODE_WORDS, CurvePoint, Record, Trial, Usage
 
-WORDS: dict[Mode, str] = {"sampled": "sampled", "mean": "deterministic"}
 QUIET_SECONDS = 60.0
 """Longest time without a line about progress where there are no bars."""
 WIDE = 92
@@ -201,7 +200,9 @@ def outcome(record: Record) -> str:
     """How a trial ended, in a few words."""
     seconds = duration(record.usage.training_seconds + record.usage.evaluation_seconds)
     if record.status == "ok":
-        success = (f"{100 * record.success(mode):.0f} % {word}" for mode, word in WORDS.items() if mode in record.final)
+        success = (
+            f"{100 * record.success(mode):.0f} % {word}" for mode, word in MODE_WORDS.items() if mode in record.final
+        )
         return f"success {', '.join(success)}, in {seconds}"
     return f"{record.status} after {seconds}: {record.error.splitlines()[0] if record.error else 'no reason given'}"
 

@@ -23,11 +23,9 @@ from rich.table import Table
 from benchmarks.errors import InputError, one_line
 from benchmarks.records.files import load_record, record_files
 from benchmarks.records.replay import ReplayError, differences, run_here
-from benchmarks.records.schema import Mode, Record, RecordError
+from benchmarks.records.schema import MODE_WORDS, MODES, Mode, Record, RecordError
 from envs.commands import Command, plural
 from methods.interface import MethodError
-
-MODES: dict[Mode, str] = {"sampled": "sampled actions", "mean": "deterministic actions"}
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,9 @@ def retrain(records: Sequence[Record], jobs: int) -> list[Retrained]:
 
 def show(results: Sequence[Retrained]) -> None:
     """Print a table of the trials and what came out."""
-    table = Table("trial", "method", "task", "seed", "code", *MODES.values(), "result")
+    table = Table(
+        "trial", "method", "task", "seed", "code", *(f"{word} actions" for word in MODE_WORDS.values()), "result"
+    )
     for one in results:
         trial, success = one.old.trial, []
         for mode in MODES:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -26,6 +27,8 @@ FIRST_DEFAULTS = frozenset(
 default, so that a new field does not orphan the records made before."""
 Mode = Literal["sampled", "mean"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+MODE_WORDS: Mapping[Mode, str] = {"sampled": "sampled", "mean": "deterministic"}
+"""What people call the actions of each mode."""
 Status = Literal["ok", "failed", "diverged", "timed out"]
 
 FIRST_RELEASE, SECOND_RELEASE = "0.1.0", "0.2.0"
