@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import gymnasium
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 import envs
 from benchmarks.errors import InputError, unknown
-from benchmarks.records.schema import BudgetChoice, Evaluation
+from benchmarks.records.schema import BudgetChoice, Count, Evaluation, Positive, StrictModel
 
 FOLDER = Path(__file__).parent / "profiles"
 DEFAULT = "quick"
@@ -46,15 +46,9 @@ MOST_SEEDS = 100_000
 
 Table = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Suite(_Model):
+class Suite(StrictModel):
     """The seeds and demonstrations of a comparison, unless it says otherwise.
 
     Attributes:
@@ -84,14 +78,14 @@ class Suite(_Model):
         return range(start, max(start, min(stop, episodes)))
 
 
-class Preset(_Model):
+class Preset(StrictModel):
     """Settings and budget for variants that ask for them by name, above those of their method."""
 
     settings: Table = Field(default_factory=dict)
     budget: Table = Field(default_factory=dict)
 
 
-class Profile(_Model):
+class Profile(StrictModel):
     """Budgets and settings; the layout is described above."""
 
     name: str

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmarks.records.schema import Mode, RecordError
+from benchmarks.records.schema import Count, Mode, Positive, RecordError, Seconds, Share
 
 FOLDER, LIST = "videos", "films.csv"
 
@@ -32,19 +31,19 @@ class Film(BaseModel):
     file: str
     task: str
     label: str
-    demonstrations: Annotated[int, Field(ge=1)]
+    demonstrations: Positive
     policy: str
-    seeds: Annotated[int, Field(ge=1)]
-    seed: Annotated[int, Field(ge=0)]
-    share: Annotated[float, Field(ge=0, le=1)]
+    seeds: Positive
+    seed: Count
+    share: Share
     trial: str
     code: str
     actions: Mode
-    rollout_seed: Annotated[int, Field(ge=0)]
+    rollout_seed: Count
     success: bool
     end: str
-    seconds: Annotated[float, Field(ge=0)]
-    speed: Annotated[int, Field(ge=1)]
+    seconds: Seconds
+    speed: Positive
 
 
 def read_films(directory: Path) -> list[Film]:

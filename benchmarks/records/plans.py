@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from benchmarks.records.schema import SCHEMA, Count, Seconds, StrictModel, Trial, TrialId
+from benchmarks.records.schema import SCHEMA, Count, Positive, Seconds, StrictModel, Trial, TrialId
 from envs.demonstrations import Demonstrations
 
 
@@ -29,7 +29,7 @@ class PlanRow(StrictModel):
     label: str
     trial: TrialId
     task: str
-    demonstrations: Annotated[int, Field(ge=1)]
+    demonstrations: Positive
     seed: Count
     variant: str = ""
     base: str = ""
@@ -68,7 +68,7 @@ class Demonstrator(StrictModel):
 
     task: str
     digest: str
-    episodes: Annotated[int, Field(ge=1)]
+    episodes: Positive
     failed: Count | None
     median: Seconds
     q1: Seconds

@@ -6,26 +6,24 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from benchmarks.errors import InputError
 from benchmarks.records import atomic
-from benchmarks.records.schema import Digest, Trial, TrialId
+from benchmarks.records.schema import Digest, StrictModel, Trial, TrialId
 
 FILE = Path(__file__).parent / "proofs.json"
 
 
-class Pair(BaseModel):
+class Pair(StrictModel):
     """Two code digests and the kinds of trials (see `kind_of`) for which they give the same results."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     old: Digest
     new: Digest
     kinds: list[str]
 
 
-class Proof(BaseModel):
+class Proof(StrictModel):
     """Trials that had equal results under two commits.
 
     Attributes:
@@ -37,8 +35,6 @@ class Proof(BaseModel):
         date: ISO 8601.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     pairs: list[Pair]
     old_commit: str
     new_commit: str
@@ -48,9 +44,7 @@ class Proof(BaseModel):
     date: str
 
 
-class _Proofs(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Proofs(StrictModel):
     proofs: list[Proof]
 
 

@@ -56,6 +56,7 @@ TrialId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0.0)]
 
 
@@ -80,9 +81,9 @@ class DemonstrationChoice(StrictModel):
 
     source: str
     digest: str
-    episodes: Annotated[int, Field(ge=1)]
+    episodes: Positive
     start: Count = 0
-    every: Annotated[int, Field(ge=1)] = 1
+    every: Positive = 1
     final_only: bool = False
     states_alone: bool = False
     draw_seed: Count | None = None
@@ -110,7 +111,7 @@ class Evaluation(StrictModel):
         curve_rollouts: rollouts of each of these, for each of sampled and deterministic actions.
     """
 
-    rollouts: Annotated[int, Field(ge=1)]
+    rollouts: Positive
     first_seed: Count = 2_000_000
     curve_points: Count = 0
     curve_rollouts: Count = 0
@@ -234,10 +235,10 @@ class Provenance(StrictModel):
     commit: str
     started: str
     suite: str = ""
-    starts: Annotated[int, Field(ge=1)] = 1
+    starts: Positive = 1
     resumed: Count = 0
     unsaved: str = ""
-    together: Annotated[int, Field(ge=1)] = 1
+    together: Positive = 1
 
     @property
     def version(self) -> str:
