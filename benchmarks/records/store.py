@@ -92,17 +92,8 @@ class Store:
 
     def state(self, trial: str) -> str:
         """What tells the trial's record on the disk from one that replaces it, empty where there is none."""
-        for path in self._record_paths(trial):
-            try:
-                found = path.stat()
-                break
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise cannot_read(path, error) from None
-        else:
-            return ""
-        return f"{found.st_ino} {found.st_mtime_ns} {found.st_size}"  # files appear by being renamed
+        found = self._on_disk(trial, Path.stat)
+        return f"{found.st_ino} {found.st_mtime_ns} {found.st_size}" if found else ""  # files appear by being renamed
 
     def claim(self, trial: str) -> BaseFileLock | None:
         """The lock of a trial, held until it is released or this process dies; None while another run holds it."""
@@ -143,7 +134,7 @@ class Store:
         """
         trial = record.trial.id
         place, old = self._record_paths(trial)
-        earlier = self._content(trial)
+        earlier = self._on_disk(trial, Path.read_bytes)
         if earlier is not None:
             self._keep(earlier, trial, "attempts" if trial in self.read([trial])[0] else "damaged")
         if policy is not None and policy.is_dir():
@@ -228,10 +219,11 @@ class Store:
                 damaged[trial] = str(error)
         return kept, damaged
 
-    def _content(self, trial: str) -> bytes | None:
+    def _on_disk(self, trial: str, look: Callable[[Path], T]) -> T | None:
+        """What `look` says of the file of a trial's record; None where there is none."""
         for path in self._record_paths(trial):
             try:
-                return path.read_bytes()
+                return look(path)
             except FileNotFoundError:
                 continue
             except OSError as error:
