@@ -40,27 +40,22 @@ def collect(
     teacher = demonstrator(task)
     settings = settings or teacher.settings
     env = teacher.environment()
-    observations: list[np.ndarray] = []
-    actions: list[np.ndarray] = []
-    lengths: list[int] = []
+    trajectories: list[tuple[list[np.ndarray], list[np.ndarray] | None]] = []
     reset_seeds: list[int] = []
     attempts = 0
-    while len(lengths) < episodes:
-        if attempts > 20 + 2 * len(lengths):
+    while (kept := len(trajectories)) < episodes:
+        if attempts > 20 + 2 * kept:
             raise DemonstrationError(
-                f"the expert succeeded in {len(lengths)} of {attempts} attempts: lower the noise ({settings.noise})"
+                f"the expert succeeded in {kept} of {attempts} attempts: lower the noise ({settings.noise})"
             )
         rng = np.random.default_rng([seed, attempts])
         attempts += 1
         reset_seed = int(rng.integers(2**31))
         states, moves, success = _attempt(env, teacher.expert(env, settings, rng), reset_seed)
-        if not success:
-            continue
-        observations += states
-        actions += [*moves, np.zeros_like(moves[0])]
-        lengths.append(len(moves))
-        reset_seeds.append(reset_seed)
-        progress(1)
+        if success:
+            trajectories.append((states, None if teacher.states_alone else moves))
+            reset_seeds.append(reset_seed)
+            progress(1)
     env.close()
     origin = {
         "made_by": "envs.demonstrate",  # as in the shipped files, whose digest it is part of
@@ -71,17 +66,7 @@ def collect(
         "versions": {"mujoco": mujoco.__version__, "numpy": np.__version__},
         "platform": f"{platform.system()} {platform.machine()}",
     } | ({"taught": "by hand, states alone"} if teacher.states_alone else {})
-    time_step = np.concatenate([np.arange(length + 1, dtype=np.int32) for length in lengths])
-    return Demonstrations(
-        observations=np.array(observations, dtype=np.float32),
-        actions=None if teacher.states_alone else np.array(actions, dtype=np.float32),
-        episode=np.repeat(np.arange(episodes, dtype=np.int32), np.add(lengths, 1)),
-        time_step=time_step,
-        terminal=np.append(time_step[1:] == 0, True),
-        dt=env.dt,
-        task=TASKS[task],
-        origin=origin,
-    )
+    return Demonstrations.from_trajectories(trajectories, TASKS[task], env.dt, origin)
 
 
 def _attempt(env: InsertionEnv, expert: Expert, seed: int) -> tuple[list[np.ndarray], list[np.ndarray], bool]:

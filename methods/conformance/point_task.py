@@ -87,29 +87,15 @@ def demonstrate(episodes: int, seed: int) -> Demonstrations:
     """Episodes of the demonstrator."""
     env, rng = PointTask(), np.random.default_rng(seed)
     expert = env.make_expert(rng)
-    observations: list[np.ndarray] = []
-    actions: list[np.ndarray] = []
-    lengths: list[int] = []
+    trajectories = []
     for _ in range(episodes):
         state, _ = env.reset(seed=int(rng.integers(2**31)))
-        ended, first = False, len(actions)
+        states, actions, ended = [state], list[np.ndarray](), False
         while not ended:
-            action = expert.act()
-            observations.append(state)
-            actions.append(action)
-            state, _, reached, late, _ = env.step(action)
+            actions.append(expert.act())
+            state, _, reached, late, _ = env.step(actions[-1])
+            states.append(state)
             ended = reached or late
-        observations.append(state)
-        actions.append(np.zeros(2, np.float32))
-        lengths.append(len(actions) - first)
-    time_step = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
-    return Demonstrations(
-        observations=np.array(observations, np.float32),
-        actions=np.array(actions, np.float32),
-        episode=np.repeat(np.arange(episodes, dtype=np.int32), lengths),
-        time_step=time_step,
-        terminal=np.append(time_step[1:] == 0, True),
-        dt=DT,
-        task=TASK.id,
-        origin={"expert": "straight to the goal", "seed": seed},
-    )
+        trajectories.append((states, actions))
+    origin = {"expert": "straight to the goal", "seed": seed}
+    return Demonstrations.from_trajectories(trajectories, TASK.id, DT, origin)
