@@ -88,35 +88,20 @@ def demonstrate(episodes: int, seed: int, noise: float = 0.15) -> Demonstrations
     """A noisy expert: above the slot first, then down."""
     env = TinySlot()
     rng = np.random.default_rng(seed)
-    columns: dict[str, list[Any]] = {"observations": [], "actions": [], "episode": [], "time_step": [], "terminal": []}
-    kept = 0
-    while kept < episodes:
+    trajectories: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
+    while len(trajectories) < episodes:
         observation, _ = env.reset(seed=int(rng.integers(2**31)))
-        rows: list[tuple[np.ndarray, np.ndarray, bool]] = []
-        ended, info = False, {"is_success": False}
+        states, actions, ended, info = [observation], list[np.ndarray](), False, {"is_success": False}
         while not ended:
-            x, _, slot = observation
+            x, height, slot = observation
             offset = slot - x
-            down = -1.0 if abs(offset) < 0.04 else -0.2 * (observation[1] > 0.2)
+            down = -1.0 if abs(offset) < 0.04 else -0.2 * (height > 0.2)
             action = np.array([offset / SPEED, down])
-            action = np.clip(action + noise * rng.standard_normal(2), -1.0, 1.0).astype(np.float32)
-            rows.append((observation, action, False))
-            observation, _, terminated, truncated, info = env.step(action)
+            actions.append(np.clip(action + noise * rng.standard_normal(2), -1.0, 1.0).astype(np.float32))
+            observation, _, terminated, truncated, info = env.step(actions[-1])
+            states.append(observation)
             ended = terminated or truncated
-        if not info["is_success"]:
-            continue
-        rows.append((observation, np.zeros(2, np.float32), True))
-        for step, (state, action, terminal) in enumerate(rows):
-            for column, value in zip(columns.values(), (state, action, kept, step, terminal), strict=True):
-                column.append(value)
-        kept += 1
-    return Demonstrations(
-        observations=np.array(columns["observations"], np.float32),
-        actions=np.array(columns["actions"], np.float32),
-        episode=np.array(columns["episode"], np.int32),
-        time_step=np.array(columns["time_step"], np.int32),
-        terminal=np.array(columns["terminal"], bool),
-        dt=env.dt,
-        task=ID,
-        origin={"expert": "tiny slot", "noise": noise, "seed": seed},
-    )
+        if info["is_success"]:
+            trajectories.append((states, actions))
+    origin = {"expert": "tiny slot", "noise": noise, "seed": seed}
+    return Demonstrations.from_trajectories(trajectories, ID, env.dt, origin)
