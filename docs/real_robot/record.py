@@ -29,36 +29,21 @@ def lowering(observation: np.ndarray) -> np.ndarray:
 
 
 def record(env: PlanarArmEnv, seeds: range) -> Demonstrations:
-    """An episode for each seed; the row of a final state has no action, so it holds zeros."""
-    observations: list[np.ndarray] = []
-    actions: list[np.ndarray] = []
-    steps: list[int] = []
+    """An episode for each seed: the state before each action, and the one after the last."""
+    trajectories = []
     for seed in seeds:
         observation, info = env.reset(seed=seed)
-        over, step = False, 0
+        states, actions, over = [observation], list[np.ndarray](), False
         while not over:
-            observations.append(observation)
             actions.append(lowering(observation))
-            steps.append(step)
             observation, _, terminated, truncated, info = env.step(actions[-1])
-            over, step = terminated or truncated, step + 1
+            states.append(observation)
+            over = terminated or truncated
         if not info["is_success"]:
             raise RuntimeError(f"episode {seed} failed: show only what shall be learnt")
-        observations.append(observation)
-        actions.append(np.zeros_like(actions[-1]))
-        steps.append(step)
-    time_step = np.array(steps, np.int32)
-    terminal = np.append(time_step[1:] == 0, True)
-    return Demonstrations(
-        observations=np.array(observations),
-        actions=np.array(actions),
-        episode=(np.cumsum(terminal) - terminal).astype(np.int32),
-        time_step=time_step,
-        terminal=terminal,
-        dt=env.dt,
-        task="PlanarArm-v0",
-        origin={"made_by": "record.py", "seeds": list(seeds)},
-    )
+        trajectories.append((states, actions))
+    origin = {"made_by": "record.py", "seeds": list(seeds)}
+    return Demonstrations.from_trajectories(trajectories, "PlanarArm-v0", env.dt, origin)
 
 
 if __name__ == "__main__":
