@@ -15,8 +15,6 @@ from envs.demonstrations import Demonstrations
 from envs.formats.common import LIMIT, MOST_EPISODES, OWN, Contents, FormatError, described, whole_episodes
 from envs.npz import ArrayFileError, read_arrays
 
-SUFFIX = ".npz"
-
 
 def read(path: Path, keys: Sequence[str] = ()) -> Contents:
     """See `envs.formats`."""

@@ -27,7 +27,6 @@ from envs.formats.common import (
     whole_episodes,
 )
 
-SUFFIX = ""
 FILE = "data-00000-of-00001.arrow"
 
 
@@ -51,8 +50,8 @@ def read(path: Path, keys: Sequence[str] = ()) -> Contents:
                 for batch in stream:
                     batch.validate(full=True)  # before anything else: even the size of a damaged batch is a wild read
                     budget.take(batch.nbytes)
-                    columns = (batch.column(column) for column in ("obs", "acts"))
-                    trajectories += zip(*([rows_of(cell) for cell in column] for column in columns), strict=True)
+                    columns = ([getattr(cell, "values", None) for cell in batch.column(key)] for key in ("obs", "acts"))
+                    trajectories += zip(*(map(rows_of, column) for column in columns), strict=True)
                     if len(trajectories) > MOST_EPISODES:
                         raise FormatError(f"it holds more than {MOST_EPISODES:,} episodes")
         except (pa.ArrowException, OSError, MemoryError) as error:
@@ -60,12 +59,15 @@ def read(path: Path, keys: Sequence[str] = ()) -> Contents:
     return Contents(trajectories, own=own.decode(errors="replace") if own else None)
 
 
-def rows_of(cell: Any) -> np.ndarray:
-    """One episode's lists of numbers as a matrix [T, size]. Raises FormatError for anything else."""
+def rows_of(rows: Any) -> np.ndarray:
+    """One episode's array of numbers, or of lists of them, as a matrix [T, size]. Raises FormatError for another.
+
+    Args:
+        rows: an array of pyarrow; None for an episode that is missing, or is not a list.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = getattr(cell, "values", None)  # None for a missing episode and for anything but a list
     if rows is None:
         raise FormatError("an episode is missing, or is not a list")
     if len(rows) == 0:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,6 @@ from envs.formats.common import (
 )
 from envs.formats.imitation import rows_of
 
-SUFFIX = ""
 STATE, ACTION = "observation.state", "action"
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _ROWS = 20_000
@@ -85,16 +83,9 @@ def _read_file(path: Path, columns: dict[str, list[np.ndarray]], budget: Budget)
             if not len(batch):
                 continue
             for name, parts in columns.items():
-                parts.append(rows_of(_Cell(batch.column(name))))
+                parts.append(rows_of(batch.column(name)))
     if not columns[ACTION]:
         raise FormatError(f"{path.name} has no rows")
-
-
-class _Cell:
-    """A column as `rows_of` takes it."""
-
-    def __init__(self, values: Any) -> None:
-        self.values = values
 
 
 def write(demonstrations: Demonstrations, path: Path) -> list[str]:

@@ -26,7 +26,6 @@ from envs.formats.common import (
     whole_episodes,
 )
 
-SUFFIX = ""
 VERSION = "0.5.4"
 
 

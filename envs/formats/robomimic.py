@@ -24,7 +24,6 @@ from envs.formats.common import (
     whole_episodes,
 )
 
-SUFFIX = ".hdf5"
 KEY = "state"
 """Name of the one observation that is written."""
 
