@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from time import perf_counter, sleep
@@ -243,16 +242,16 @@ class Teleoperation:
         self._behind = 0.0
         self._device_name = device
 
-    def run(self, episodes: int, progress: Callable[[int], object] = lambda count: None) -> None:
+    def run(self, episodes: int) -> None:
         """Record until there are so many episodes in the file, or the person quits."""
         try:
             while self.recording.episodes < episodes:
-                if not self._episode(episodes, progress):
+                if not self._episode(episodes):
                     break
         finally:
             pygame.quit()
 
-    def _episode(self, wanted: int, progress: Callable[[int], object]) -> bool:
+    def _episode(self, wanted: int) -> bool:
         """One attempt; False where the person quits."""
         env, recording = self.env, self.recording
         observation, info = env.reset(seed=recording.start_seed)
@@ -270,7 +269,7 @@ class Teleoperation:
                     return True
                 if ask == Ask.KEEP and taken:
                     if info.get("is_success", True):
-                        return self._keep(states, taken, progress)
+                        return self._keep(states, taken)
                     self.message = "Not kept: the task is not done yet."
                 if ask == Ask.CAMERA and isinstance(env.unwrapped, InsertionEnv):
                     shown = env.unwrapped.camera
@@ -295,15 +294,14 @@ class Teleoperation:
                 if over and "is_success" not in info:
                     self.message = "The episode is over: keep it, retry, or take the next start."
                 elif over and info["is_success"]:
-                    return self._keep(states, taken, progress)
+                    return self._keep(states, taken)
                 elif over:
                     self.message = f"Failed ({info.get('end_reason') or 'the episode ended'}): retry or next start."
             self._draw(len(taken) * recording.dt, wanted, observation)
             due = self._wait(due)
 
-    def _keep(self, states: list[np.ndarray], taken: list[np.ndarray], progress: Callable[[int], object]) -> bool:
+    def _keep(self, states: list[np.ndarray], taken: list[np.ndarray]) -> bool:
         self.recording.keep(states, taken)
-        progress(1)
         self.message = f"Success after {len(taken) * self.recording.dt:.1f} s, saved."
         return True
 
