@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -49,7 +49,7 @@ from envs import TASKS, tasks
 from envs.commands import Command
 from envs.insertion.errors import SimulationUnstable
 from envs.tasks import short_name
-from methods.env_group import Env, SingleEnvs, roll_out
+from methods.env_group import Env, Episode, SingleEnvs, roll_out
 from methods.interface import Diverged, MethodError
 from methods.task_boundary import method_view
 
@@ -153,9 +153,9 @@ def shots(plan: Plan, records: Iterable[Record]) -> list[Shot]:
     for (_, label), different in variants.items():
         for rows in different.values():
             experiments = f" ({', '.join(dict.fromkeys(row.experiment for row in rows))})" if len(different) > 1 else ""
-            found = [by_id[trial] for trial in dict.fromkeys(row.trial for row in rows)]
-            middle = median_high(sorted({record.trial.demonstrations.episodes for record in found}))
-            same = [record for record in found if record.trial.demonstrations.episodes == middle]
+            trained = [by_id[trial] for trial in dict.fromkeys(row.trial for row in rows)]
+            middle = median_high(sorted({record.trial.demonstrations.episodes for record in trained}))
+            same = [record for record in trained if record.trial.demonstrations.episodes == middle]
             ranked = sorted(same, key=lambda record: (-record.success(_mode(record)), record.trial.seed))
             chosen.append(Shot(label + experiments, "best", len(ranked), ranked[0]))
             if len(ranked) > 1:
@@ -187,16 +187,7 @@ def film(shot: Shot, saved: SavedPolicy) -> list[Image.Image]:
             if step % stride == 0:
                 frames.append(drawn(environment, OPTIONS["width"]))
 
-        (episode,) = roll_out(
-            SingleEnvs([environment], unstable=(SimulationUnstable,)),
-            saved.policy,
-            [rollout.seed],
-            action_size=len(saved.description.action_low),
-            width=WIDTH,
-            deterministic=shot.mode == "mean",
-            rng=np.random.default_rng(rollout.seed),
-            after_step=draw,
-        )
+        episode = episode_of(saved, environment, rollout.seed, shot.mode, WIDTH, draw)
         if len(episode.actions) % stride:
             frames.append(drawn(environment, OPTIONS["width"]))
         found = rollout_of(episode, dt, environment)
@@ -206,6 +197,31 @@ def film(shot: Shot, saved: SavedPolicy) -> list[Image.Image]:
             f"{rollout.seconds:g} s ({rollout.end}); libraries, processor or code are not those it was made with"
         )
     return frames
+
+
+def episode_of(
+    saved: SavedPolicy, environment: Env, seed: int, mode: Mode, width: int, after_step: Callable[[int], None]
+) -> Episode:
+    """An episode of a saved policy in an environment as methods see it.
+
+    Args:
+        saved, environment: what acts, and where.
+        seed: of the environment's reset, and of the policy's noise.
+        mode: which actions are taken.
+        width: rows of the batches in which the policy acts; its noise depends on their number.
+        after_step: see `roll_out`.
+    """
+    (episode,) = roll_out(
+        SingleEnvs([environment], unstable=(SimulationUnstable,)),
+        saved.policy,
+        [seed],
+        action_size=len(saved.description.action_low),
+        width=width,
+        deterministic=mode == "mean",
+        rng=np.random.default_rng(seed),
+        after_step=after_step,
+    )
+    return episode
 
 
 @contextmanager

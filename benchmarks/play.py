@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from PIL import Image
 
 from benchmarks.errors import one_line
@@ -24,6 +22,7 @@ from benchmarks.film import (
     check_film_file,
     draw_without_display,
     drawn,
+    episode_of,
     has_display,
     opened,
 )
@@ -37,8 +36,7 @@ from benchmarks.trial.evaluation import modes_of
 from benchmarks.trial.saved_policy import Description, SavedPolicy
 from envs import TASKS, tasks
 from envs.commands import Command, plural
-from envs.insertion.errors import SimulationUnstable
-from methods.env_group import Env, Episode, SingleEnvs, roll_out
+from methods.env_group import Env
 from methods.interface import Diverged, MethodError
 
 VIEW: dict[str, Any] = {"camera": "film", "width": 320, "height": 240}
@@ -128,24 +126,6 @@ def choose(folders: list[Path], method: str | None, task: str | None, seed: int 
     raise PlayError(f"no saved policy {f'for {asked} ' if asked else ''}in {places}; {there}")
 
 
-def play(
-    saved: SavedPolicy, environment: Env, seeds: range, mode: Mode, after_step: Any = lambda step: None
-) -> Iterator[Episode]:
-    """Roll out a policy in an environment as methods see it, an episode per seed."""
-    group = SingleEnvs([environment], unstable=(SimulationUnstable,))
-    for seed in seeds:
-        yield from roll_out(
-            group,
-            saved.policy,
-            [seed],
-            action_size=len(saved.description.action_low),
-            width=1,
-            deterministic=mode == "mean",
-            rng=np.random.default_rng(seed),
-            after_step=after_step,
-        )
-
-
 def show(saved: SavedPolicy, task: str, seeds: range, mode: Mode, path: Path | None) -> None:
     """Play episodes in a window or, with a `path`, into a film, and print how each ended.
 
@@ -163,7 +143,8 @@ def show(saved: SavedPolicy, task: str, seeds: range, mode: Mode, path: Path | N
             if path and step % stride == 0:
                 frames.append(drawn(environment, VIEW["width"]))
 
-        for episode in play(saved, environment, seeds, mode, draw):
+        for seed in seeds:
+            episode = episode_of(saved, environment, seed, mode, 1, draw)
             seconds = len(episode.actions) * saved.description.dt
             click.echo(f"episode with seed {episode.seed}: {episode.end} after {seconds:.1f} s")
             if path:
