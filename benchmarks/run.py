@@ -117,29 +117,29 @@ def command(context: click.Context, **options: Any) -> int:
     request = _request(options)
     store = Store(options["results"] or RUNS / request.profile.name)
     planning = plan(request)
-    found = compare(store, planning.trials, options["retry_failed"])
-    dropped = refuse_mixture(store, request.profile, found, options["accept_drift"])
+    existing = compare(store, planning.trials, options["retry_failed"])
+    dropped = refuse_mixture(store, request.profile, existing, options["accept_drift"])
     if not options["accept_drift"]:
-        refuse_other_code(store, found)
+        refuse_other_code(store, existing)
     for notice in planning.notices:
         say(f"note: {one_line(notice)}")
-    preflight(found.to_do)
-    estimator = Estimator(request.profile, found.records.values())
+    preflight(existing.to_do)
+    estimator = Estimator(request.profile, existing.records.values())
     if options["dry_run"]:
         console = Console(highlight=False, markup=False, emoji=False)  # labels are shown as they are
-        show_plan(found, estimator, _jobs(options), console)
+        show_plan(existing, estimator, _jobs(options), console)
         return 0
-    with _executor(options, found.to_do) as executor:
+    with _executor(options, existing.to_do) as executor:
         store.open()
         try:
-            for problem in found.damage:
+            for problem in existing.damage:
                 say(f"damaged, so it is run again: {problem}")
-            merged = Plan(profile=request.profile.name, rows=found.rows, demonstrators=planning.demonstrators)
+            merged = Plan(profile=request.profile.name, rows=existing.rows, demonstrators=planning.demonstrators)
             store.merge_plan(merged, dropped)
-            _run(store, found, estimator, executor, options)
+            _run(store, existing, estimator, executor, options)
         finally:
             store.close()
-    return _report(store, found)
+    return _report(store, existing)
 
 
 def _describe(method: str) -> str:
@@ -204,31 +204,31 @@ def _executor(options: dict[str, Any], to_do: list[Trial]) -> Iterator[Executor]
 
 
 def _run(
-    store: Store, found: ExistingResults, estimator: Estimator, executor: Executor, options: Mapping[str, Any]
+    store: Store, existing: ExistingResults, estimator: Estimator, executor: Executor, options: Mapping[str, Any]
 ) -> None:
-    for digest, files in found.files.items():
+    for digest, files in existing.files.items():
         store.save_code(digest, files)
     if warning := network_warning(store.root):
         say(f"note: {warning}")
-    _note_versions(status.kept for status in found.asked.values() if status.kept)
-    done = len(found.asked) - len(found.to_do)
-    if not found.to_do:
+    _note_versions(status.kept for status in existing.asked.values() if status.kept)
+    done = len(existing.asked) - len(existing.to_do)
+    if not existing.to_do:
         say(f"nothing to do: {plural(done, 'trial')} done already in {store.root}; --results NEW_FOLDER repeats them")
         return
-    longest_first = sorted(found.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
-    names = {item.row.trial: item.description for item in found.planned}
+    longest_first = sorted(existing.to_do, key=estimator.seconds, reverse=True)  # so that no core is idle at the end
+    names = {item.row.trial: item.description for item in existing.planned}
     jobs = executor.slots()
     in_process = options["jobs"] == 0
     logs = {} if in_process else {trial.id: str(store.log(trial.id)) for trial in longest_first}
     with new_view(names, longest_first, estimator, jobs, logs, plain=in_process) as view:
         if done:
-            view.note(f"{done} of {plural(len(found.asked), 'trial')} done already in {store.root}")
+            view.note(f"{done} of {plural(len(existing.asked), 'trial')} done already in {store.root}")
         view.note(f"{plural(len(longest_first), 'trial')} to run, {jobs} at once, {view.time_left()}")
         begun = [trial for trial in longest_first if (store.snapshots(trial.id) / STATE).exists()]
         if begun and options["save_every"]:
             view.note(f"{len(begun)} of them {'resume' if len(begun) > 1 else 'resumes'} from a checkpoint")
         scheduler = Scheduler(store, view, executor, options["timeout"], options["save_every"])
-        scheduler.run(longest_first, found.codes, found.states)
+        scheduler.run(longest_first, existing.codes, existing.states)
 
 
 def _note_versions(records: Iterable[Summary]) -> None:
@@ -241,7 +241,7 @@ def _jobs(options: Mapping[str, Any]) -> int:
     return cores() if options["jobs"] is None else max(options["jobs"], 1)
 
 
-def _report(store: Store, found: ExistingResults) -> int:
+def _report(store: Store, existing: ExistingResults) -> int:
     """Print the table, and the reference results of the profile beside it; 1 if a trial did not end well."""
     from analysis.reference import against_reference  # here, because pandas takes a while to import
     from analysis.report.__main__ import ResultsError, write_report
@@ -254,12 +254,13 @@ def _report(store: Store, found: ExistingResults) -> int:
         raise RunError(str(error)) from None
     except OSError as error:
         raise cannot_write(store.root, error) from None
-    new = store.summaries(found.states)[0]
+    new = store.summaries(existing.states)[0]
     _note_versions(new.values())  # a cluster's nodes may have other libraries
-    records = found.records | new
+    records = existing.records | new
     bad = sum(record.status != "ok" for record in records.values())
     if bad:
-        say(f"{bad} of {plural(len(found.asked), 'trial')} failed, diverged or timed out; --retry-failed repeats them")
+        trials = plural(len(existing.asked), "trial")
+        say(f"{bad} of {trials} failed, diverged or timed out; --retry-failed repeats them")
     return 1 if bad else 0
 
 

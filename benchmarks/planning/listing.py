@@ -47,36 +47,36 @@ def _summary(method: str) -> str:
         return str(error)
 
 
-def show_plan(found: ExistingResults, estimator: Estimator, jobs: int, console: Console) -> None:
+def show_plan(existing: ExistingResults, estimator: Estimator, jobs: int, console: Console) -> None:
     """Print what would be done: one row per experiment, task, variant and number of demonstrations."""
     table = _table("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each")
     groups: dict[tuple[str, str, str, str], list[PlannedTrial]] = {}
-    for item in found.planned:
+    for item in existing.planned:
         episodes = str(item.trial.demonstrations.episodes)
         place = (item.row.experiment, short_name(item.trial.task), item.row.label, episodes)
         groups.setdefault(place, []).append(item)
     for place, items in groups.items():
         ids = [item.row.trial for item in items]
-        statuses = [found.records[i].status for i in ids if i in found.records]
-        done, waiting = statuses.count("ok"), sum(i in found.states for i in ids)
+        statuses = [existing.records[i].status for i in ids if i in existing.records]
+        done, waiting = statuses.count("ok"), sum(i in existing.states for i in ids)
         counts = (len(ids), done, len(statuses) - done, waiting)
         table.add_row(*place, *map(str, counts), f"{duration(estimator.seconds(items[0].trial))}")
     if not console.is_terminal:
         console.width = WIDTH
     console.print(table)
-    seconds = {trial.id: estimator.seconds(trial) for trial in found.to_do}
-    console.print(_slices(found, seconds))
+    seconds = {trial.id: estimator.seconds(trial) for trial in existing.to_do}
+    console.print(_slices(existing, seconds))
     total = sum(seconds.values())
     source = "a rough estimate from the profile" if estimator.guessing else "from the records here"
     console.print(
         f"{plural(len(seconds), 'trial')} to do, {total / 3600:.1f} core-hours, about {duration(total / jobs)} with "
         f"{plural(jobs, 'job')} ({source})"
     )
-    for message in found.damage:
+    for message in existing.damage:
         console.print(f"damaged, so it is done again: {message}")
 
 
-def _slices(found: ExistingResults, seconds: Mapping[str, float]) -> Table:
+def _slices(existing: ExistingResults, seconds: Mapping[str, float]) -> Table:
     """What each experiment and task will cost; a trial that several experiments share counts in the first one.
 
     Args:
@@ -84,10 +84,10 @@ def _slices(found: ExistingResults, seconds: Mapping[str, float]) -> Table:
     """
     table = _table("experiment", "task", "to do", "core-hours", words=2)
     slices: dict[tuple[str, str], list[float]] = {}
-    for trial, row in {item.row.trial: item.row for item in reversed(found.planned)}.items():
+    for trial, row in {item.row.trial: item.row for item in reversed(existing.planned)}.items():
         costs = slices.setdefault((row.experiment, short_name(row.task)), [])
         costs += [seconds[trial]] if trial in seconds else []
-    for place in dict.fromkeys((item.row.experiment, short_name(item.row.task)) for item in found.planned):
+    for place in dict.fromkeys((item.row.experiment, short_name(item.row.task)) for item in existing.planned):
         costs = slices.get(place, [])
         table.add_row(*place, str(len(costs)), f"{sum(costs) / 3600:.1f}")
     return table

@@ -129,19 +129,19 @@ class Search:
         planning = plan(replace(self._request, changes=changes))
         seeds = sorted({item.trial.seed for item in planning.trials})
         stages = [seeds] if proposed is None or not self._rules.prune else [[seed] for seed in seeds]
-        found = Choice(values=values, state="complete")
+        choice = Choice(values=values, state="complete")
         for stage in stages:
             part = replace(planning, trials=[item for item in planning.trials if item.trial.seed in stage])
             records = self._records(part, title)
             seconds = sum(one.usage.training_seconds + one.usage.evaluation_seconds for one in records)
-            scores = [*found.scores, *map(_score, records)]
-            found = found.model_copy(update={"scores": scores, "core_seconds": found.core_seconds + seconds})
-            if stage != stages[-1] and self._is_hopeless(found, len(planning.trials)):
-                found = found.model_copy(update={"state": "stopped"})
+            scores = [*choice.scores, *map(_score, records)]
+            choice = choice.model_copy(update={"scores": scores, "core_seconds": choice.core_seconds + seconds})
+            if stage != stages[-1] and self._is_hopeless(choice, len(planning.trials)):
+                choice = choice.model_copy(update={"state": "stopped"})
                 break
-        failed = f", {found.failed} failed" * bool(found.failed)
-        say(f"{title}: success {100 * found.score:.1f} %{failed}{', stopped early' * (found.state == 'stopped')}")
-        return found
+        failed = f", {choice.failed} failed" * bool(choice.failed)
+        say(f"{title}: success {100 * choice.score:.1f} %{failed}{', stopped early' * (choice.state == 'stopped')}")
+        return choice
 
     def _is_hopeless(self, choice: Choice, cells_in_all: int) -> bool:
         """Whether it can no longer become the best one, or is worse than the median of the earlier ones so far."""
@@ -155,26 +155,27 @@ class Search:
 
     def _records(self, planning: Planning, title: str) -> list[Record]:
         """The records of all its trials; those that have none are run."""
-        found = compare(self._store, planning.trials, retry_failed=False)
-        dropped = refuse_mixture(self._store, self._request.profile, found, accept=False)
-        refuse_other_code(self._store, found)
-        for record in found.records.values():
+        existing = compare(self._store, planning.trials, retry_failed=False)
+        dropped = refuse_mixture(self._store, self._request.profile, existing, accept=False)
+        refuse_other_code(self._store, existing)
+        for record in existing.records.values():
             self._estimator.learn(record)
-        if found.to_do:
-            preflight(found.to_do)
-            for problem in found.damage:
+        if existing.to_do:
+            preflight(existing.to_do)
+            for problem in existing.damage:
                 say(f"damaged, so it is run again: {problem}")
-            rows = Plan(profile=self._request.profile.name, rows=found.rows, demonstrators=planning.demonstrators)
+            rows = Plan(profile=self._request.profile.name, rows=existing.rows, demonstrators=planning.demonstrators)
             self._store.merge_plan(rows, dropped)
-            for digest, files in found.files.items():
+            for digest, files in existing.files.items():
                 self._store.save_code(digest, files)
-            names = {trial.id: self._described(trial) for trial in found.to_do}
-            logs = {trial.id: str(self._store.log(trial.id)) for trial in found.to_do}
-            longest_first = sorted(found.to_do, key=self._estimator.seconds, reverse=True)
+            names = {trial.id: self._described(trial) for trial in existing.to_do}
+            logs = {trial.id: str(self._store.log(trial.id)) for trial in existing.to_do}
+            longest_first = sorted(existing.to_do, key=self._estimator.seconds, reverse=True)
             with new_view(names, longest_first, self._estimator, self._jobs, logs) as view:
-                view.note(f"{title}: {plural(len(found.to_do), 'trial')} to run, {view.time_left()}")
+                view.note(f"{title}: {plural(len(existing.to_do), 'trial')} to run, {view.time_left()}")
                 executor, limit = LocalExecutor(self._jobs), 60.0 * self._rules.minutes
-                Scheduler(self._store, view, executor, limit, SAVE_EVERY).run(longest_first, found.codes, found.states)
+                scheduler = Scheduler(self._store, view, executor, limit, SAVE_EVERY)
+                scheduler.run(longest_first, existing.codes, existing.states)
         records, damage = self._store.read(item.row.trial for item in planning.trials)
         if damage:
             raise InputError(f"{next(iter(damage.values()))}; run the same command again")
