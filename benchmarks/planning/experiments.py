@@ -23,8 +23,6 @@ from benchmarks.planning.ablations import ABLATIONS, FIELD_CHANGES, SIGMA_IN_RAD
 from methods import registry
 from methods.action_inference import STEPS
 
-__all__ = ["DEFAULT", "EXPERIMENTS", "Experiment", "Variant", "find"]
-
 DEFAULT = "compare"
 
 PLACEBO = Experiment(

@@ -10,9 +10,9 @@ import pytest
 
 import envs
 from benchmarks.errors import InputError
+from benchmarks.paper import Experiment, Variant
 from benchmarks.planning import ablations, experiments, profiles, trials
 from benchmarks.planning.estimate import Estimator
-from benchmarks.planning.experiments import Experiment, Variant
 from benchmarks.planning.trials import PlannedTrial, Request, parse_changes
 from benchmarks.records.schema import Trial
 from methods import registry
