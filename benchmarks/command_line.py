@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import click
 
@@ -18,6 +19,8 @@ from methods import registry
 from methods.interface import MethodError
 
 option = partial(click.option, cls=CheckedOption)
+RUNS = Path("results") / "runs"
+"""Where runs go by default; what lies beside it in the repository are the suite's own results, the reference."""
 
 
 def name_list(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from benchmarks.command_line import cores, count_list, end_well, method_list, name_list, option
+from benchmarks.command_line import RUNS, cores, count_list, end_well, method_list, name_list, option
 from benchmarks.errors import InputError, RunError, cannot_write, one_line
 from benchmarks.execution.console import say, show
 from benchmarks.execution.executor import Executor
@@ -33,10 +33,6 @@ from benchmarks.trial.checkpoints import STATE
 from envs.commands import plural
 from methods import registry
 from methods.interface import MethodError
-
-RUNS = Path("results") / "runs"
-"""Where runs go by default; what lies beside it in the repository are the suite's own results, the reference."""
-
 
 EVERYTHING = "*"
 """What `--list` alone lists."""

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from benchmarks.command_line import count_list, end_well, method_list, name_list, option
+from benchmarks.command_line import RUNS, count_list, end_well, method_list, name_list, option
 from benchmarks.errors import one_line, unknown
 from benchmarks.execution.console import say
 from benchmarks.planning import experiments, profiles
@@ -19,7 +19,6 @@ from benchmarks.tune.proposals import require_optuna
 from benchmarks.tune.report import show_best, show_plan
 from benchmarks.tune.search import Rules, Search
 
-RUNS = Path("results") / "runs"
 PROFILE = "tuning"
 SEEDS = 2
 DEMONSTRATIONS = (10, 25)
