@@ -56,11 +56,6 @@ def shown(text: str) -> list[str]:
     return [table for table, _ in PLACE.findall(text)]
 
 
-def is_there(table: str, root: Path) -> bool:
-    """Whether a table can be shown; blocks always can, as "not measured yet"."""
-    return table in BLOCKS or (root / table).exists()
-
-
 def updated(text: str, root: Path) -> str:
     """A page's text with its tables as they are below `root`; raises FileNotFoundError where one is not there."""
 
