@@ -58,9 +58,7 @@ def times_fewer(ours: Sequence[float], theirs: Sequence[float], differences: Seq
     return Estimate(value, exceeded(lambda one: one.low > 0.0), max(reached))
 
 
-def probability_of_improvement(
-    strata_x: Sequence[ArrayLike], strata_y: Sequence[ArrayLike], confidence: float = CONFIDENCE
-) -> Estimate:
+def probability_of_improvement(strata_x: Sequence[ArrayLike], strata_y: Sequence[ArrayLike]) -> Estimate:
     """Chance that a trial of X scores higher than one of Y, ties counting half, averaged over strata.
 
     In each stratum this is the Mann-Whitney statistic U / (n m). The interval holds every probability p from which the
@@ -70,7 +68,6 @@ def probability_of_improvement(
     Args:
         strata_x: the scores [n_k] of X in each stratum (a task, at a number of demonstrations).
         strata_y: the scores [m_k] of Y in the same strata.
-        confidence: nominal coverage.
 
     Raises:
         ValueError: there is no stratum, an empty one, a score that is not finite, or the strata differ in number.
@@ -84,7 +81,7 @@ def probability_of_improvement(
     value = sum(wins) / len(wins)
     if min(min(len(x), len(y)) for x, y in samples) < 2:
         return Estimate(value, nan, nan)
-    z = float(ndtri((1.0 + confidence) / 2.0))
+    z = float(ndtri((1.0 + CONFIDENCE) / 2.0))
     p = np.linspace(0.0, 1.0, 10_001)
     variance = np.zeros_like(p)
     for x, y in samples:

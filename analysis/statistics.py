@@ -133,7 +133,7 @@ def difference(first: Estimate, second: Estimate, correlation: float = 0.0) -> E
     return Estimate(value, value - low, value + high)
 
 
-def paired_difference(first: ArrayLike, second: ArrayLike, rollouts: int, confidence: float = CONFIDENCE) -> Estimate:
+def paired_difference(first: ArrayLike, second: ArrayLike, rollouts: int) -> Estimate:
     """Mean difference of paired success rates with Student's t interval, at least as wide as rollouts alone make it.
 
     Two seeds or three may agree by chance, so the interval is no shorter than that of as many independent rollouts of
@@ -142,7 +142,6 @@ def paired_difference(first: ArrayLike, second: ArrayLike, rollouts: int, confid
     Args:
         first, second: success rates of the same seeds, in [0, 1], [n].
         rollouts: how many the rates of either are made of, all seeds together.
-        confidence: nominal coverage.
 
     Raises:
         ValueError: there is no score, one that is not finite, or the two differ in number.
@@ -150,9 +149,9 @@ def paired_difference(first: ArrayLike, second: ArrayLike, rollouts: int, confid
     x, y = as_scores(first), as_scores(second)
     if len(x) != len(y):
         raise ValueError(f"paired scores come in pairs, not {len(x)} and {len(y)}")
-    value, low, _ = mean_interval(x - y, confidence)
+    value, low, _ = mean_interval(x - y)
     rates = [(float(part.mean()) * rollouts + 1) / (rollouts + 2) for part in (x, y)]
-    least = float(ndtri((1.0 + confidence) / 2.0)) * sqrt(sum(rate * (1.0 - rate) for rate in rates) / rollouts)
+    least = float(ndtri((1.0 + CONFIDENCE) / 2.0)) * sqrt(sum(rate * (1.0 - rate) for rate in rates) / rollouts)
     half_width = value - low if isnan(low) else max(value - low, least)
     return Estimate(value, max(value - half_width, -1.0), min(value + half_width, 1.0))
 

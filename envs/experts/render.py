@@ -20,8 +20,8 @@ _POSE = {"pan": 0.4, "tilt": 0.1}
 _VIEWS = {"overview": ("before",), "closeup": ("before", "after")}
 
 
-def film(demonstrations: Demonstrations, episode: int = 0, width: int = 480, height: int = 360) -> list[np.ndarray]:
-    """Plays a recorded episode again and returns its frames [height, width, 3] uint8, one a step.
+def film(demonstrations: Demonstrations) -> list[np.ndarray]:
+    """Plays the first recorded episode again and returns its frames [360, 480, 3] uint8, one a step.
 
     Where only states are known, the arm is put where they say. Raises DemonstrationError for anything but a whole
     recording of a task of `envs.TASKS`.
@@ -33,10 +33,10 @@ def film(demonstrations: Demonstrations, episode: int = 0, width: int = 480, hei
         raise DemonstrationError(
             "only a whole recording can be filmed: this file does not name the start of each episode"
         )
-    env = make_env(demonstrations.task, width=width, height=height)
-    env.reset(seed=seeds[episode])
+    env = make_env(demonstrations.task, width=480, height=360)
+    env.reset(seed=seeds[0])
     frames = [env.picture()]
-    shown = demonstrations.episode == episode
+    shown = demonstrations.episode == 0
     if demonstrations.actions is None:
         for observation in demonstrations.observations[shown][1:]:
             env.data.qpos[:JOINTS] = observation[:JOINTS]
