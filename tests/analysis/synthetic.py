@@ -163,7 +163,6 @@ def comparison(
     demonstrations: tuple[int, ...] = (10,),
     seeds: int = 5,
     profile: str = "quick",
-    labels: dict[str, tuple[str, float, int, int, float]] = LABELS,
     **record: int,
 ) -> Folder:
     """The default comparison: three methods, whose success grows with demonstrations and varies with the seed."""
@@ -171,7 +170,7 @@ def comparison(
     folder = Folder(profile=profile)
     for task in tasks:
         for count in demonstrations:
-            for label, (method, level, *usage) in labels.items():
+            for label, (method, level, *usage) in LABELS.items():
                 for seed in range(seeds):
                     sampled = float(np.clip(level * count / (count + 4) + rng.normal(0, 0.08), 0, 1))
                     success: dict[Mode, float] = {"sampled": sampled, "mean": max(0.0, sampled - 0.1)}
@@ -198,16 +197,16 @@ FIELD = {
 }
 
 
-def many_methods(seeds: int = 5, demonstrations: tuple[int, ...] = (10, 25), experiment: str = "field") -> Folder:
+def many_methods() -> Folder:
     """Twelve methods on two tasks: one policy only samples, one training failed, and one method lacks a task."""
     rng = np.random.default_rng(0)
     folder = Folder(profile="field")
     for task, ease in (("ClipInsertion-v0", 1.0), ("PegInsertionHard-v0", 0.6)):
-        for count in demonstrations:
+        for count in (10, 25):
             for label, (method, level, steps, labels, seconds) in FIELD.items():
                 if (label, task) == ("IQ-Learn", "PegInsertionHard-v0"):
                     continue
-                for seed in range(seeds):
+                for seed in range(5):
                     sampled = float(np.clip(level * ease * count / (count + 4) + rng.normal(0, 0.06), 0, 1))
                     success: dict[Mode, float] = {"sampled": sampled, "mean": float(np.clip(sampled + 0.1, 0, 1))}
                     if label == "Diffusion policy":
@@ -225,5 +224,5 @@ def many_methods(seeds: int = 5, demonstrations: tuple[int, ...] = (10, 25), exp
                         drawn=True,
                     )
                     usage = made.usage.model_copy(update={"expert_queries": labels})
-                    folder.add(label, made.model_copy(update={"usage": usage}), experiment, variant=method)
+                    folder.add(label, made.model_copy(update={"usage": usage}), "field", variant=method)
     return folder

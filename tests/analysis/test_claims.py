@@ -57,9 +57,9 @@ class Paper:
             self.folder.add(f"label of {key}", record, experiment, variant=key, base="" if key == method else method)
         return self
 
-    def missing(self, experiment: str, key: str, number: int = 50) -> Paper:
+    def missing(self, experiment: str, key: str) -> Paper:
         """A planned trial without a record."""
-        record = make_record(key, CLIP, number, 7)
+        record = make_record(key, CLIP, 50, 7)
         self.folder.add(f"label of {key}", record, experiment, missing=True, variant=key)
         return self
 
@@ -82,8 +82,8 @@ class Paper:
         return table.data.set_index("claim")
 
 
-def values(row: pd.Series, mode: str = "sampled") -> list[float]:
-    return [row[f"{mode}_{name}"] for name in Estimate._fields]
+def values(row: pd.Series) -> list[float]:
+    return [row[f"sampled_{name}"] for name in Estimate._fields]
 
 
 @pytest.mark.parametrize(

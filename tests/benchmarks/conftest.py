@@ -70,9 +70,9 @@ class Bench:
         paths = (self.folder / folder / "records").glob("*.json")
         return sorted((read_record(path.read_bytes(), path.name) for path in paths), key=lambda r: r.trial.seed)
 
-    def output(self, record: Record, folder: str = "results") -> str:
+    def output(self, record: Record) -> str:
         """What its trial printed."""
-        return (self.folder / folder / "logs" / f"{record.trial.id}.log").read_text()
+        return (self.folder / "results" / "logs" / f"{record.trial.id}.log").read_text()
 
     def starts(self) -> list[int]:
         """The seeds of the fits so far, in order."""

@@ -36,11 +36,9 @@ def start(
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=prepare)
 
 
-def wait_for(
-    condition: Callable[[], object], runner: subprocess.Popen[str] | None = None, seconds: float = PATIENCE
-) -> None:
+def wait_for(condition: Callable[[], object], runner: subprocess.Popen[str] | None = None) -> None:
     """Until it holds. It fails where the runner ends before, and else only once nothing can be expected any more."""
-    until = time.monotonic() + seconds
+    until = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < until, "it never happened"
         assert runner is None or runner.poll() is None, f"the runner ended before: {runner.communicate()}"

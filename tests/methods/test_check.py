@@ -36,9 +36,9 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
 
 
-def problems(method: type[Method], values: dict[str, Any] | None = None, budget: Budget = SMALL) -> dict[str, str]:
+def problems(method: type[Method], values: dict[str, Any] | None = None) -> dict[str, str]:
     """What is wrong with a method, by promise."""
-    return {result.promise: result.problem for result in check_method(method, values, budget) if result.problem}
+    return {result.promise: result.problem for result in check_method(method, values, SMALL) if result.problem}
 
 
 @pytest.mark.parametrize("name", [*registry.BUILT_IN, *(f"{HERE / place}" for place in KEPT)])

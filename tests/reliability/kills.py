@@ -60,9 +60,9 @@ def _save_for_ever(folder: Path, start: int, said: int) -> None:
         os.write(said, f"{trial.id}\n".encode())
 
 
-def two_launchers(bench: Bench, rounds: int, seeds: int = 4) -> None:
+def two_launchers(bench: Bench, rounds: int) -> None:
     """Two runs on one new results folder, started at the same time, over and over: no trial is done twice."""
-    rng = random.Random(0)
+    rng, seeds = random.Random(0), 4
     for number in range(rounds):
         folder = bench.folder / f"round {number}"
         log = bench.folder / f"round {number}.log"

@@ -32,8 +32,8 @@ SERIES = {
 ROOT = Path(__file__).parents[3]
 
 
-def reporting(method: str, seed: int = 0, task: str = "ClipInsertion-v0", demos: int = 10, code: str = "") -> Record:
-    record = make_record(method, task, demos, seed, code=code or "0" * 64)
+def reporting(method: str, seed: int = 0, task: str = "ClipInsertion-v0", demos: int = 10) -> Record:
+    record = make_record(method, task, demos, seed)
     return record.model_copy(update={"diagnostics": Diagnostics(series=SERIES)})
 
 

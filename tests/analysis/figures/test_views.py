@@ -24,13 +24,13 @@ VIEWS = {experiment.name: experiment.figure for experiment in FIGURES if experim
 SCENARIOS = {"gpril": 0.8, "gpril, every tenth state": 0.75, "gpril, final states": 0.6}
 
 
-def paper(directory: Path, experiment: str, numbers: tuple[int, ...] = (25,), seeds: int = 3) -> Results:
+def paper(directory: Path, experiment: str, numbers: tuple[int, ...] = (25,)) -> Results:
     """Synthetic records of one experiment: success rises with demonstrations and falls with the scenario's place."""
     folder = Folder(profile="standard")
     rng = np.random.default_rng(0)
     for place, (label, level) in enumerate(SCENARIOS.items()):
         for number in numbers:
-            for seed in range(seeds):
+            for seed in range(3):
                 share = float(np.clip(level * number / (number + 5) + rng.normal(0, 0.05), 0, 1))
                 success: dict[Mode, float] = {"sampled": share, "mean": share / 2}
                 usage = (100 * 10**place, 1_000 + place, 9.0)

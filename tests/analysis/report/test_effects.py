@@ -201,8 +201,8 @@ def test_every_reading_that_is_run_has_a_row(experiment: str) -> None:
     assert compared == set(variants(experiment))
 
 
-def settings(profile: str, preset: str = "") -> dict[str, object]:
-    found = profiles.load(profile).settings_of("gpril", "clip", preset)
+def settings(profile: str) -> dict[str, object]:
+    found = profiles.load(profile).settings_of("gpril", "clip")
     return asdict(make_settings(registry.resolve("gpril"), found))
 
 

@@ -73,11 +73,11 @@ def trainer_of(entropy: float = 0.0, gradient_penalty: float = 0.0, use_actions:
     )
 
 
-def samples(seed: int, shift: float, action: float = 0.0) -> dict[str, np.ndarray]:
+def samples(seed: int, shift: float) -> dict[str, np.ndarray]:
     """64 transitions around a place of the tiny task, with noisy actions."""
     rng = np.random.default_rng(seed)
     states = (rng.normal(0.0, 0.2, (64, 3)) + shift).astype(np.float32)
-    actions = (rng.normal(0.0, 0.2, (64, 2)) + action).astype(np.float32)
+    actions = rng.normal(0.0, 0.2, (64, 2)).astype(np.float32)
     return {"obs": states, "acts": actions, "next_obs": states + 0.01, "dones": np.zeros(64, bool)}
 
 

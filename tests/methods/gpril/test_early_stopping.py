@@ -50,10 +50,10 @@ def train(
     return phase.restore()
 
 
-def overfit(built: PredecessorModels, replay: Replay, patience: int = 3) -> tuple[int, int]:
+def overfit(built: PredecessorModels, replay: Replay) -> tuple[int, int]:
     """Train on 20 rows only, check on others."""
     batch = draw_batch(replay, 520, 1)
-    return train(built, updating(built, lambda: rows(batch, np.s_[:20])), 300, rows(batch, np.s_[20:]), patience)
+    return train(built, updating(built, lambda: rows(batch, np.s_[:20])), 300, rows(batch, np.s_[20:]), 3)
 
 
 def updating(

@@ -28,11 +28,6 @@ SHAPES = [
 ]
 
 
-def random_stack(shape: FlowShape, seed: int = 0) -> MadeStack:
-    """A float64 stack whose weights are large enough to be far from the identity."""
-    return random_flow(shape, seed=seed)._transform
-
-
 def random_flow(shape: FlowShape, kind: str = "fast", seed: int = 0) -> Flow:
     """A float64 flow; the weights of ours and of splines are large enough to be far from the identity."""
     torch.manual_seed(seed)
@@ -106,7 +101,7 @@ def reference(stack: MadeStack, x: Tensor, context: Tensor) -> tuple[Tensor, Ten
 
 @pytest.mark.parametrize("shape", [*SHAPES, FlowShape(9, 3, (300, 260))])
 def test_values_and_gradients_are_those_of_the_definition(shape: FlowShape) -> None:
-    stack = random_stack(shape)
+    stack = random_flow(shape)._transform
     x, context = (part.requires_grad_() for part in rows(shape, 30))
     towards, importance = rows(shape, 30, seed=2)
     outcomes = []

@@ -43,8 +43,8 @@ SMALL = Settings(
 )
 
 
-def learnt(settings: Settings, scratch: Path, updates: int = 1200, seed: int = 0) -> float:
-    context = tiny_context(scratch, updates, 30_000, seed)
+def learnt(settings: Settings, scratch: Path) -> float:
+    context = tiny_context(scratch, 1200, 30_000, 0)
     policy = Gpril(settings).fit(demonstrate(2, seed=0, noise=0.3), context)
     assert context.environment_steps <= 30_000
     return success(policy)
