@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, is_dataclass
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
@@ -26,10 +26,7 @@ def declaration_problem(method: type[Method]) -> str:
     return (
         _name_problem(method)
         or _settings_problem(method)
-        or next(
-            (f"{flag} is {getattr(method, flag)!r}; write True or False" for flag in _FLAGS if _no_flag(method, flag)),
-            "",
-        )
+        or _flag_problem(method)
         or _text_problem(method)
         or _policy_problem(method)
         or _abstract_problem(method)
@@ -42,11 +39,7 @@ def plain_settings(method: str, settings: Any) -> dict[str, Any]:
     Raises:
         SettingsError: naming the field whose value JSON does not have, and the mend.
     """
-    return {field.name: _plain(f"{method}.{field.name}", value) for field, value in _values(settings)}
-
-
-def _values(settings: Any) -> list[tuple[Any, Any]]:
-    return list(zip(fields(settings), asdict(settings).values(), strict=True))
+    return {name: _plain(f"{method}.{name}", value) for name, value in asdict(settings).items()}
 
 
 def _plain(place: str, value: Any) -> Any:
@@ -137,8 +130,11 @@ def _text_problem(method: type[Method]) -> str:
     return ""
 
 
-def _no_flag(method: type[Method], flag: str) -> bool:
-    return not isinstance(getattr(method, flag), bool)
+def _flag_problem(method: type[Method]) -> str:
+    for flag in _FLAGS:
+        if not isinstance(value := getattr(method, flag), bool):
+            return f"{flag} is {value!r}; write True or False"
+    return ""
 
 
 def _policy_problem(method: type[Method]) -> str:

@@ -27,10 +27,7 @@ def first_difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 
 def _walk(value: Any, place: str, found: dict[str, str], seen: dict[int, Any], depth: int) -> None:
     torch = sys.modules.get("torch")
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        found[place] = repr(value)
-        return
-    if isinstance(value, np.generic):
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
         found[place] = repr(value)
         return
     if id(value) in seen or depth > DEEPEST:

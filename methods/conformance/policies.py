@@ -285,11 +285,10 @@ def _seeded_globals() -> Iterator[None]:
 def _global_generators() -> dict[str, Any]:
     """The states of the global random generators, to compare."""
     torch = sys.modules.get("torch")
-    states = {"Python": random.getstate(), "NumPy": np.random.get_state(legacy=False)}
-    return {
-        name: fingerprint(state)
-        for name, state in (states | ({"PyTorch": torch.get_rng_state()} if torch else {})).items()
-    }
+    states: dict[str, Any] = {"Python": random.getstate(), "NumPy": np.random.get_state(legacy=False)}
+    if torch:
+        states["PyTorch"] = torch.get_rng_state()
+    return {name: fingerprint(state) for name, state in states.items()}
 
 
 def _largest(one: np.ndarray, other: np.ndarray) -> float:
