@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
@@ -25,7 +25,7 @@ from benchmarks.planning.estimate import Estimator
 from benchmarks.planning.listing import listing, show_plan
 from benchmarks.planning.preflight import preflight
 from benchmarks.planning.reuse import ExistingResults, compare, refuse_mixture, refuse_other_code, version_warnings
-from benchmarks.planning.trials import Request, parse_changes, plan
+from benchmarks.planning.trials import Actions, Request, parse_changes, plan
 from benchmarks.records.plans import Plan
 from benchmarks.records.schema import Summary, Trial
 from benchmarks.records.store import Store, network_warning
@@ -56,7 +56,7 @@ EVERYTHING = "*"
 @option("--demonstrations", type=click.Path(path_type=Path), help="Your own demonstration file.")
 @option(
     "--actions",
-    type=click.Choice(["demonstrated", "inferred", "none"]),
+    type=click.Choice(get_args(Actions)),
     default="demonstrated",
     show_default=True,
     help="Which actions methods see with the demonstrations; inferring them takes steps, which are counted.",

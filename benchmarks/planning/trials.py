@@ -35,6 +35,8 @@ TABLES = ("budget", "evaluation")
 """What `--set` can change besides the settings of a method."""
 Actions = Literal["demonstrated", "inferred", "none"]
 """What methods see of the demonstrated actions."""
+LABEL_ENDS: Mapping[Actions, str] = {"demonstrated": "", "inferred": ", inferred actions", "none": ", states only"}
+"""What the label of a method ends with that sees them so."""
 
 
 @dataclass(frozen=True)
@@ -299,14 +301,12 @@ class _Planner:
         return variants
 
     def _plain_variant(self, name: str, method: type[Method]) -> Variant:
-        key, label = method.name, method.display_name or method.name
-        if self.request.actions == "inferred":
-            words, steps = "inferred actions", STEPS
-        elif self.request.actions == "none":
-            words, steps = "states only", 0
-        else:
-            return Variant(key, label, name)
-        return Variant(f"{key}/{words.split()[0]}", f"{label}, {words}", name, states_alone=True, inference_steps=steps)
+        actions = self.request.actions
+        label = (method.display_name or method.name) + LABEL_ENDS[actions]
+        if actions == "demonstrated":
+            return Variant(method.name, label, name)
+        shown, steps = ("inferred", STEPS) if actions == "inferred" else ("states", 0)
+        return Variant(f"{method.name}/{shown}", label, name, states_alone=True, inference_steps=steps)
 
     def _tasks(self, experiment: Experiment) -> list[str]:
         own = [resolve_task(name) for name in experiment.tasks]

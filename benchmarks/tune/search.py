@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +20,7 @@ from benchmarks.planning.estimate import Estimator
 from benchmarks.planning.preflight import preflight
 from benchmarks.planning.reuse import compare, fixed_part, refuse_mixture, refuse_other_code
 from benchmarks.planning.search import Space, space_of
-from benchmarks.planning.trials import Actions, Planning, Request, plan
+from benchmarks.planning.trials import LABEL_ENDS, Planning, Request, plan
 from benchmarks.records.plans import Plan
 from benchmarks.records.schema import MODES, Record, Trial
 from benchmarks.records.store import Store
@@ -34,8 +33,6 @@ from envs.tasks import short_name
 from methods.conformance.declaration import plain_settings
 from methods.interface import Method, MethodError, make_settings
 
-SHOWN: Mapping[Actions, str] = {"demonstrated": "", "inferred": ", inferred actions", "none": ", states only"}
-"""What a method's name in tables ends with."""
 SAVE_EVERY = 300.0
 """Seconds between two checkpoints of a trial."""
 FEWEST = 4
@@ -212,7 +209,7 @@ class Search:
         found = compare(self._store, planned, retry_failed=False).asked.values()
         return Study(
             method=planned[0].trial.identity()["method"],
-            label=(self.method.display_name or self.method.name) + SHOWN[self._request.actions],
+            label=(self.method.display_name or self.method.name) + LABEL_ENDS[self._request.actions],
             profile=self._request.profile.name,
             tasks=list(trials),
             question={key: json.dumps(value, sort_keys=True) for key, value in question.items()},
