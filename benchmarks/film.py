@@ -31,7 +31,7 @@ from PIL import Image
 from benchmarks.errors import one_line
 from benchmarks.planning.reuse import fixed_part
 from benchmarks.records.files import load_plan, load_record
-from benchmarks.records.films import FOLDER, Film, prune, read_films, write_films
+from benchmarks.records.films import FOLDER, Film, keep_only, prune, read_films
 from benchmarks.records.plans import Plan, PlanRow
 from benchmarks.records.schema import (
     MODES,
@@ -310,10 +310,7 @@ def make_films(
             save(frames, path, INTERVAL)
         listed.append(shot.film)
         yield shot, path
-    write_films(directory, listed)
-    for path in folder.glob("*.webp"):
-        if path.name not in {film.file for film in listed}:
-            path.unlink()
+    keep_only(directory, listed)
 
 
 def save(frames: list[Image.Image], path: Path, interval: float) -> None:

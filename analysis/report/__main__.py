@@ -18,7 +18,7 @@ from analysis.names import MODE_NAMES
 from analysis.report.html import render
 from analysis.tables.build import Table, all_tables
 from analysis.tables.render import csv, text
-from benchmarks.records.films import FOLDER, Film, outdated, read_films
+from benchmarks.records.films import FOLDER, Film, current, read_films, unlisted
 from benchmarks.records.schema import RecordError
 from envs.commands import Command
 
@@ -87,10 +87,9 @@ def check_report(directory: str | os.PathLike[str]) -> list[str]:
     pictures = {f"{name.removesuffix('.csv')}{end}" for name in expected for end in (".png", ".pdf")}
     strangers = sorted(_present(directory) - pictures - set(expected))
     lines += [f"{directory / name} does not come from the records" for name in strangers]
-    shown = {film.file for film in _films(directory, results)}
-    others = sorted(path for path in (directory / FOLDER).glob("*.webp") if path.name not in shown)
     return lines + [
-        f"{path} shows no trial of the records: python -m benchmarks.film {directory} --prune" for path in others
+        f"{path} shows no trial of the records: python -m benchmarks.film {directory} --prune"
+        for path in unlisted(directory, _films(directory, results))
     ]
 
 
@@ -130,8 +129,7 @@ def _films(directory: Path, results: Results) -> list[Film]:
         print(error, file=sys.stderr)
         return []
     codes = dict(results.provenance[["trial", "code_digest"]].itertuples(index=False, name=None))
-    gone = outdated(listed, codes)
-    return [film for film in listed if film not in gone and (directory / FOLDER / film.file).is_file()]
+    return [film for film in current(listed, codes) if (directory / FOLDER / film.file).is_file()]
 
 
 def _tables(results: Results) -> list[Table]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from benchmarks.records.schema import Count, Mode, Positive, RecordError, Seconds, Share
 
@@ -62,43 +62,49 @@ def read_films(directory: Path) -> list[Film]:
             return [Film.model_validate(row) for row in rows]
     except FileNotFoundError:
         return []
-    except (ValidationError, ValueError) as error:
+    except ValueError as error:
         reason = " ".join(str(error).split())[:200]
         raise RecordError(
             f"{path} is not a list of films ({reason}); `python -m benchmarks.film {directory}` writes it again"
         ) from None
 
 
-def outdated(films: Iterable[Film], codes: Mapping[str, str]) -> list[Film]:
-    """The films that do not show what the records are about; `codes`: digest of the code behind each planned trial."""
-    return [film for film in films if codes.get(film.trial) != film.code]
+def current(films: Iterable[Film], codes: Mapping[str, str]) -> list[Film]:
+    """The films that show what the records are about; `codes`: digest of the code behind each planned trial."""
+    return [film for film in films if codes.get(film.trial) == film.code]
 
 
 def prune(directory: Path, codes: Mapping[str, str]) -> list[Path]:
-    """Remove the films that are `outdated`, and those that are not listed, and return their paths.
+    """Remove the films that are not `current`, and those that are not listed, and return their paths.
 
     Raises:
         RecordError: the list is damaged.
         OSError: a file cannot be read or removed.
     """
-    films = read_films(directory)
-    gone = {film.file for film in outdated(films, codes)}
-    kept = [film for film in films if film.file not in gone]
-    paths = [path for path in (directory / FOLDER).glob("*.webp") if path.name not in {film.file for film in kept}]
-    write_films(directory, kept)
-    for path in paths:
-        path.unlink()
-    return sorted(paths)
+    return keep_only(directory, current(read_films(directory), codes))
 
 
-def write_films(directory: Path, films: Iterable[Film]) -> None:
-    """Write the list of a results folder; without films, remove it. Raises OSError where that is impossible."""
+def keep_only(directory: Path, films: Sequence[Film]) -> list[Path]:
+    """Write the list of a results folder, without films none, and remove the files of others; returns their paths.
+
+    Raises:
+        OSError: a file cannot be written or removed.
+    """
     path = directory / FOLDER / LIST
-    rows = [film.model_dump() for film in films]
-    if not rows:
+    if films:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(Film.model_fields), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(film.model_dump() for film in films)
+    else:
         path.unlink(missing_ok=True)
-        return
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(Film.model_fields), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    others = unlisted(directory, films)
+    for path in others:
+        path.unlink()
+    return others
+
+
+def unlisted(directory: Path, films: Iterable[Film]) -> list[Path]:
+    """The files of films of a results folder that are none of these, in order."""
+    files = {film.file for film in films}
+    return sorted(path for path in (directory / FOLDER).glob("*.webp") if path.name not in files)
