@@ -49,7 +49,7 @@ def _summary(method: str) -> str:
 
 def show_plan(existing: ExistingResults, estimator: Estimator, jobs: int, console: Console) -> None:
     """Print what would be done: one row per experiment, task, variant and number of demonstrations."""
-    table = _table("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each")
+    table = table_of("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each", words=3)
     groups: dict[tuple[str, str, str, str], list[PlannedTrial]] = {}
     for item in existing.planned:
         episodes = str(item.trial.demonstrations.episodes)
@@ -82,7 +82,7 @@ def _slices(existing: ExistingResults, seconds: Mapping[str, float]) -> Table:
     Args:
         seconds: what each trial to do will take, by its id.
     """
-    table = _table("experiment", "task", "to do", "core-hours", words=2)
+    table = table_of("experiment", "task", "to do", "core-hours", words=2)
     slices: dict[tuple[str, str], list[float]] = {}
     for trial, row in {item.row.trial: item.row for item in reversed(existing.planned)}.items():
         costs = slices.setdefault((row.experiment, short_name(row.task)), [])
@@ -93,7 +93,7 @@ def _slices(existing: ExistingResults, seconds: Mapping[str, float]) -> Table:
     return table
 
 
-def _table(*heads: str, words: int = 3) -> Table:
+def table_of(*heads: str, words: int) -> Table:
     """An empty table whose first columns hold words, the others numbers."""
     table = Table(*heads, box=SIMPLE)
     for column in table.columns[words:]:

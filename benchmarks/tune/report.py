@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks.execution.console import show
 from benchmarks.planning.estimate import duration
+from benchmarks.planning.listing import table_of
 from benchmarks.records.studies import Choice
 from benchmarks.tune.proposals import Values
 from envs.commands import plural
@@ -31,9 +32,7 @@ def show_plan(searches: Sequence[Search], settings: int) -> None:
     Raises:
         InputError: a study's file is damaged, or about something else.
     """
-    table = Table("study", "settings", "done", "trials", "each setting", "core-hours", box=SIMPLE)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = table_of("study", "settings", "done", "trials", "each setting", "core-hours", words=1)
     total = 0.0
     for search in searches:
         search.file.resume()
