@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmarks.records.plans import Plan
-from benchmarks.records.schema import SCHEMA, Record, RecordError, first_line, read_record
+from benchmarks.records.schema import SCHEMA, Record, RecordError, first_problem, read_record
 from envs.npz import ArrayFileError, read_small
 
 LARGEST = 2**28
@@ -47,7 +47,7 @@ def load_plan(path: Path) -> Plan:
     try:
         return Plan.model_validate_json(_content(path))
     except ValidationError as error:
-        raise RecordError(f"{path}: not a plan of schema {SCHEMA} ({first_line(error)})") from None
+        raise RecordError(f"{path}: not a plan of schema {SCHEMA} ({first_problem(error)})") from None
 
 
 def _content(path: Path) -> bytes:

@@ -306,9 +306,9 @@ def read_record(content: bytes, name: str) -> Record:
     try:
         return Record.model_validate_json(framed[1])
     except ValueError as error:
-        raise RecordError(f"{name}: not a record of schema {SCHEMA} ({first_line(error)})") from None
+        raise RecordError(f"{name}: not a record of schema {SCHEMA} ({first_problem(error)})") from None
 
 
-def first_line(error: Exception) -> str:
+def first_problem(error: Exception) -> str:
     """What pydantic says of the first field that is wrong."""
     return " ".join(str(error).splitlines()[:3])[:200]
