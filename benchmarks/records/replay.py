@@ -236,9 +236,14 @@ def show(comparisons: list[Comparison]) -> None:
         kind = proofs.kind_of(one.old.trial) + " (killed and resumed)" * one.interrupted
         result = f"differs: {', '.join(one.differences[:3])}" if one.differences else "equal"
         table.add_row(one.old.trial.method, one.old.trial.task, kind, result)
+    print_table(table, 140)
+
+
+def print_table(table: Table, width: int) -> None:
+    """Print a table as wide as the terminal, or with so many columns into a file or another program."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 140
+        console.width = width
     console.print(table)
 
 

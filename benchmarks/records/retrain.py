@@ -17,12 +17,11 @@ from math import hypot
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.errors import InputError, one_line
 from benchmarks.records.files import load_record, record_files
-from benchmarks.records.replay import ReplayError, differences, run_here
+from benchmarks.records.replay import ReplayError, differences, print_table, run_here
 from benchmarks.records.schema import MODE_WORDS, MODES, Mode, Record, RecordError
 from envs.commands import Command, plural
 from methods.interface import MethodError
@@ -130,10 +129,7 @@ def show(results: Sequence[Retrained]) -> None:
         table.add_row(
             trial.id, trial.method, trial.task, str(trial.seed), "same" if same else "another", *success, one.verdict
         )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 160
-    console.print(table)
+    print_table(table, 160)
 
 
 @click.command(cls=Command, help=__doc__.splitlines()[0] if __doc__ else "")
