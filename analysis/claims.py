@@ -57,7 +57,7 @@ UNITS: Mapping[Measure, tuple[str, float, str]] = {
     "learned": ("%", 100.0, ".0f"),
     "retries": ("points", 100.0, "+.0f"),
 }
-"""Measure -> its unit for people, how many of it one is, and how it is written."""
+"""Measure -> its unit for people, the factor from the number to this unit, and its format."""
 
 PAPER = tuple((experiment, claim) for experiment in FIGURES for claim in experiment.claims)
 """The paper's claims, each with the experiment that it is about."""
@@ -93,8 +93,8 @@ def claims_table(results: Results, judged: Sequence[tuple[Experiment, Claim]] = 
             row[f"{mode}_measured"] = one.words if one else ""
             row[f"{mode}_cells"] = _cells_in_words(claim, one)
         version = " and ".join(sorted(about["version"].unique()))
-        said = {"verdict": decided, "corrected": corrected, "remarks": remarks, "version": version}
-        data.append({**row, **said, "trials": trials, "planned": planned})
+        row |= {"verdict": decided, "corrected": corrected, "remarks": remarks, "version": version}
+        data.append({**row, "trials": trials, "planned": planned})
         shown.append(
             {
                 "The paper says": f"{claim.text} ({figure})",
@@ -171,11 +171,11 @@ def verdict(region: Region, measured: Measured) -> tuple[Verdict, str]:
 
 def _cells_in_words(claim: Claim, *measured: Measured | None) -> str:
     """`5: +43, 10: +52`, or `5: +43 / +40, 10: +52 / +31` of several modes."""
-    _, worth, form = UNITS[claim.measure]
+    _, scale, form = UNITS[claim.measure]
     numbers: dict[str, list[str]] = {}
     for one in filter(None, measured):
         for cell, number in one.cells:
-            numbers.setdefault(cell, []).append(written(worth * number, form))
+            numbers.setdefault(cell, []).append(written(scale * number, form))
     return ", ".join(f"{cell}: {' / '.join(found)}" for cell, found in numbers.items())
 
 
@@ -183,8 +183,8 @@ def _written(claim: Claim, measured: Measured | None) -> str:
     """`+43 points [+34, +53]`."""
     if not measured or isnan(measured.estimate.value):
         return NOTHING
-    unit, worth, form = UNITS[claim.measure]
-    return with_bounds(measured.estimate, form, worth, f" {unit}")
+    unit, scale, form = UNITS[claim.measure]
+    return with_bounds(measured.estimate, form, scale, f" {unit}")
 
 
 def _note(scores: pd.DataFrame, asked: int) -> str:
@@ -209,7 +209,7 @@ def _note(scores: pd.DataFrame, asked: int) -> str:
         "demonstrations. Each verdict is at the 95 % level on its own, so one interval in twenty misses. The remarks "
         f"name the verdicts that become undecided if every interval is widened to {widened:.1f} % (Bonferroni "
         f"correction for the {asked} claims for which there are numbers)."
-        + "".join(f" {said}" for said in (_short_of_steps(scores), version_note(scores)) if said)
+        + "".join(f" {more}" for more in (_short_of_steps(scores), version_note(scores)) if more)
     )
 
 

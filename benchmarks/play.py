@@ -168,10 +168,10 @@ def _require_glfw() -> None:
     """Raises RuntimeError where MuJoCo's viewer would end this process because there is no window system."""
     import glfw
 
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if not glfw.init():
-            raise RuntimeError("; ".join(str(warning.message) for warning in told) or "GLFW cannot be initialised")
+            raise RuntimeError("; ".join(str(warning.message) for warning in caught) or "GLFW cannot be initialised")
 
 
 @click.command(cls=Command)

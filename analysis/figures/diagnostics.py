@@ -39,7 +39,7 @@ class Panel:
         title: what they are about.
         unit: the vertical axis.
         names: reported name -> its name in the legend.
-        scale: the unit's worth of one as reported.
+        scale: factor from what is reported to the unit.
         level: a value to compare with, in this unit.
         limits: of the vertical axis; None leaves them to the data.
         logarithmic: whether the vertical axis is.

@@ -93,13 +93,13 @@ class Distribution:
 
     Attributes:
         column: of the data.
-        worth: how much of the axis's unit one of it is.
+        scale: factor from the column to the axis's unit.
         centre: how seeds are summarised.
         horizontal: whether the value's axis is.
     """
 
     column: str
-    worth: float
+    scale: float
     centre: Centre
     horizontal: bool = False
 
@@ -129,8 +129,8 @@ class Distribution:
         if trials.empty:
             return
         places = np.full(len(trials), at + aside)
-        ok, values = (trials["status"] == "ok").to_numpy(), self.worth * trials[self.column].to_numpy()
-        centre, low, high = self.worth * trials[list(SPREAD[self.centre])].to_numpy(dtype=float)[0]
+        ok, values = (trials["status"] == "ok").to_numpy(), self.scale * trials[self.column].to_numpy()
+        centre, low, high = self.scale * trials[list(SPREAD[self.centre])].to_numpy(dtype=float)[0]
         self._plot(axes, values[ok], places[ok], ".", color=style.colour, alpha=0.5, markersize=6, markeredgewidth=0)
         self._plot(axes, values[~ok], places[~ok], "x", color=GREY, markersize=5, zorder=4)
         self._plot(axes, [low, high], [at, at], color=style.colour, linewidth=2)
@@ -140,7 +140,7 @@ class Distribution:
         """The demonstrator's own value as a dotted line, if it is known; returns its entry in the legend."""
         columns = ["success"] if self.column == "success" else list(SPREAD["median"])
         line, span = (axes.axvline, axes.axvspan) if self.horizontal else (axes.axhline, axes.axhspan)
-        levels = self.worth * expert[columns].dropna().to_numpy(dtype=float)
+        levels = self.scale * expert[columns].dropna().to_numpy(dtype=float)
         for level, *bounds in levels:
             line(level, color=GREY, linestyle=EXPERT, linewidth=1.3)
             if bounds:
@@ -297,7 +297,7 @@ def _by_demonstrations(series: Series, look: dict[str, Style]) -> Figure:
             dodge = gap ** (place - (len(look) - 1) / 2)
             centres = rows.drop_duplicates("demonstrations")
             x = dodge * centres["demonstrations"]
-            height = distribution.worth * centres[centre]
+            height = distribution.scale * centres[centre]
             axes.plot(x, height, linestyle=style.line, color=style.colour, linewidth=1.5)
             for number, at in zip(centres["demonstrations"], x, strict=True):
                 trials, aside = rows[rows["demonstrations"] == number], at * (gap**0.4 - 1)

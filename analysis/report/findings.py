@@ -212,11 +212,11 @@ def headline(results: Results | None) -> str:
     if scores.empty:
         return PENDING
     found = [f"{label} {_cell(own, own['trial'].nunique())}" for label, own in scores.groupby("label", observed=True)]
-    said = (
+    sentence = (
         f"Success with {HEADLINE} demonstrations of the clip, in % of rollouts with sampled / deterministic actions "
         f"(median over how many seeds): {', '.join(found)}."
     )
-    return f"{said} {version_note(scores)}".strip() + "\n"
+    return f"{sentence} {version_note(scores)}".strip() + "\n"
 
 
 def versions(root: Path) -> str:
@@ -225,8 +225,8 @@ def versions(root: Path) -> str:
     for plan in sorted((root / "results").glob("*/plan.json")):
         if results := loaded(plan.parent):
             made_by = ", ".join(sorted(set(results.scores["version"])))
-            said = version_note(results.scores) or f"Records of version {made_by}."
-            rows.append({"Folder": plan.parent.name, "Trials": f"{results.scores['trial'].nunique()}", "Version": said})
+            note = version_note(results.scores) or f"Records of version {made_by}."
+            rows.append({"Folder": plan.parent.name, "Trials": f"{results.scores['trial'].nunique()}", "Version": note})
     return markdown("Records", pd.DataFrame(rows), "") if rows else PENDING
 
 

@@ -131,10 +131,10 @@ def headlines(winners: pd.DataFrame) -> list[str]:
         points = with_bounds(difference, "+.0f", 100, " points")
         if isnan(difference.low) or difference.low <= 0:
             interval = "a single seed decides nothing" if isnan(difference.low) else points
-            said = f"no clear winner{how}: {row['best']} {best}, {row['next']} {second} ({interval})"
+            outcome = f"no clear winner{how}: {row['best']} {best}, {row['next']} {second} ({interval})"
         else:
-            said = f"{row['best']} succeeds most often{how}: {best}, against {second} for {row['next']} ({points})"
-        sentences.append(f"{where}: {said}.")
+            outcome = f"{row['best']} succeeds most often{how}: {best}, against {second} for {row['next']} ({points})"
+        sentences.append(f"{where}: {outcome}.")
     return sentences
 
 

@@ -302,8 +302,8 @@ def _table(
         {**{head: _key(key, row[key]) for key, head in keys.items()}, **shown(row)}
         for row in data.to_dict(orient="records")
     ]
-    if said := version_note(results.scores):
-        note = f"{note} {said}"
+    if versions := version_note(results.scores):
+        note = f"{note} {versions}"
     if results.profile == "smoke":
         title, note = f"{title} ({PIPELINE_CHECK})", f"Smoke profile: {PIPELINE_CHECK}. {note}"
     return Table(name, title, note, data, pd.DataFrame(rows))

@@ -82,34 +82,34 @@ class Contents:
 
     def demonstrations(self, task: str | None, dt: float | None, origin: dict[str, Any]) -> Demonstrations:
         """The data set; `task` and `dt` given by the user come before those in the file."""
-        told = _parsed(self.own) if self.own else {}
-        task, dt = task or told.get("task") or self.task, dt or told.get("dt") or self.dt
+        description = _parsed(self.own) if self.own else {}
+        task, dt = task or description.get("task") or self.task, dt or description.get("dt") or self.dt
         if task is None:
             raise FormatError("it does not name its task: give --task, a Gymnasium id")
         if dt is None:
             raise FormatError("it does not say how long a control step takes: give --dt, in seconds")
         if not self.trajectories:
             raise FormatError("it contains no episode")
-        made = Demonstrations.from_trajectories(self.trajectories, task, dt, told.get("origin", origin))
-        if "recorded" not in told:
+        made = Demonstrations.from_trajectories(self.trajectories, task, dt, description.get("origin", origin))
+        if "recorded" not in description:
             return made
-        mean, std = (np.array(told["recorded"][name], np.float64) for name in ("mean", "std"))
+        mean, std = (np.array(description["recorded"][name], np.float64) for name in ("mean", "std"))
         return replace(made, recorded=Statistics(mean, std))
 
 
 def described(demonstrations: Demonstrations) -> str:
     """What formats have no place for, as JSON: task, control period, origin, and statistics of the recording."""
-    told: dict[str, Any] = {"task": demonstrations.task, "dt": demonstrations.dt, "origin": demonstrations.origin}
+    entries: dict[str, Any] = {"task": demonstrations.task, "dt": demonstrations.dt, "origin": demonstrations.origin}
     if (recorded := demonstrations.recorded) is not None:
-        told["recorded"] = {"mean": recorded.mean.tolist(), "std": recorded.std.tolist()}
-    return json.dumps(told, sort_keys=True)
+        entries["recorded"] = {"mean": recorded.mean.tolist(), "std": recorded.std.tolist()}
+    return json.dumps(entries, sort_keys=True)
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    told = json.loads(text)
-    if not isinstance(told, dict) or not isinstance(told.get("origin", {}), dict):
+    description = json.loads(text)
+    if not isinstance(description, dict) or not isinstance(description.get("origin", {}), dict):
         raise FormatError(f"its note {OWN!r} is damaged")
-    return told
+    return description
 
 
 def whole_episodes(demonstrations: Demonstrations, format: str, actions: bool = True) -> list[TRAJECTORY]:

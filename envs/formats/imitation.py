@@ -102,8 +102,8 @@ def write(demonstrations: Demonstrations, path: Path) -> list[str]:
         "terminal": {"dtype": "bool", "_type": "Value"},
         "rews": listed("float64"),
     }
-    told = {"huggingface": json.dumps({"info": {"features": features}}), OWN: described(demonstrations)}
-    schema = pa.schema(list(types.items()), metadata=told)
+    metadata = {"huggingface": json.dumps({"info": {"features": features}}), OWN: described(demonstrations)}
+    schema = pa.schema(list(types.items()), metadata=metadata)
     columns: dict[str, list[Any]] = {name: [] for name in types}
     for states, actions in trajectories:
         assert actions is not None

@@ -134,8 +134,8 @@ class PlainContext(FitContext):
             from methods.checkpointing import capture, pack  # here, because it imports torch
 
             training = capture(snapshot(), self._running)  # first, as it may wait for steps that count
-            told = {"reports": self.reports, "checkpoints": self.checkpoints, "counts": self.counts}
-            self._kept = pack(told | {"training": training})
+            kept = {"reports": self.reports, "checkpoints": self.checkpoints, "counts": self.counts}
+            self._kept = pack(kept | {"training": training})
         self.ignored_stop = number > self._stop_at
         raise Stopped("the suite stops this training")
 

@@ -175,9 +175,9 @@ class TaskChecks:
                     f"info has no is_success where an episode ended (after {step} steps); set info['is_success'] to "
                     "True or False in every step, since nothing else counts as success",
                 )
-                said = info["is_success"]
-                good = isinstance(said, bool | int | float | np.bool_ | np.number) and said in (0, 1)
-                require(good, f"info['is_success'] is {said!r}; make it True or False")
+                success = info["is_success"]
+                good = isinstance(success, bool | int | float | np.bool_ | np.number) and success in (0, 1)
+                require(good, f"info['is_success'] is {success!r}; make it True or False")
                 return ""
             if perf_counter() - begun > self.patience:
                 hint = (
