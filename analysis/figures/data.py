@@ -18,7 +18,8 @@ from benchmarks.paper import FIGURES, Centre, Cost, Figure
 from benchmarks.records.schema import MODES
 
 COSTS: tuple[Cost, ...] = ("episodes", "gradient_steps", "training_seconds")
-CELL = ["task", "demonstrations", "label", "mode"]
+BY_LABEL = ["task", "demonstrations", "label", "mode"]
+"""What one line or marker of a figure is about: a label in one cell (see `pooling`) and mode."""
 THRESHOLDS = np.arange(100) / 100  # as fractions of 100 rollouts are computed, so that ties are exact
 SPREAD: dict[Centre, tuple[str, str, str]] = {"median": ("median", "q1", "q3"), "mean": ("mean", "low", "high")}
 """The columns of a centre and its bounds: quartiles over seeds, or the mean with its 95 % interval."""
@@ -119,8 +120,8 @@ def success(scores: pd.DataFrame, centre: Centre = "median") -> pd.DataFrame:
 
     One row per (task, demonstrations, label, mode, seed).
     """
-    rows = scores[[*CELL, "seed", "status", "success"]].sort_values([*CELL, "seed"])
-    return rows.join(_spread(scores, CELL, centre), on=CELL).reset_index(drop=True)
+    rows = scores[[*BY_LABEL, "seed", "status", "success"]].sort_values([*BY_LABEL, "seed"])
+    return rows.join(_spread(scores, BY_LABEL, centre), on=BY_LABEL).reset_index(drop=True)
 
 
 def seconds(scores: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
@@ -132,13 +133,13 @@ def seconds(scores: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
     successful = rollouts[rollouts["success"]]
     medians = successful.groupby(key, observed=True)["seconds"].median()
     rows = (
-        scores[[*CELL, "seed", "status", "successes", "trial"]]
+        scores[[*BY_LABEL, "seed", "status", "successes", "trial"]]
         .join(medians, on=key, how="inner")
         .reset_index(drop=True)
     )
-    pooled = scores[[*CELL, "trial"]].merge(successful, on=key)
-    rows = rows.join(grouped_quartiles(pooled, CELL, "seconds"), on=CELL) if len(rows) else rows
-    return rows.drop(columns="trial").sort_values([*CELL, "seed"], ignore_index=True)
+    pooled = scores[[*BY_LABEL, "trial"]].merge(successful, on=key)
+    rows = rows.join(grouped_quartiles(pooled, BY_LABEL, "seconds"), on=BY_LABEL) if len(rows) else rows
+    return rows.drop(columns="trial").sort_values([*BY_LABEL, "seed"], ignore_index=True)
 
 
 def interactions(scores: pd.DataFrame) -> pd.DataFrame:
@@ -147,9 +148,9 @@ def interactions(scores: pd.DataFrame) -> pd.DataFrame:
     `median_episodes` is that of a (task, demonstrations, label, mode).
     """
     scores = scores.assign(method=scores["method"] + scores["label"].astype(str).map(mark_of))
-    rows = scores[[*CELL, "method", "seed", "status", "episodes", "success"]].sort_values([*CELL, "seed"])
-    used = scores.groupby(CELL, observed=True)["episodes"].median().rename("median_episodes")
-    return rows.join(grouped_quartiles(scores, CELL, "success").join(used), on=CELL).reset_index(drop=True)
+    rows = scores[[*BY_LABEL, "method", "seed", "status", "episodes", "success"]].sort_values([*BY_LABEL, "seed"])
+    used = scores.groupby(BY_LABEL, observed=True)["episodes"].median().rename("median_episodes")
+    return rows.join(grouped_quartiles(scores, BY_LABEL, "success").join(used), on=BY_LABEL).reset_index(drop=True)
 
 
 def curves(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost, centre: Centre = "median") -> pd.DataFrame:
@@ -175,12 +176,14 @@ def curves(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost, centre: Centre
     tidy = grid.melt([*group, "point", "rollouts", cost], list(MODES), "mode", "success").dropna(subset="success")
     tidy["mode"] = pd.Categorical(tidy["mode"], MODES, ordered=True)
     tidy = tidy.merge(scores[["label", "mode"]].drop_duplicates())  # of the modes that its policies have
-    by = [*CELL, "point"]
+    by = [*BY_LABEL, "point"]
     grouped = tidy.groupby(by, observed=True)
     drawn = grouped.agg(**{cost: (cost, "median"), "trials": ("success", "size")}).join(_spread(tidy, by, centre))
 
     reference = scores[scores["trial"].isin(trials.loc[free, "trial"])]
-    level = _spread(reference, CELL, centre).join(reference.groupby(CELL, observed=True).size().rename("trials"))
+    level = _spread(reference, BY_LABEL, centre).join(
+        reference.groupby(BY_LABEL, observed=True).size().rename("trials")
+    )
     frame = pd.concat([drawn.reset_index(), level.reset_index()], ignore_index=True).astype({"point": "Int64"})
     return frame.sort_values(by, ignore_index=True)[[*by, cost, *SPREAD[centre], "trials"]]
 
@@ -191,12 +194,12 @@ def seeds(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost) -> pd.DataFrame
     Columns: what training had used by that point, the `success` there, and whether the seed is the `best` of its cell:
     the one with the highest final success, the lower one of equals.
     """
-    ranked = scores.sort_values([*CELL, "success", "seed"], ascending=[True] * len(CELL) + [False, True])
-    best = ~ranked.duplicated(CELL)
+    ranked = scores.sort_values([*BY_LABEL, "success", "seed"], ascending=[True] * len(BY_LABEL) + [False, True])
+    best = ~ranked.duplicated(BY_LABEL)
     tidy = curve.melt(["trial", "point", cost], list(MODES), "mode", "success").dropna(subset="success")
     rows = ranked.assign(best=best).drop(columns=[cost, "success"]).merge(tidy, on=["trial", "mode"])
     rows["mode"] = pd.Categorical(rows["mode"], MODES, ordered=True)
-    names = [*CELL, "seed", "point"]
+    names = [*BY_LABEL, "seed", "point"]
     return rows.sort_values(names, ignore_index=True)[[*names, cost, "success", "best"]]
 
 
