@@ -190,7 +190,7 @@ WITH_ACTIONS = (
         base="gail",
     ),
 )
-"""With the demonstrated actions, but otherwise trained like the variants without: what the actions alone are worth."""
+"""Trained like the variants without actions, but for the demonstrated actions: the difference is theirs alone."""
 
 
 def _actor(initial: int, each: int, preset: str = "") -> Variant:

@@ -44,7 +44,7 @@ MARKERS = "osD^vP*X<"
 DARKER = 0.55  # the colours of the methods after the tenth, compared with those of the first ten
 TITLE = 40  # letters that fit above a panel
 LABEL = 30  # and beside it
-ROWS = 4  # of a legend that there is room for anyway
+ROWS = 4  # of a legend that fit without making the figure higher
 LETTER, HANDLE, LEGEND_ROW = 0.075, 0.7, 0.21  # inches: of a legend
 
 VARYING = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}  # metadata that differ from run to run

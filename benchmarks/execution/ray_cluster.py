@@ -89,7 +89,7 @@ class RayExecutor:
         return sum(self._share.fits(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
     def slots(self) -> int:
-        """See `Executor`; raises RunError where the cluster is gone, of which Ray would die without a word of ours."""
+        """See `Executor`; raises RunError if the cluster is gone, before Ray ends this process silently."""
         if problem := _no_answer(ray.get_runtime_context().gcs_address):
             raise RunError(
                 f"the cluster is gone ({problem}); what is finished is kept. The same command resumes on a new one"

@@ -121,7 +121,7 @@ class Store:
         return self.root / "logs" / f"{trial}.log"
 
     def drop_snapshots(self, trial: str) -> None:
-        """The trial is finished, and nothing will go on from them."""
+        """Remove the snapshots of a trial that is finished."""
         shutil.rmtree(self.snapshots(trial), ignore_errors=True)
 
     def save(self, record: Record, policy: Path | None = None) -> None:
@@ -278,7 +278,7 @@ class Store:
             raise cannot_write(path, error) from None
 
     def _sweep(self) -> None:
-        """Remove what dead runs left. It is listed first, since whoever wrote it was alive by then or is dead."""
+        """Remove what dead runs left: what was there before the living ones were counted, and is none of theirs."""
         folders = [self.root / name for name in WRITTEN]
         left = {path: path.name.split(".")[-2] for folder in folders for path in folder.glob(".*.tmp")}
         left |= {path: path.name for path in (self.root / "scratch").iterdir()}
@@ -315,7 +315,7 @@ def network_warning(folder: Path, mounts: Path | None = None) -> str:
 
     Args:
         folder: need not be there yet.
-        mounts: what the system has mounted, in Linux's words; None asks it.
+        mounts: a file that lists what is mounted, in the format of /proc/mounts; None takes the system's own.
     """
     kind = _filesystem(folder, mounts or MOUNTS)
     if kind not in NETWORK and not kind.startswith("fuse."):

@@ -22,7 +22,7 @@ class Comparison:
         peer_ms: that of the peer.
         ratio: median of peer / ours over the rounds; above 1 ours is faster.
         low, high: its quartiles.
-        note: in what unit else it was measured.
+        note: the same in another unit, or how it was measured if not by processor time.
     """
 
     name: str

@@ -36,7 +36,7 @@ ENOUGH = 1.0
 PATIENCE = 5.0
 """The same by the clock, for methods that wait for something."""
 LIMIT = 30
-"""Seconds after which nothing is said about a method."""
+"""Seconds after which the check gives up and finds no problem."""
 
 
 def find_problem(method: type[Method], settings: Mapping[str, Any]) -> str:
