@@ -28,8 +28,6 @@ POLL_SECONDS = 0.2
 EXIT_SECONDS = 5.0
 """How long a worker may take to exit after its final message, for what libraries do at exit."""
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
 
 class LocalExecutor:
     """This machine; see `benchmarks.execution.executor.Executor`."""
@@ -181,9 +179,8 @@ def _open_log(path: Path | None, trial: Trial) -> BinaryIO:
 
 
 def _environment() -> dict[str, str]:
-    """One thread, the same hash order everywhere, and the modules this process sees."""
-    threads = dict.fromkeys(THREAD_VARIABLES, str(provenance.THREADS))
-    return {**os.environ, **threads, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    """That of a process that trains, which finds the modules that this one does."""
+    return {**os.environ, **provenance.ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _cause(code: int) -> str:

@@ -56,8 +56,6 @@ NOT_COMPARED = frozenset({"trial", "provenance", "training_seconds", "evaluation
 """Fields of records that may differ: times, memory, and what made the record."""
 PERIOD = 0.2
 """Seconds between two checkpoints of the trial that is killed."""
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-ENVIRONMENT = {**THREADS, "PYTHONHASHSEED": "0"}
 
 
 class ReplayError(RuntimeError):
@@ -101,7 +99,7 @@ def old_records(checkout: Path, results: Path, wanted: int, jobs: int, arguments
     Raises:
         ReplayError: it could not be started.
     """
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(checkout)}
+    environment = {**os.environ, **provenance.ENVIRONMENT, "PYTHONPATH": str(checkout)}
     runner = [sys.executable, "-m", "benchmarks.run"]
     listed = subprocess.run([*runner, "--list"], cwd=checkout, env=environment, capture_output=True, text=True)
     if listed.returncode:
@@ -165,7 +163,7 @@ def _worker(request: TrialRequest) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.trial.worker"],
         cwd=provenance.ROOT,
-        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(provenance.ROOT)},
+        env={**os.environ, **provenance.ENVIRONMENT, "PYTHONPATH": str(provenance.ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
