@@ -114,17 +114,13 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def whole_episodes(demonstrations: Demonstrations, format: str, actions: bool = True) -> list[TRAJECTORY]:
     """The episodes, for a format that numbers no steps and, if `actions`, has no data sets without actions."""
-    for first, last in _bounds(demonstrations):
-        if not np.array_equal(demonstrations.time_step[first:last], np.arange(last - first)):
-            raise FormatError(f"{format} can hold only whole episodes, and this is a subset of their states")
+    trajectories = demonstrations.trajectories()
+    whole = np.concatenate([np.arange(len(states)) for states, _ in trajectories])
+    if not np.array_equal(demonstrations.time_step, whole):
+        raise FormatError(f"{format} can hold only whole episodes, and this is a subset of their states")
     if actions and demonstrations.actions is None:
         raise FormatError(f"{format} cannot hold demonstrations without actions; export these as plain arrays")
-    return demonstrations.trajectories()
-
-
-def _bounds(demonstrations: Demonstrations) -> Iterator[tuple[int, int]]:
-    ends = np.flatnonzero(demonstrations.terminal) + 1
-    return zip([0, *ends[:-1]], ends, strict=True)
+    return trajectories
 
 
 def read_json(path: Path) -> Any:

@@ -46,10 +46,8 @@ def read(path: Path, keys: Sequence[str] = ()) -> Contents:
                 short, actions = short + 1, actions[:-1]
             trajectories.append((states, actions))
     notes = [f"no next_obs in {short} of the episodes, so their last action, whose result is unknown, is left out"]
-    frequency = (
-        arguments.get("env_kwargs", {}).get("control_freq") if isinstance(arguments.get("env_kwargs"), dict) else 0
-    )
-    name = arguments.get("env_name")
+    kwargs, name = arguments.get("env_kwargs"), arguments.get("env_name")
+    frequency = kwargs.get("control_freq") if isinstance(kwargs, dict) else None
     return Contents(
         trajectories,
         dt=1 / frequency if isinstance(frequency, int | float) and frequency > 0 else None,
