@@ -35,6 +35,8 @@ PENDING = "Not measured yet.\n"
 """Shown instead of a table whose records are not there."""
 HEADLINE = 10
 """Demonstrations of which the first page tells the success."""
+KEYS = ["variant", "base", "label", "task", "demonstrations", "trial"]
+COSTS = {"episodes": "Episodes", "environment_steps": "Environment steps", "core_seconds": "Core-seconds"}
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,6 @@ def success(table: Shown, results: Results | None) -> str:
                 row[name] = NOTHING if trials.empty else f"{trials[column].median():,.0f}"
             rows.append(row)
     return markdown(table.title, pd.DataFrame(rows), version_note(scores))
-
-
-KEYS = ["variant", "base", "label", "task", "demonstrations", "trial"]
-COSTS = {"episodes": "Episodes", "environment_steps": "Environment steps", "core_seconds": "Core-seconds"}
 
 
 def _cell(scores: pd.DataFrame, planned: int) -> str:
