@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,7 +164,7 @@ class _Planner:
         self._demonstrations: dict[str, Demonstrations] = {}
 
     def plan(self) -> Planning:
-        if ignored := self._ignored_tables:
+        if ignored := self._ignored_tables():
             self.notices.append(f"ignored unknown tables in profile {self.profile.name}: {', '.join(ignored)}")
         planned = []
         for experiment in self.request.experiments:
@@ -179,8 +178,8 @@ class _Planner:
         makers = [Demonstrator.of(task, whole) for task, whole in self._demonstrations.items()]
         return Planning(planned, makers, self.notices)
 
-    @cached_property
     def _ignored_tables(self) -> list[str]:
+        """The profile's tables for other runs; raises InputError where it names something that does not exist."""
         names = {*registry.names(), *(self._method(name).name for name in self.request.methods)}
         own_tasks = {form for name in self.request.tasks for form in (name, name.rpartition(":")[2])}
         presets = {variant.preset for experiment in EXPERIMENTS.values() for variant in experiment.variants} - {""}
