@@ -92,7 +92,7 @@ def probability_of_improvement(strata_x: Sequence[ArrayLike], strata_y: Sequence
     return Estimate(value, min(value, float(possible[0])), max(value, float(possible[-1])))
 
 
-def ranks(tasks: Sequence[ArrayLike], confidence: float = CONFIDENCE, repetitions: int = 1000) -> list[Estimate]:
+def ranks(tasks: Sequence[ArrayLike], confidence: float = CONFIDENCE, repetitions: int = 10_000) -> list[Estimate]:
     """The rank of each of several methods by its mean score, 1 for the highest, with a percentile bootstrap interval.
 
     Each resample draws one task less than there are, and in each of them one seed less, with replacement: so means
