@@ -13,7 +13,7 @@ from PIL import Image
 
 from analysis.figures.data import MOST_LINES, Series, all_series, curves, profile
 from analysis.figures.draw import PLOTS, draw
-from analysis.figures.style import LINES, styles
+from analysis.figures.style import LINES, compressed, styles
 from analysis.load import Results, load
 from benchmarks.paper import FIGURES
 from tests.analysis.synthetic import Folder, comparison, make_record
@@ -285,3 +285,13 @@ def test_one_seed_without_curve_is_drawn(tmp_path: Path) -> None:
     assert list(series_of(results)) == ["comparison-success", "comparison-performance-profile"]
     for series in series_of(results).values():
         assert len(draw(series, styles(results), "quick").files[f"{series.name}.png"]) > 5_000
+
+
+def test_a_compressed_picture_keeps_the_colours_of_small_markers() -> None:
+    shades = np.random.default_rng(0).integers(256, size=(60, 60, 3), dtype=np.uint8)
+    picture = np.vstack([shades, np.full((340, 60, 3), 255, dtype=np.uint8)])
+    markers = [(222, 143, 5), (213, 94, 0), (204, 120, 188), (202, 145, 97)]
+    for place, colour in enumerate(markers):
+        picture[100 + 20 * place : 107 + 20 * place, 20:27] = colour
+    kept = Image.open(BytesIO(compressed(Image.fromarray(picture)))).convert("RGB").getcolors()
+    assert kept and {(255, 255, 255), *markers} <= {colour for _, colour in kept}
