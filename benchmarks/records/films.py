@@ -85,7 +85,10 @@ def prune(directory: Path, codes: Mapping[str, str]) -> list[Path]:
 
 
 def keep_only(directory: Path, films: Sequence[Film]) -> list[Path]:
-    """Write the list of a results folder, without films none, and remove the files of others; returns their paths.
+    """Write the list of a results folder's films, or remove it if there are none, and remove all other films.
+
+    Returns:
+        The paths of the removed films.
 
     Raises:
         OSError: a file cannot be written or removed.

@@ -19,7 +19,7 @@ __all__ = ["ROOT", "THREADS", "changed_files", "commit", "describe", "digest", "
 THREADS = 1
 ENVIRONMENT = {f"{name}_NUM_THREADS": str(THREADS) for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
 ENVIRONMENT["PYTHONHASHSEED"] = "0"
-"""Variables of every process that trains: as many threads as that, and the same order of hashes everywhere."""
+"""Environment variables of every process that trains: `THREADS` threads, and the same order of hashes everywhere."""
 LIBRARIES = ("numpy", "torch", "mujoco", "gymnasium", "stable-baselines3", "sb3-contrib", "imitation", "nflows")
 
 

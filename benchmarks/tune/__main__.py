@@ -13,6 +13,7 @@ from benchmarks.command_line import RUNS, count_list, end_well, method_list, nam
 from benchmarks.errors import one_line, unknown
 from benchmarks.execution.console import say
 from benchmarks.planning import experiments, profiles
+from benchmarks.planning.preflight import preflight
 from benchmarks.planning.trials import TABLES, Actions, Request, parse_changes, resolve_method
 from benchmarks.records.store import Store
 from benchmarks.tune.proposals import require_optuna
@@ -110,6 +111,7 @@ def command(**options: Any) -> int:
             actions=options["actions"],
         )
         searches.append(Search(request, method, store, rules, options["jobs"]))
+    preflight(item.trial for search in searches for item in search.planning.trials)
     if options["dry_run"]:
         show_plan(searches, options["trials"])
         return 0

@@ -163,6 +163,18 @@ def test_several_methods_and_tasks_have_a_study_each_and_one_over_the_tasks(run:
     assert unknown.code == 2 and "did you mean 'other'?" in unknown.err
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_method_that_cannot_be_trained_is_refused_before_any_other_is(
+    run: Run, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    asking = METHOD.replace('name = "shifted"', 'name = "asking"\n    needs_expert = True')
+    (tmp_path / "asking.py").write_text(asking)
+    methods = f"--methods={tmp_path / 'shifted.py'}:Shifted,{tmp_path / 'asking.py'}:Shifted"
+    done = run(methods, "--trials=1", "--set=budget.expert_queries=9", *more)
+    assert done.code == 2 and "has none; leave one of them out" in done.err and done.err.count("\n") == 1
+    assert not (tmp_path / "starts.log").exists() and not (tmp_path / "results").exists()
+
+
 def test_a_trial_that_takes_too_long_counts_as_nothing(arguments: list[str], tmp_path: Path) -> None:
     slow = ["--trials=1", "--set=shifted.pause=60", "--minutes=0.05", "--seeds=1", "--demos=3"]
     command = [sys.executable, "-m", "benchmarks.tune", *arguments, *slow]
