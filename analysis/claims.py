@@ -21,7 +21,7 @@ from analysis.load import Results, version_note
 from analysis.measures import MEASURES, Measured
 from analysis.names import MODE_NAMES
 from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
-from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, with_bounds, written
+from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, percent, with_bounds, written
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
 from benchmarks.records.schema import MODES
 from envs.commands import plural
@@ -159,7 +159,7 @@ def verdict(region: Region, measured: Measured) -> tuple[Verdict, str]:
     if measured.seeds < SEEDS:
         return "undecided", f"{plural(measured.seeds, 'seed')}, but at least {SEEDS} are needed"
     if region in ABOUT_A_LOSS and measured.baseline < LITTLE:
-        return "undecided", f"nothing to lose: the baseline succeeds in only {100 * measured.baseline:.0f} %"
+        return "undecided", f"nothing to lose: the baseline succeeds in only {percent(measured.baseline)} %"
     if isnan(low):
         return "undecided", "no interval"
     if least <= low and high <= most:

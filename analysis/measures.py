@@ -17,6 +17,7 @@ from analysis.comparisons import times_fewer
 from analysis.load import Results
 from analysis.pooling import Pooled, cells_of, in_cells
 from analysis.statistics import UNKNOWN, Estimate, correlation, deviations, difference, mean_interval, rate_interval
+from analysis.tables.build import percent
 from benchmarks.paper import Measure
 from envs.commands import plural
 
@@ -64,7 +65,8 @@ def _gap(keys: Sequence[str], scores: pd.DataFrame, results: Results, confidence
     a, b, c, d = sides
     first, second = a.minus(b), c.minus(d)
     cells = {cell: a.cells[cell] - b.cells[cell] - c.cells[cell] + d.cells[cell] for cell in a.cells}
-    words = f"{a.label} minus {b.label} {100 * first.value:+.0f}, {c.label} minus {d.label} {100 * second.value:+.0f}"
+    gaps = ((a, b, first), (c, d, second))
+    words = ", ".join(f"{one.label} minus {other.label} {percent(gap.value, '+.0f')}" for one, other, gap in gaps)
     return Measured(difference(first, second), words, _seeds(sides), _named(cells), c.estimate.value)
 
 
@@ -91,7 +93,7 @@ def _spread(keys: Sequence[str], scores: pd.DataFrame, results: Results, confide
     if not sides or min(len(side.scores) for side in sides) < 2:
         return None
     ours, theirs = (mean_interval(deviations(list(side.scores.values())), confidence) for side in sides)
-    words = f"{sides[0].label} {100 * ours.value:.0f} points, {sides[1].label} {100 * theirs.value:.0f} points"
+    words = f"{sides[0].label} {percent(ours.value)} points, {sides[1].label} {percent(theirs.value)} points"
     return Measured(difference(ours, theirs), words, _seeds(sides))
 
 
@@ -127,9 +129,9 @@ def _retries(keys: Sequence[str], scores: pd.DataFrame, results: Results, confid
         scored = seeds.agg(success=("back", "mean"), rollouts=("back", "size"), drawn=("drawn", "all")).reset_index()
         side = Pooled.of(scored, by=["variant"], confidence=confidence)
         share, back, succeeded = own["missed"].mean(), side.estimate.value, missed["success"].mean()
-        of_these = f"came back in {100 * back:.0f} % of these, succeeded in {100 * succeeded:.0f} %"
+        of_these = f"came back in {percent(back)} % of these, succeeded in {percent(succeeded)} %"
         sides.append(side)
-        words.append(f"{side.label} missed in {100 * share:.0f} %, {of_these}")
+        words.append(f"{side.label} missed in {percent(share)} %, {of_these}")
     return Measured(sides[0].minus(sides[1]), "; ".join(words), _seeds(sides))
 
 
@@ -143,7 +145,7 @@ def _learned(keys: Sequence[str], scores: pd.DataFrame, results: Results, confid
     final = (scores["episodes"] <= EPISODES) | (scores["status"] != "ok")
     success = scores["success"].where(final, before).to_numpy(dtype=float)
     estimate = rate_interval(success, int(scores["rollouts"].sum()), confidence)
-    return Measured(estimate, f"best seed {100 * success.max():.0f} %", scores["seed"].nunique())
+    return Measured(estimate, f"best seed {percent(success.max())} %", scores["seed"].nunique())
 
 
 def _interactions(keys: Sequence[str], scores: pd.DataFrame, results: Results, confidence: float) -> Measured | None:
@@ -170,8 +172,8 @@ def _curve_in_words(budgets: Sequence[tuple[float, Pooled]]) -> str:
     """`GAIL 28 % (96 episodes), 32 % (436)`, under the shortest of the labels."""
     label = min((side.label for _, side in budgets), key=len)
     (fewest, first), *others = budgets
-    more = [f"{100 * side.estimate.value:.0f} % ({episodes:,.0f})" for episodes, side in others]
-    return ", ".join([f"{label} {100 * first.estimate.value:.0f} % ({fewest:,.0f} episodes)", *more])
+    more = [f"{percent(side.estimate.value)} % ({episodes:,.0f})" for episodes, side in others]
+    return ", ".join([f"{label} {percent(first.estimate.value)} % ({fewest:,.0f} episodes)", *more])
 
 
 MEASURES: Mapping[Measure, Compare] = {
@@ -208,7 +210,7 @@ def _words(sides: Sequence[Pooled]) -> str:
 
 
 def _percent(side: Pooled) -> str:
-    return f"{side.label} {100 * side.estimate.value:.0f} %"
+    return f"{side.label} {percent(side.estimate.value)} %"
 
 
 def _named(cells: Mapping[tuple[Any, ...], float]) -> tuple[tuple[str, float], ...]:

@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.load import Results, ResultsError, load
 from analysis.names import MODE_NAMES, task_name
 from analysis.statistics import Estimate, paired_difference
-from analysis.tables.build import NOTHING, with_bounds, written
+from analysis.tables.build import NOTHING, percent, with_bounds
 from analysis.tables.render import markdown
 from benchmarks.records.schema import MODES, Mode
 
@@ -349,5 +349,5 @@ def _written(effect: Effect | None, none: str) -> str:
     """`+5 [-3, +13]; +7, +3` in points, without bounds where there are none and parts where there is only one."""
     if effect is None:
         return none
-    parts = [written(100 * part, "+.0f") for part in effect.by_demonstrations.values()]
+    parts = [percent(part, "+.0f") for part in effect.by_demonstrations.values()]
     return with_bounds(effect.estimate, "+.0f", 100) + (f"; {', '.join(parts)}" if len(parts) > 1 else "")

@@ -23,7 +23,7 @@ from analysis.pooling import Pooled, cells_of, in_cells
 from analysis.report.effects import NOT_YET, loaded
 from analysis.report.html import VERDICTS
 from analysis.statistics import quartiles
-from analysis.tables.build import NOTHING, with_bounds
+from analysis.tables.build import NOTHING, percent, with_bounds
 from analysis.tables.render import markdown
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Variant
 from benchmarks.records.schema import MODES
@@ -160,7 +160,7 @@ def _cell(scores: pd.DataFrame, planned: int) -> str:
     if not there:
         return NOT_YET
     shares = [scores.loc[scores["mode"] == mode, "success"].to_numpy() for mode in MODES]
-    medians = [f"{100 * quartiles(found).median:.0f}" if len(found) else NOTHING for found in shares]
+    medians = [percent(quartiles(found).median) if len(found) else NOTHING for found in shares]
     return f"{' / '.join(medians)} ({there if there == planned else f'{there} of {planned}'})"
 
 

@@ -22,7 +22,7 @@ from analysis.figures.draw import Drawing
 from analysis.load import Results
 from analysis.names import MODE_NAMES, listed, numbers_of_demonstrations, task_name
 from analysis.statistics import Estimate
-from analysis.tables.build import PIPELINE_CHECK, Table, with_bounds
+from analysis.tables.build import PIPELINE_CHECK, Table, percent, with_bounds
 from analysis.tables.render import WORDS
 from benchmarks.paper import COMPARED, Centre, Kind
 from benchmarks.records.films import FOLDER, Film
@@ -125,7 +125,7 @@ def headlines(winners: pd.DataFrame) -> list[str]:
     sentences = []
     for _, row in winners.drop_duplicates(["experiment", "task"]).iterrows():
         difference = Estimate(*(row[f"difference{end}"] for end in ("", "_low", "_high")))
-        best, second = (f"{100 * row[f'{name}_success']:.0f} %" for name in ("best", "next"))
+        best, second = (f"{percent(row[f'{name}_success'])} %" for name in ("best", "next"))
         where = f"{task_name(row['task'])} ({_heading(row['experiment']).partition(':')[0].lower()})"
         how = "" if row["mode"] == MODES[0] else f" with {MODE_NAMES[row['mode']].lower()}"
         points = with_bounds(difference, "+.0f", 100, " points")
@@ -172,7 +172,7 @@ def _film(film: Film, results: Results) -> dict[str, Any]:
     ended = "succeeds" if film.success else f"ends ({film.end})"
     faster = f", played at {film.speed} times real speed" if film.speed > 1 else ""
     caption = (
-        f"{film.policy} of {plural(film.seeds, 'seed')} ({100 * film.share:.0f} %), "
+        f"{film.policy} of {plural(film.seeds, 'seed')} ({percent(film.share)} %), "
         f"{plural(film.demonstrations, 'demonstration')}, seed {film.seed}: {ended} after {film.seconds:g} s{faster}"
     )
     return {"task": task_name(film.task), "label": label, "caption": caption, "file": f"{FOLDER}/{quote(film.file)}"}

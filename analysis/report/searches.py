@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.report.effects import NOT_YET
+from analysis.tables.build import percent
 from analysis.tables.render import markdown
 from benchmarks.records.studies import Study, load_study, study_files
 
@@ -37,7 +38,7 @@ def _row(study: Study) -> dict[str, str]:
         "Stopped": str(sum(choice.state == "stopped" for choice in study.choices)),
         "Failed trials": str(sum(choice.failed for choice in study.choices)),
         "Core-hours": f"{sum(choice.core_seconds for choice in study.choices) / 3600:.1f}",
-        "Profile": f"{100 * own.score:.0f}",
-        "Best choice": f"{100 * best.score:.0f}",
+        "Profile": percent(own.score),
+        "Best choice": percent(best.score),
         "Changed": ", ".join(changed) or "nothing",
     }

@@ -174,7 +174,7 @@ def overall_table(results: Results) -> Table:
             "Cells": _number(row["cells"]),
             "Trials": _number(row["trials"]),
             "Mean": _percent(row, "mean"),
-            "IQM": f"{100 * row['iqm']:.0f}",
+            "IQM": percent(row["iqm"]),
         }
 
     note = (
@@ -225,7 +225,7 @@ def endings_table(results: Results) -> Table:
     ends = [name for name in data.columns if name not in fixed and not str(name).startswith("seconds_")]
 
     def shown(row: Row) -> dict[str, str]:
-        fractions = {end.capitalize(): f"{100 * row[end]:.0f}" for end in ends}
+        fractions = {end.capitalize(): percent(row[end]) for end in ends}
         counts = {"Actions": short_mode(row["mode"]), "Rollouts": _number(row["rollouts"])}
         return {**counts, **fractions, "Seconds": _span(row, "seconds", ".1f")}
 
@@ -319,15 +319,20 @@ def _number(value: Any) -> str:
     return NOTHING if value is None or pd.isna(value) else f"{value:,.0f}"
 
 
+def percent(share: float, form: str = ".0f") -> str:
+    """A fraction as text, in per cent."""
+    return written(100 * share, form)
+
+
 def written(number: float, form: str) -> str:
     """A number as text; what rounds to zero has no minus."""
-    text = format(number, form)
+    text = format(round(number, 9), form)  # halves go to the even neighbour, whatever the noise of sums
     return format(0.0, form) if text.strip("+-0.") == "" else text
 
 
 def written_bound(number: float, form: str) -> str:
     """A bound of an interval as text; -0 is one below zero, so that it can be seen whether the interval includes 0."""
-    return format(0.0 if abs(number) < 1e-9 else number, form)  # rounding noise has no sign
+    return format(round(number, 9) or 0.0, form)  # noise has no sign, and does not decide where halves go
 
 
 def with_bounds(estimate: Estimate, form: str, scale: float = 1.0, unit: str = "") -> str:

@@ -13,7 +13,7 @@ import pytest
 from analysis.figures.data import all_series
 from analysis.load import Results, load
 from analysis.statistics import difference, rate_interval
-from analysis.tables.build import Table, all_tables, improvement_table, main_table, written_bound
+from analysis.tables.build import Table, all_tables, improvement_table, main_table, percent, written_bound
 from analysis.tables.render import latex, markdown, text
 from tests.analysis.synthetic import Folder, comparison, make_record
 
@@ -221,6 +221,12 @@ def test_the_best_of_a_comparison(tmp_path: Path) -> None:
 )
 def test_a_bound_shows_on_which_side_of_zero_it_is(number: float, form: str, text: str) -> None:
     assert written_bound(number, form) == text
+
+
+@pytest.mark.parametrize("noise", [-1e-15, 0.0, 1e-15])
+def test_the_noise_of_sums_does_not_decide_how_a_half_is_rounded(noise: float) -> None:
+    assert (percent(0.805 + noise), percent(0.865 + noise)) == ("80", "86")
+    assert written_bound(80.5 + 100 * noise, ".0f") == "80"
 
 
 def test_a_single_cell_has_no_overall_table(tmp_path: Path) -> None:
