@@ -17,11 +17,12 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from analysis.formatting import NOTHING, percent, with_bounds, written
 from analysis.load import Results, version_note
 from analysis.measures import MEASURES, Measured
 from analysis.names import MODE_NAMES
 from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
-from analysis.tables.build import NOTHING, PIPELINE_CHECK, Table, percent, with_bounds, written
+from analysis.tables.build import PIPELINE_CHECK, Table
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
 from benchmarks.records.schema import MODES
 from envs.commands import plural

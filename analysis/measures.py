@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from analysis.comparisons import times_fewer
+from analysis.formatting import percent
 from analysis.load import Results
 from analysis.pooling import Pooled, cells_of, in_cells
 from analysis.statistics import UNKNOWN, Estimate, correlation, deviations, difference, mean_interval, rate_interval
-from analysis.tables.build import percent
 from benchmarks.paper import Measure
 from envs.commands import plural
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.formatting import with_bounds
 from analysis.load import Results, ResultsError, load
 from analysis.names import short_mode, task_name
 from analysis.pooling import Pooled
 from analysis.statistics import Estimate
-from analysis.tables.build import with_bounds
 from analysis.tables.data import named
 from analysis.tables.render import text
 from envs.commands import plural

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.formatting import NOTHING, percent, with_bounds
 from analysis.load import Results, ResultsError, load
 from analysis.names import MODE_NAMES, task_name
 from analysis.statistics import Estimate, paired_difference
-from analysis.tables.build import NOTHING, percent, with_bounds
 from analysis.tables.render import markdown
 from benchmarks.records.schema import MODES, Mode
 

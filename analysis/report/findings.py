@@ -17,13 +17,13 @@ import pandas as pd
 
 from analysis.claims import PAPER, claims_table
 from analysis.figures.data import seconds
+from analysis.formatting import NOTHING, percent, with_bounds
 from analysis.load import Results, mark_of, version_note
 from analysis.names import MODE_NAMES, task_name
 from analysis.pooling import Pooled, cells_of, in_cells
 from analysis.report.effects import NOT_YET, loaded
 from analysis.report.html import VERDICTS
 from analysis.statistics import quartiles
-from analysis.tables.build import NOTHING, percent, with_bounds
 from analysis.tables.render import markdown
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Variant
 from benchmarks.records.schema import MODES

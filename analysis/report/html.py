@@ -19,10 +19,11 @@ from jinja2 import Environment, FileSystemLoader
 
 from analysis.figures.data import PAPER, Series
 from analysis.figures.draw import Drawing
+from analysis.formatting import percent, with_bounds
 from analysis.load import Results
 from analysis.names import MODE_NAMES, listed, numbers_of_demonstrations, task_name
 from analysis.statistics import Estimate
-from analysis.tables.build import PIPELINE_CHECK, Table, percent, with_bounds
+from analysis.tables.build import PIPELINE_CHECK, Table
 from analysis.tables.render import WORDS
 from benchmarks.paper import COMPARED, Centre, Kind
 from benchmarks.records.films import FOLDER, Film

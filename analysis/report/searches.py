@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.formatting import percent
 from analysis.report.effects import NOT_YET
-from analysis.tables.build import percent
 from analysis.tables.render import markdown
 from benchmarks.records.studies import Study, load_study, study_files
 

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from analysis.figures.data import all_series
+from analysis.formatting import percent, written_bound
 from analysis.load import Results, load
 from analysis.statistics import difference, rate_interval
-from analysis.tables.build import Table, all_tables, improvement_table, main_table, percent, written_bound
+from analysis.tables.build import Table, all_tables, improvement_table, main_table
 from analysis.tables.render import latex, markdown, text
 from tests.analysis.synthetic import Folder, comparison, make_record
 
