@@ -5,19 +5,20 @@ et al., 2020), the squared-cosine schedule of Nichol & Dhariwal (2021, equation 
 2021, equation 12 with eta = 0). With x_0 the next `chunk` actions, scaled to -1 ... 1 over the demonstrations,
 
     x_t  = sqrt(abar_t) x_0 + sqrt(1 - abar_t) e,   e ~ N(0, I)
-    loss = mean |e - e'(x_t, t, s_t-h+1:t)|^2
+    loss = mean |x_0 - x'(x_t, t, s_t-h+1:t)|^2
 
-During rollouts e' turns noise into a chunk in `sampling_steps` steps of DDIM; the first `execute` actions of the chunk
+During rollouts x' turns noise into a chunk in `sampling_steps` steps of DDIM; the first `execute` actions of the chunk
 are taken before the next one is drawn. The weights are an exponential moving average, as in Chi et al.'s code. Only
 sampled actions exist: the mean of a diffusion model is not available, and denoising from 0, an input never seen in
 training, does not give it.
 
-Differences from the reference: a residual network with modulated layer norms (as in Peebles & Xie, 2023) instead of a
-one-dimensional U-Net, since a chunk of joint velocities is a short vector here; chunks start at the current step;
-observations are scaled to unit standard deviation, as for all methods here, instead of to -1 ... 1; sampling takes 10
-steps of DDIM, where the reference for states takes 100 of DDPM; there is dropout; AdamW has PyTorch's betas (reference:
-0.95 and 0.999); the learning rate is higher and training shorter. Cost: one pass of the network per update;
-`sampling_steps` passes every `execute` steps.
+Differences from the reference: the network predicts the actions, where the reference predicts the noise e
+(`prediction = "noise"`); two actions of a chunk are executed instead of eight; a residual network with modulated layer
+norms (as in Peebles & Xie, 2023) instead of a one-dimensional U-Net, since a chunk of joint velocities is a short
+vector here; chunks start at the current step; observations are scaled to unit standard deviation, as for all methods
+here, instead of to -1 ... 1; sampling takes 10 steps of DDIM, where the reference for states takes 100 of DDPM; there
+is dropout; AdamW has PyTorch's betas (reference: 0.95 and 0.999); the learning rate is higher and training shorter.
+Cost: one pass of the network per update; `sampling_steps` passes every `execute` steps.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ SEARCH: dict[str, dict[str, Any]] = {
     "chunk": {"choices": [8, 16]},
     "execute": {"choices": [1, 2, 4, 8]},
     "prediction": {"choices": ["noise", "actions"]},
-    "hidden": {"choices": [128, 256, 512]},
+    "hidden": {"choices": [128, 256]},
 }
-"""What tuning may try. Chi et al. execute 8 actions at 10 Hz, which is a sixth of an episode here."""
+"""What tuning may try."""
 
 Size = Annotated[int, Ge(1), Le(4096)]
 Width = Annotated[int, Ge(2), Le(4096)]
@@ -71,11 +72,14 @@ class Settings:
         batch_size: windows per update, each with its own noise level (reference: 256).
         history: h, number of observations that the policy sees (reference: 2).
         chunk: actions that are denoised together (reference: 16).
-        execute: how many actions of a chunk are taken before the next one is drawn (reference: 8).
+        execute: how many actions of a chunk are taken before the next one is drawn (reference: 8 positions; here
+            8 velocities would be a sixth of an episode).
         noise_levels: steps of the forward process (reference: 100).
         sampling_steps: steps of DDIM, which divide `noise_levels` (reference: 100 of DDPM in simulation, 10 to 16 of
             DDIM on robots).
-        prediction: what the network predicts from a noisy chunk: its "noise" (reference) or its "actions".
+        prediction: what the network predicts from a noisy chunk: its "noise" (reference) or its "actions". Where
+            sampling begins, an error of the noise weighs seven times as much in the actions, so that needs longer
+            training.
         hidden: width of the residual network.
         blocks: number of residual blocks.
         dropout: fraction of units dropped in these blocks while training.
@@ -87,10 +91,10 @@ class Settings:
     batch_size: Annotated[int, Ge(1)] = 256
     history: Window = 2
     chunk: Window = 8
-    execute: Window = 8
+    execute: Window = 2
     noise_levels: Noises = 100
     sampling_steps: Annotated[int, Ge(1)] = 10
-    prediction: Prediction = "noise"
+    prediction: Prediction = "actions"
     hidden: Width = 256
     blocks: Blocks = 3
     dropout: Dropout = 0.1
