@@ -51,6 +51,7 @@ SEARCH: dict[str, dict[str, Any]] = learner.SEARCH | {
     "discriminator_learning_rate": {"low": 3e-5, "high": 1e-3, "log": True},
     "discriminator_every": {"choices": [1, 2, 4, 8]},
     "reward_clip": {"choices": [1.0, 5.0, 10.0]},
+    "value_floor": {"choices": [0.0, 0.2]},
 }
 """What tuning may try; ranges around Orsini et al. (2021) and the prototypes."""
 
@@ -72,6 +73,9 @@ class Settings(OffPolicySettings):
         noise: standard deviation of Gaussian noise on the discriminator's inputs while it learns, in units of their own
             standard deviation.
         reward_clip: largest absolute reward.
+        value_floor: the policy's loss is divided by the mean absolute value, but at least by this fraction of the
+            largest reward: where the discriminator hardly tells a good policy from the demonstrations, its noise would
+            otherwise weigh as much as a clear difference.
     """
 
     cloning: Annotated[float, Ge(0.0)] = 0.2
@@ -88,6 +92,7 @@ class Settings(OffPolicySettings):
     gradient_penalty: Annotated[float, Ge(0.0)] = 10.0
     noise: Annotated[float, Ge(0.0)] = 0.0
     reward_clip: Annotated[float, Gt(0.0)] = 5.0
+    value_floor: Annotated[float, Ge(0.0)] = 0.0
 
 
 @register
@@ -142,8 +147,12 @@ class _Training(RewardLearner):
         self._reached = features[torch.tensor(reached)]
 
     @property
-    def value_limit(self) -> float:
-        return self.settings.reward_clip
+    def value_bounds(self) -> tuple[float, float]:
+        return -self.settings.reward_clip, self.settings.reward_clip
+
+    @property
+    def value_floor(self) -> float:
+        return max(super().value_floor, self.settings.value_floor * self.settings.reward_clip)
 
     @property
     def other_updates(self) -> int:
@@ -162,10 +171,8 @@ class _Training(RewardLearner):
         return batch.features[:, 1:]
 
     def _seen_of_finals(self, features: Tensor) -> Tensor:
-        """What it sees of last states [n, O]: [n, inputs], with an action of 0."""
-        if not self.settings.use_actions:
-            return features
-        return self.features.of_pairs(features, features.new_zeros(len(features), self.context.task.action_size))
+        """What it sees of last states [n, O]: [n, inputs]."""
+        return self.features.of_ends(features) if self.settings.use_actions else features
 
     def _clipped(self, seen: Tensor) -> Tensor:
         limit = self.settings.reward_clip

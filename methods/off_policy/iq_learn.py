@@ -46,10 +46,7 @@ ValueTerm: TypeAlias = Literal["demonstrated", "all"]
 
 SEARCH: dict[str, dict[str, Any]] = learner.SEARCH | {
     "targets": {"choices": ["implicit", "bounded"]},
-    "value_term": {"choices": ["demonstrated", "all"]},
-    "alpha": {"low": 0.05, "high": 5.0, "log": True},
-    "warm_start": {"choices": [0, 2000]},
-    "actor_delay": {"choices": [0, 1500]},
+    "alpha": {"low": 0.1, "high": 1.0, "log": True},
 }
 """What tuning may try; alpha is .5 in IQ-Learn's code."""
 

@@ -45,13 +45,15 @@ REPORT_EVERY = 200
 """Updates of the critics between two reports."""
 
 SEARCH: dict[str, dict[str, Any]] = {
-    "updates_per_step": {"low": 0.1, "high": 1.0, "log": True},
+    "updates_per_step": {"low": 0.3, "high": 1.0, "log": True},
     "gamma": {"choices": [0.95, 0.98, 0.99]},
     "critic_learning_rate": {"low": 1e-4, "high": 1e-3, "log": True},
+    "target_rate": {"choices": [0.005, 0.02]},
     "actor_learning_rate": {"low": 3e-5, "high": 5e-4, "log": True},
     "exploration": {"low": 0.02, "high": 0.3, "log": True},
     "cloning": {"choices": [0.0, 0.02, 0.05, 0.2]},
     "anchor": {"choices": [0.0, 0.1, 0.3, 1.0]},
+    "sigma": {"choices": [0.02, 0.05]},
 }
 """What tuning may try for every method on this learner."""
 
@@ -63,7 +65,7 @@ class OffPolicySettings:
     Attributes:
         processes: environments stepped in parallel.
         episode_steps: truncate the policy's episodes after so many steps, as by a time limit; 0 is off.
-        first_steps: environment steps before the first update, at most half of the budget.
+        first_steps: environment steps of the learner before the first update, at most half of the budget.
         updates_per_step: updates of the critics per environment step after that.
         batch_size: steps per update, drawn with replacement from the whole replay buffer.
         demonstrated: fraction of each batch drawn from the demonstrations, if their actions are used.
@@ -189,6 +191,11 @@ class Learner(ABC):
         """Loss of the critics on a batch, summed over the two."""
 
     @property
+    def value_floor(self) -> float:
+        """The least that the policy's loss is divided by."""
+        return 1e-6
+
+    @property
     def other_updates(self) -> int:
         """Gradient steps of the method's own networks."""
         return 0
@@ -239,7 +246,9 @@ class Learner(ABC):
         cycles = 0
         while (left := budget - self.context.environment_steps) > 0:
             self._step(group, min(left, s.processes))
-            due = int((self.context.environment_steps - first) * s.updates_per_step)
+            # Not the context's count, which includes the steps that inferred the demonstrated actions.
+            taken = self.replay.own_steps + sum(len(actions) for _, actions in self._running)
+            due = int((taken - first) * s.updates_per_step)
             while self.updates < due and self.replay.own_episodes:
                 if not self.updates:
                     self.before_updates()
@@ -314,7 +323,7 @@ class Learner(ABC):
         means = self.network(batch.states)[0]
         actions = means.clamp(-1.0, 1.0)
         values = self.critics(self.features.of_pairs(batch.features[:, 0], actions)).amin(0)
-        loss = -values.mean() / values.detach().abs().mean().clamp(min=1e-6)
+        loss = -values.mean() / values.detach().abs().mean().clamp(min=self.value_floor)
         # Values have no slope beyond the bounds, so without this a mean that left them would never return.
         loss = loss + ((means - actions) / CLONING_UNIT).square().mean()
         if s.cloning:
@@ -382,7 +391,7 @@ def _trained(network: GaussianNetwork) -> list[Tensor]:
 
 
 class RewardLearner(Learner):
-    """A learner from rewards, with n-step targets; a method adds `rewards`, `end_values` and `value_limit`."""
+    """A learner from rewards, with n-step targets; a method adds `rewards`, `end_values` and `value_bounds`."""
 
     @abstractmethod
     def rewards(self, batch: Batch) -> Tensor:
@@ -394,8 +403,8 @@ class RewardLearner(Learner):
 
     @property
     @abstractmethod
-    def value_limit(self) -> float:
-        """Largest absolute reward, and so the largest absolute value."""
+    def value_bounds(self) -> tuple[float, float]:
+        """The lowest and the highest reward, between which all values are."""
 
     def critic_loss(self, batch: Batch) -> Tensor:
         """Mean squared difference of both critics from n-step targets, summed over the two."""
@@ -405,7 +414,7 @@ class RewardLearner(Learner):
             sums = ((1.0 - s.gamma) * self.rewards(batch) * batch.counted * discounts).sum(1)
             values = self.targets(self.features.of_pairs(batch.reached_features, self.explored(batch.reached))).amin(0)
             values = torch.where(batch.ended, self.end_values(batch), values)
-            target = (sums + s.gamma**batch.length * values).clamp(-self.value_limit, self.value_limit)
+            target = (sums + s.gamma**batch.length * values).clamp(*self.value_bounds)
         found = self.critics(self.features.of_pairs(batch.features[:, 0], batch.actions[:, 0]))
         self.note(target=target.mean())
         return (found - target).square().mean(1).sum()

@@ -145,6 +145,11 @@ class Replay:
         return self._tensor(self.features[[self._finals[i] for i in rng.integers(len(self._finals), size=count)]])
 
     @property
+    def own_steps(self) -> int:
+        """How many steps of the policy's own are stored."""
+        return self.steps - self.shown
+
+    @property
     def own_episodes(self) -> int:
         """How many episodes of the policy's own are stored."""
         return len(self._finals)

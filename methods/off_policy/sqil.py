@@ -6,9 +6,11 @@ batch is demonstrated.
 Differences from the paper: the paper's learner is soft (SAC, or soft Q-learning). Here (`learner.py`) the actor has
 constant noise and therefore constant entropy, which is not traded off against reward. An episode ends in an absorbing
 state of its own: its last state, marked by an extra input of the critics, which leads to itself. Its steps pay 1 or 0
-as well, so its value is the fraction of demonstrated ends among those like it. Demonstrations that end in success thus
+as well, so its value is what the demonstrated ends among those like it pay. Demonstrations that end in success thus
 earn no less by ending than by waiting, and an own success, which looks like a demonstrated one, is worth more than
-leaving the workspace. Cost: one update of two small critics every 2.5 environment steps.
+leaving the workspace. The critics' outputs are sums of discounted rewards, from 0 to 1 / (1 - gamma), instead
+of averages as elsewhere in this learner: of an average, a step would pay less than new critics differ from each other.
+Cost: one update of two small critics every 2.5 environment steps.
 """
 
 from __future__ import annotations
@@ -30,8 +32,6 @@ from methods.registry import register
 
 SEARCH: dict[str, dict[str, Any]] = learner.SEARCH | {
     "n_steps": {"choices": [1, 3, 5]},
-    "warm_start": {"choices": [0, 2000]},
-    "actor_delay": {"choices": [0, 1500]},
 }
 """What tuning may try."""
 
@@ -66,17 +66,21 @@ class _Training(RewardLearner):
     """The learner with SQIL's rewards."""
 
     @property
-    def value_limit(self) -> float:
-        return 1.0
+    def value_bounds(self) -> tuple[float, float]:
+        return 0.0, 1.0 / (1.0 - self.settings.gamma)
 
     def rewards(self, batch: Batch) -> Tensor:
-        return batch.demonstrated.float()[:, None].expand_as(batch.counted)
+        return self._paid(batch.demonstrated)[:, None].expand_as(batch.counted)
+
+    def _paid(self, demonstrated: Tensor) -> Tensor:
+        """The learner averages rewards; divided by 1 - gamma, their average is the sum."""
+        return demonstrated.float() * self.value_bounds[1]
 
     def end_values(self, batch: Batch) -> Tensor:
         return self.targets(self.features.of_ends(batch.reached_features)).amin(0)
 
     def critic_loss(self, batch: Batch) -> Tensor:
-        """That of the steps, and of the absorbing states, whose values are the mean of what they pay."""
+        """That of the steps, and of the absorbing states, whose values are the mean of what these pay."""
         ends = self.critics(self.features.of_ends(batch.reached_features[batch.ended]))
-        paid = batch.demonstrated[batch.ended].float()
+        paid = self._paid(batch.demonstrated[batch.ended])
         return super().critic_loss(batch) + (ends - paid).square().sum() / len(batch.ended)

@@ -175,15 +175,16 @@ def test_sqil_targets_are_those_of_rewards_one_and_zero(tmp_path: Path) -> None:
     training = sqil._Training(settings, demonstrate(), context, use_actions=True)
     training.replay.add(np.array([[0.0], [0.1], [0.2]]), np.zeros((2, 1)), ended=True)
     batch = training.replay.sample(np.random.default_rng(0), 32, 32, settings.n_steps)
-    assert torch.equal(training.rewards(batch)[:, 0], batch.demonstrated.float())
-    # Where all critics say q, a target lies a share gamma^m from the label towards q, and an end's is the label.
+    # Rewards are averaged by the learner, so divided by 1 - gamma here. Where all critics say q, a target lies a share
+    # gamma^m from the label towards q, and an end's is the label.
+    label = batch.demonstrated.float() / (1.0 - settings.gamma)
+    assert torch.allclose(training.rewards(batch)[:, 0], label)
     q = 0.3
     with torch.no_grad():
         for critics in (training.critics, training.targets):
             critics.weights[-1].zero_()
             critics.biases[-1].fill_(q)
     kept = settings.gamma**batch.length
-    label = batch.demonstrated.float()
     target = (1.0 - kept) * label + kept * q
     expected = 2.0 * ((q - target).square() + batch.ended * (q - label).square()).mean()
     assert float(training.critic_loss(batch).detach()) == pytest.approx(float(expected), rel=1e-4)
@@ -205,7 +206,8 @@ def test_sqil_values_an_own_success_like_a_demonstrated_one_and_above_leaving(tm
             torch.tensor([[1.0], [-1.0]]),
         )
         last_step, back = training.critics(pairs).mean(0).tolist()
-    assert succeeded > 0.3 > 0.2 > left and last_step > back
+    highest = training.value_bounds[1]
+    assert succeeded > 0.3 * highest > 0.2 * highest > left and last_step > back
 
 
 def test_iq_learn_recovers_the_reward_of_an_enumerable_problem() -> None:
@@ -354,6 +356,15 @@ def test_from_states_the_discriminator_sees_the_state_that_a_step_leads_to(tmp_p
     assert torch.equal(training._seen_of_finals(batch.reached_features), batch.reached_features)
 
 
+def test_with_actions_the_discriminator_is_told_which_states_are_last(tmp_path: Path) -> None:
+    training = prepared(tmp_path, dac._Training, dac.Dac)
+    batch = training.replay.sample(np.random.default_rng(0), 4, 4, 2)
+    assert (
+        not training._seen_of_steps(batch)[..., 1].any()
+        and training._seen_of_finals(batch.reached_features)[:, 1].all()
+    )
+
+
 def test_iq_learn_needs_both_kinds_of_steps(tmp_path: Path) -> None:
     context = PlainContext(Budget(100, 10), 0, tmp_path, LINE, Line)
     with pytest.raises(MethodError, match="demonstrated"):
@@ -372,7 +383,23 @@ def test_a_mean_beyond_the_action_bounds_returns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "module"), [("sqil", sqil), ("iq-learn", iq_learn)])
-def test_the_search_starts_from_a_cloned_policy_whose_critics_learn_first(name: str, module: Any) -> None:
+def test_the_search_keeps_to_a_cloned_policy_whose_critics_learn_first(name: str, module: Any) -> None:
     start = load_profile("tuning").settings_of(name, "clip")
     assert start["warm_start"] and start["actor_delay"] and start["cloning"] and start["anchor"]
-    assert all(value in module.SEARCH[setting]["choices"] for setting, value in start.items())
+    assert not {"warm_start", "actor_delay"} & module.SEARCH.keys()
+
+
+def test_steps_taken_before_the_learner_do_not_shorten_its_first_ones(tmp_path: Path) -> None:
+    context = PlainContext(Budget(1_000, 10), 0, tmp_path, LINE, Line)
+    group = context.make_env_group(4)
+    group.reset([0, 1, 2, 3], range(4))
+    for _ in range(100):  # as an inference of actions does
+        ends = group.step(np.zeros((4, 1), np.float32), range(4))[1]
+        if rows := [row for row, end in enumerate(ends) if end]:
+            group.reset(rows, rows)
+    group.close()
+    assert context.environment_steps == 400
+    training = sqil._Training(make_settings(sqil.Sqil, FAST), demonstrate(), context, use_actions=True)
+    training.run()
+    assert training.replay.own_steps + sum(len(actions) for _, actions in training._running) == 600
+    assert training.updates == (600 - 400) * 0.4
