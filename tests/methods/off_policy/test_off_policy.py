@@ -302,6 +302,21 @@ def test_rewards_of_dac_come_from_the_present_discriminator(tmp_path: Path) -> N
                 assert torch.allclose(found, torch.full_like(found, paid))
 
 
+def test_noise_of_values_near_zero_does_not_move_the_policy_of_dac_with_a_floor(tmp_path: Path) -> None:
+    moved = {}
+    for floor in (0.0, 0.2):
+        training = prepared(tmp_path, dac._Training, dac.Dac, value_floor=floor, cloning=0.0, anchor=1.0, warm_start=10)
+        with torch.no_grad():  # values of about a thousandth of the largest reward
+            for parameter in (training.critics.weights[-1], training.critics.biases[-1]):
+                parameter.mul_(0.01)
+        batch = training.replay.sample(training.rng, 32, 32, 5)
+        for _ in range(200):
+            training._update_actor(batch)
+        with torch.no_grad():
+            moved[floor] = float((training.network(batch.states)[0] - training.start(batch.states)[0]).abs().mean())
+    assert moved[0.2] < 0.5 * moved[0.0]
+
+
 def prepared(folder: Path, training: type[Any], method: type[Method], **values: Any) -> Any:
     """A training on the line with an own episode in the replay buffer, before any update."""
     settings = make_settings(method, FAST | {"actor_delay": 0} | values)
