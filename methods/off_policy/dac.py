@@ -151,8 +151,8 @@ class _Training(RewardLearner):
         return -self.settings.reward_clip, self.settings.reward_clip
 
     @property
-    def value_floor(self) -> float:
-        return max(super().value_floor, self.settings.value_floor * self.settings.reward_clip)
+    def least_scale(self) -> float:
+        return max(super().least_scale, self.settings.value_floor * self.settings.reward_clip)
 
     @property
     def other_updates(self) -> int:

@@ -191,8 +191,8 @@ class Learner(ABC):
         """Loss of the critics on a batch, summed over the two."""
 
     @property
-    def value_floor(self) -> float:
-        """The least that the policy's loss is divided by."""
+    def least_scale(self) -> float:
+        """What the policy's loss is divided by where the mean absolute value is smaller."""
         return 1e-6
 
     @property
@@ -323,7 +323,7 @@ class Learner(ABC):
         means = self.network(batch.states)[0]
         actions = means.clamp(-1.0, 1.0)
         values = self.critics(self.features.of_pairs(batch.features[:, 0], actions)).amin(0)
-        loss = -values.mean() / values.detach().abs().mean().clamp(min=self.value_floor)
+        loss = -values.mean() / values.detach().abs().mean().clamp(min=self.least_scale)
         # Values have no slope beyond the bounds, so without this a mean that left them would never return.
         loss = loss + ((means - actions) / CLONING_UNIT).square().mean()
         if s.cloning:

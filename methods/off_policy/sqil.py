@@ -8,9 +8,9 @@ constant noise and therefore constant entropy, which is not traded off against r
 state of its own: its last state, marked by an extra input of the critics, which leads to itself. Its steps pay 1 or 0
 as well, so its value is what the demonstrated ends among those like it pay. Demonstrations that end in success thus
 earn no less by ending than by waiting, and an own success, which looks like a demonstrated one, is worth more than
-leaving the workspace. The critics' outputs are sums of discounted rewards, from 0 to 1 / (1 - gamma), instead
-of averages as elsewhere in this learner: of an average, a step would pay less than new critics differ from each other.
-Cost: one update of two small critics every 2.5 environment steps.
+leaving the workspace. The critics' outputs are sums of discounted rewards, from 0 to 1 / (1 - gamma), instead of
+averages as elsewhere in this learner: a step's share of an average would be less than new critics differ from each
+other. Cost: one update of two small critics every 2.5 environment steps.
 """
 
 from __future__ import annotations

@@ -374,10 +374,8 @@ def test_from_states_the_discriminator_sees_the_state_that_a_step_leads_to(tmp_p
 def test_with_actions_the_discriminator_is_told_which_states_are_last(tmp_path: Path) -> None:
     training = prepared(tmp_path, dac._Training, dac.Dac)
     batch = training.replay.sample(np.random.default_rng(0), 4, 4, 2)
-    assert (
-        not training._seen_of_steps(batch)[..., 1].any()
-        and training._seen_of_finals(batch.reached_features)[:, 1].all()
-    )
+    assert not training._seen_of_steps(batch)[..., 1].any()  # the entry after the state, which has one number here
+    assert training._seen_of_finals(batch.reached_features)[:, 1].all()
 
 
 def test_iq_learn_needs_both_kinds_of_steps(tmp_path: Path) -> None:
@@ -402,6 +400,8 @@ def test_the_search_keeps_to_a_cloned_policy_whose_critics_learn_first(name: str
     start = load_profile("tuning").settings_of(name, "clip")
     assert start["warm_start"] and start["actor_delay"] and start["cloning"] and start["anchor"]
     assert not {"warm_start", "actor_delay"} & module.SEARCH.keys()
+    assert all(start[setting] in module.SEARCH[setting]["choices"] for setting in ("cloning", "anchor"))
+    assert module.SEARCH["exploration"]["low"] <= start["exploration"] <= module.SEARCH["exploration"]["high"]
 
 
 def test_steps_taken_before_the_learner_do_not_shorten_its_first_ones(tmp_path: Path) -> None:
