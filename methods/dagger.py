@@ -126,7 +126,9 @@ class _Training:
     def _queries_until(self, round_: int) -> int:
         """How many states are labelled by the end of a round: equal shares of what may be asked and stepped."""
         budget = self.context.budget
-        return min(budget.expert_queries, budget.environment_steps) * round_ // max(self.settings.rounds - 1, 1)
+        earlier = self.context.environment_steps - len(self.labels)  # from which actions were inferred
+        affordable = min(budget.expert_queries, budget.environment_steps - earlier)
+        return affordable * round_ // max(self.settings.rounds - 1, 1)
 
     def _clone(self, until: int) -> None:
         """Update the policy on all known pairs until there were so many updates."""

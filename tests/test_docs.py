@@ -176,6 +176,20 @@ def test_the_methods_shown_keep_the_contract(tmp_path: Path, name: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_rollout_shown_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = re.findall(r"```python\n(.*?)```", text_of("docs/quickstart.md"), re.DOTALL)[-1]
+    policy = min((ROOT / "results/quick/policies").iterdir())
+    monkeypatch.chdir(ROOT)
+    exec(shown.replace("results/runs/quick/policies/TRIAL", str(policy)), {})
+    assert capsys.readouterr().out in ("True\n", "False\n")
+
+
+def test_the_recurrent_example_keeps_the_contract() -> None:
+    check = [sys.executable, "-m", "methods.check", "docs/examples/gru.py:Gru"]
+    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_task_shown_is_recorded_exported_imported_and_compared(tmp_path: Path) -> None:
     shown = re.search(r"```python\n(# my_task\.py.*?)```", text_of("docs/extending.md"), re.DOTALL)
     assert shown and len(shown[1].splitlines()) <= 40
@@ -183,12 +197,12 @@ def test_the_task_shown_is_recorded_exported_imported_and_compared(tmp_path: Pat
     task, slot = f"{tmp_path / 'my_task.py'}:Slot-v0", tmp_path / "slot.npz"
     pytest.importorskip("h5py")
     for command in (
-        ["envs.record", "--task", task, "--policy", f"{tmp_path / 'my_task.py'}:Expert", "--out", slot],
+        ["envs.record", "--task", task, "--policy", "expert", "--out", slot],
         ["envs.formats", "export", slot, "robomimic", tmp_path / "low_dim.hdf5"],
         ["envs.formats", "import", "robomimic", tmp_path / "low_dim.hdf5", "--task", task, "--out", tmp_path / "2.npz"],
         ["methods.check", "--task", task, "--demonstrations", tmp_path / "2.npz"],
         [
-            *("benchmarks.run", "--tasks", task, "--demonstrations", tmp_path / "2.npz", "--methods", "knn"),
+            *("benchmarks.run", "--tasks", task, "--demonstrations", tmp_path / "2.npz", "--methods", "knn,dagger"),
             *("--profile", "smoke", "--seeds", "1", "--jobs", "1", "--results", tmp_path / "results"),
         ],
     ):

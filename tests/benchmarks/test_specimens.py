@@ -38,7 +38,7 @@ def point(bench: Bench) -> tuple[str, ...]:
     [
         ("knn_specimen.py:Knn", {"sampled", "mean"}, 0),
         ("chunk_specimen.py:ChunkedCloning", {"sampled", "mean"}, 0),
-        ("gru_specimen.py:RecurrentCloning", {"mean"}, 0),
+        ("../../docs/examples/gru.py:Gru", {"mean"}, 0),
         ("dagger_specimen.py:Dagger", {"sampled", "mean"}, 40),
     ],
 )

@@ -51,6 +51,13 @@ def test_the_whole_budget_of_queries_is_spent_one_per_step(tmp_path: Path, round
     assert context.reports[-1][1]["labelled_states"] == 203
 
 
+def test_steps_that_were_taken_before_leave_fewer_to_label(tmp_path: Path) -> None:
+    context = PlainContext(Budget(120, 60, 120), 0, tmp_path)
+    context.counter.steps = 50
+    Dagger(Settings(rounds=3)).fit(demonstrate(1, seed=0), context)
+    assert (context.expert_queries, context.environment_steps) == (70, 120)
+
+
 class Watched(PointTask):
     """The task with the lengths of its episodes, the one under way last."""
 
