@@ -235,7 +235,7 @@ def opened(task: str, saved: SavedPolicy, **options: Any) -> Iterator[Env]:
     try:
         environment = tasks.make(task, **options)
     except tasks.TaskError as error:
-        raise FilmError(one_line(f"{error}; options were {options}")) from None
+        raise FilmError(one_line(str(error))) from None
     try:
         saved.require_fits(environment)
         yield environment if is_shipped(environment) else method_view(environment, task, saved.description.horizon)

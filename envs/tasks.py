@@ -12,6 +12,9 @@ from gymnasium.envs.registration import EnvSpec
 from envs import TASKS
 from envs.loading import LoadError, load_module, reason
 
+_REGISTERED: dict[str, set[str]] = {}
+"""Ids that were new when a module or file was imported, by its name."""
+
 
 class TaskError(ValueError):
     """A task does not exist or cannot be made; the message gives the reason in one line."""
@@ -25,24 +28,67 @@ def find(name: str) -> EnvSpec:
     """
     name = TASKS.get(name, name)
     place, _, identity = f"{name}:".rpartition(":") if name.endswith(".py") else name.rpartition(":")
-    before = set(gymnasium.registry)
-    if place:
-        try:
-            load_module(place)
-        except LoadError as error:
-            raise TaskError(f"task {name!r}: {error}") from error
+    own = _registered_by(place, name) if place else []
     if identity in gymnasium.registry:
         return gymnasium.registry[identity]
-    new = sorted(set(gymnasium.registry) - before)
     if place and not identity:
-        choices = " or ".join(f"{place}:{one}" for one in new) or f"{place}:Id, with the Id of a task that it registers"
+        choices = " or ".join(f"{place}:{one}" for one in own) or f"{place}:Id, with the Id of a task that it registers"
         raise TaskError(f"{name!r} names no task; write {choices}")
-    known = new if place and new else [*TASKS, *TASKS.values()]
-    near = get_close_matches(identity, known, n=1) or get_close_matches(identity, gymnasium.registry, n=1)
+    known = own or [*TASKS, *TASKS.values()]
+    near = get_close_matches(identity, known, n=1)
+    if not near and not place:
+        near = get_close_matches(identity, gymnasium.registry, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
+    if place:
+        there = f"it registers {', '.join(own)}" if own else "it registers no task: call gymnasium.register in it"
+        raise TaskError(f"unknown task {name!r}: {place} has been imported; {hint}{there}")
     raise TaskError(
         f"unknown task {name!r}; {hint}known: {', '.join(known)}, or any Gymnasium id, module:Id, file.py:Id"
     )
+
+
+def _registered_by(place: str, name: str) -> list[str]:
+    """The ids of what a module or file registers, or has registered; raises TaskError where importing it fails."""
+    before = set(gymnasium.registry)
+    try:
+        module = load_module(place).__name__
+    except LoadError as error:
+        raise TaskError(f"task {name!r}: {error}") from error
+    _REGISTERED.setdefault(place, set()).update(set(gymnasium.registry) - before)
+    made = {key for key, spec in gymnasium.registry.items() if f"{_home(spec)}.".startswith(f"{module}.")}
+    return sorted(made | _REGISTERED[place] & set(gymnasium.registry))
+
+
+def _home(spec: EnvSpec) -> str:
+    """The module of what makes a task's environment."""
+    entry = spec.entry_point
+    return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", None) or ""
+
+
+def render_modes(name: str) -> list[str] | None:
+    """The render modes of a task, as its class declares them; None where what makes it declares nothing.
+
+    Raises:
+        TaskError: as `find`.
+    """
+    entry: Any = find(name).entry_point
+    try:
+        kind = entry if callable(entry) else gymnasium.envs.registration.load_env_creator(entry)
+    except Exception:  # `make` tells why
+        return None
+    metadata = getattr(kind, "metadata", None)
+    return list(metadata.get("render_modes") or []) if isinstance(metadata, dict) else None
+
+
+def _require_render_mode(name: str, mode: str) -> None:
+    """Raises TaskError where a task declares that it cannot draw itself so; Gymnasium shows people "rgb_array", too."""
+    modes = render_modes(name)
+    if modes is not None and not {mode, *(("rgb_array", "rgb_array_list") if mode == "human" else ())} & {*modes}:
+        raise TaskError(
+            f"{name} cannot draw itself: its metadata has no render mode {mode!r} (it has "
+            f"{', '.join(modes) or 'none'}); name it in metadata = {{'render_modes': [...]}}, take render_mode in the "
+            "constructor and draw in render()"
+        )
 
 
 def make(name: str, **options: Any) -> gymnasium.Env[np.ndarray, np.ndarray]:
@@ -53,9 +99,12 @@ def make(name: str, **options: Any) -> gymnasium.Env[np.ndarray, np.ndarray]:
         options: passed to `gymnasium.make`.
 
     Raises:
-        TaskError: as `find`, or the constructor failed, a missing dependency included.
+        TaskError: as `find`, or it cannot draw itself in the `render_mode` among the options, or the constructor
+            failed, a missing dependency included.
     """
     spec = find(name)
+    if options.get("render_mode"):
+        _require_render_mode(name, options["render_mode"])
     try:
         return gymnasium.make(spec, disable_env_checker=True, **options)
     except KeyboardInterrupt:

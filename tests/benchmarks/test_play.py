@@ -131,6 +131,19 @@ def test_a_window_that_cannot_be_opened_is_one_sentence(
     assert result.exit_code == 2 and "set MUJOCO_GL=egl" in result.stderr and len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.filterwarnings("error:.*render_mode")
+@pytest.mark.parametrize("display", [False, True])
+def test_a_task_that_cannot_draw_itself_is_one_sentence(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, display: bool
+) -> None:
+    monkeypatch.setattr(Drawn, "metadata", tiny.TinySlot.metadata)
+    result = run("--method", OWN, display=display)
+    assert result.exit_code == 2 and not Drawn.made and len(result.stderr.splitlines()) == 1
+    mode = "human" if display else "rgb_array"
+    assert result.stderr.startswith(f"error: {tiny.ID} cannot draw itself: its metadata has no render mode {mode!r}")
+    assert "\x1b" not in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

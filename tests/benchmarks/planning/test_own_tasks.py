@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import gymnasium
 import pytest
 
+from envs import tasks
 from envs.demonstrations import load, save
 from tests.benchmarks.conftest import Bench
 
@@ -23,8 +25,9 @@ BAD_TASKS = {
         "CancelledError: no licence",
     ),
     "exit": ("import sys\nsys.exit('usage: x')", "SystemExit: usage: x"),
-    "nothing registered": ("x = 1", "unknown task"),
+    "nothing registered": ("x = 1", "it registers no task"),
     "another id": (GOOD.replace("OwnSlot", "OtherSlot"), "did you mean 'OtherSlot-v0'"),
+    "an id like none of its own": (GOOD.replace("OwnSlot", "Xyz"), "has been imported; it registers Xyz-v0\n"),
     "constructor": (REGISTER.format(entry="lambda **options: open('/nowhere/display')"), "FileNotFoundError"),
     "no environment": (REGISTER.format(entry="dict"), "cannot be made"),
     "no success": (
@@ -69,6 +72,15 @@ def test_a_task_that_cannot_be_had_is_refused_with_the_reason(bench: Bench, case
     assert outcome.code == 2 and outcome.err.startswith("error: ") and outcome.err.count("\n") == 1, outcome.err
     assert said in outcome.err
     assert not bench.results.exists()
+
+
+def test_the_nearest_id_is_one_of_the_file_however_often_it_was_imported(tmp_path: Path) -> None:
+    """Hopper-v5 is nearest among all; a file may register what another module makes."""
+    (tmp_path / "hop_task.py").write_text(REGISTER.format(entry="'tests.tiny:TinySlot'").replace("OwnSlot", "Hops"))
+    for _ in range(2):
+        with pytest.raises(tasks.TaskError, match=r"did you mean 'Hops-v0'\? it registers Hops-v0$"):
+            tasks.find(f"{tmp_path / 'hop_task.py'}:Hoper-v5")
+    gymnasium.registry.pop("Hops-v0")
 
 
 @pytest.mark.parametrize("end", ["", ":"])
