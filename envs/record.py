@@ -8,19 +8,19 @@ Every successful episode is saved at once. The same command adds to the file unt
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import gymnasium
 import numpy as np
 
 from envs import TASKS, WITH_ACTIONS, tasks
 from envs.commands import Command, plural
 from envs.demonstrations import DemonstrationError
-from envs.experts.recording import Actor, Env, Recording, dt_of, record
+from envs.experts.recording import Actor, Env, Recording, blamed, dt_of, record
 from envs.interrupts import INTERRUPTED
-from envs.loading import LoadError, load_module, reason
+from envs.loading import LoadError, load_module
 from envs.tasks import TaskError
 
 
@@ -39,17 +39,25 @@ def expert_of(env: Env, task: str, policy: str, rng: np.random.Generator) -> Act
         DemonstrationError: there is no such thing, or making it failed.
     """
     inside: Any = env.unwrapped
-    if policy == "expert":
-        if callable(own := getattr(inside, "make_expert", None)):
-            return own(rng)  # type: ignore[no-any-return]
-        name = next((short for short, identity in WITH_ACTIONS.items() if identity == task), None)
-        if name is None:
-            by_hand = "; it is taught by hand: use python -m envs.experts.demonstrate" if task in TASKS.values() else ""
-            raise DemonstrationError(f"{task} has no expert with actions{by_hand}")
-        from envs.experts.kinesthetic import demonstrator
+    if policy != "expert":
+        make, call = partial(_named(policy), inside), f"{policy}(environment, generator)"
+    elif callable(own := getattr(inside, "make_expert", None)):
+        make, call = own, f"make_expert(generator) of {task}"
+    else:
+        make, call = partial(_shipped_expert(task), inside), f"the expert of {task}"
+    with blamed(call):
+        actor = make(rng)
+    for method in ("reset", "act"):
+        if not callable(getattr(actor, method, None)):
+            raise DemonstrationError(
+                f"what {call} returns, of type {type(actor).__name__}, has no method {method}(); reset() and act() are "
+                "needed"
+            )
+    return actor
 
-        chosen = demonstrator(name)
-        return chosen.expert(inside, chosen.settings, rng)
+
+def _named(policy: str) -> Callable[..., Actor]:
+    """What "file.py:Name" or "module:Name" names; raises DemonstrationError."""
     place, _, name = policy.rpartition(":")
     if not place:
         raise DemonstrationError(f"--policy {policy!r}: 'expert', file.py:Name or module:Name is needed")
@@ -59,30 +67,26 @@ def expert_of(env: Env, task: str, policy: str, rng: np.random.Generator) -> Act
         raise DemonstrationError(str(error)) from error
     if not callable(factory):
         raise DemonstrationError(f"{place} has nothing called {name!r} that can be called")
-    try:
-        actor = factory(inside, rng)
-    except Exception as error:
-        raise DemonstrationError(f"{policy}(environment, generator) failed ({reason(error)})") from error
-    for method in ("reset", "act"):
-        if not callable(getattr(actor, method, None)):
-            raise DemonstrationError(f"what {policy} returns has no method {method}()")
-    return actor
+    return factory
+
+
+def _shipped_expert(task: str) -> Callable[..., Actor]:
+    """The demonstrator of one of our tasks; raises DemonstrationError where there is none with actions."""
+    name = next((short for short, identity in WITH_ACTIONS.items() if identity == task), None)
+    if name is None:
+        by_hand = "; it is taught by hand: use python -m envs.experts.demonstrate" if task in TASKS.values() else ""
+        raise DemonstrationError(f"{task} has no expert with actions{by_hand}")
+    from envs.experts.kinesthetic import demonstrator
+
+    chosen = demonstrator(name)
+    return lambda inside, rng: chosen.expert(inside, chosen.settings, rng)
 
 
 def _make(task: str, render_mode: str | None) -> Env:
     """The task's environment, with a picture where it can draw one."""
-    if render_mode == "rgb_array" and "rgb_array" not in _render_modes(task):
+    if render_mode == "rgb_array" and "rgb_array" not in (tasks.render_modes(task) or []):
         render_mode = None
     return tasks.make(task, **({"render_mode": render_mode} if render_mode else {}))
-
-
-def _render_modes(task: str) -> list[str]:
-    entry: Any = tasks.find(task).entry_point
-    try:
-        kind = entry if callable(entry) else gymnasium.envs.registration.load_env_creator(entry)
-    except Exception:  # `tasks.make` tells why
-        return []
-    return list(getattr(kind, "metadata", {}).get("render_modes", []))
 
 
 @click.command(cls=Command, help=__doc__)
@@ -104,7 +108,7 @@ def _render_modes(task: str) -> list[str]:
     type=click.Choice(["cartesian", "joints"]),
     help="Move the tip, or each component of the action. [default: cartesian for the insertion tasks]",
 )
-@click.option("--dt", type=click.FloatRange(min=0, min_open=True), help="Control period in s, if the task has none.")
+@click.option("--dt", type=click.FloatRange(min=0, min_open=True), help="Control period in s, if the task has no `dt`.")
 @click.option("--viewer", is_flag=True, help="Show the task's own window as well, such as MuJoCo's viewer.")
 def main(
     task: str,
@@ -125,7 +129,7 @@ def main(
     try:
         identity = tasks.find(task).id
         env = _make(task, "human" if viewer else "rgb_array" if device else None)
-        recording = Recording(out, env, identity, dt or dt_of(env, identity), seed, device or f"policy {policy}")
+        recording = Recording(out, env, identity, dt_of(env, identity, dt), seed, device or f"policy {policy}")
         before = recording.episodes
         if policy is not None:
             actor = expert_of(env, identity, policy, np.random.default_rng([seed, before, recording.discarded]))
@@ -150,7 +154,8 @@ def main(
         click.echo(summary(recording.demonstrations(), ranges=False))
         return 0
     except (DemonstrationError, TaskError) as error:
-        raise click.ClickException(str(error)) from error
+        kept = f"; {out} keeps {plural(recording.episodes, 'episode')}" if recording and recording.episodes else ""
+        raise click.ClickException(f"{error}{kept}") from error
     except KeyboardInterrupt:
         kept = recording.episodes if recording else 0
         click.echo(f"stopped with {plural(kept, 'episode')} in {out}; the same command adds to it", err=True)

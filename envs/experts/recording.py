@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import packages_distributions, version
 from inspect import signature
+from math import inf, isclose
+from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +17,10 @@ import numpy as np
 
 from envs.demonstrations import DemonstrationError, Demonstrations, load, save
 from envs.insertion.errors import SimulationUnstable
+from envs.loading import reason
 
 MADE_BY = "envs.record"
+LAST_COUNTS = "only the step that ends an episode counts: end it where it succeeds, or go on reporting success"
 _MODULES = ("gymnasium", "mujoco", "numpy")
 _OURS = {"gpril-benchmarks"}
 Env = gymnasium.Env[np.ndarray, np.ndarray]
@@ -76,10 +81,11 @@ class Recording:
         self.next_start()
 
     def _require_flat(self, env: Env) -> None:
-        for name, space in (("observations", env.observation_space), ("actions", env.action_space)):
+        for name in ("observation", "action"):
+            space = getattr(env, f"{name}_space", None)  # a task may forget it
             if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
                 raise DemonstrationError(
-                    f"the {name} of {self.task} are {space}: one-dimensional boxes are needed; wrap the task in "
+                    f"the {name}s of {self.task} are {space}: one-dimensional boxes are needed; wrap the task in "
                     "gymnasium.wrappers.FlattenObservation, say"
                 )
 
@@ -142,13 +148,64 @@ def versions(env: Env) -> dict[str, str]:
     }
 
 
-def dt_of(env: Env, task: str) -> float:
-    """Seconds of a control step of a task. Raises DemonstrationError where the environment does not tell."""
-    inside: Any = env.unwrapped
-    dt = getattr(inside, "dt", None) or (1 / env.metadata["render_fps"] if env.metadata.get("render_fps") else None)
-    if not isinstance(dt, int | float) or not dt > 0:
+@contextmanager
+def blamed(what: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """What somebody else's code raises becomes a DemonstrationError that names the code, except what is in `but`."""
+    try:
+        yield
+    except but:
+        raise
+    except Exception as error:
+        raise DemonstrationError(f"{what} failed ({reason(error)})") from error
+
+
+def begin(env: Env, recording: Recording) -> tuple[np.ndarray, dict[str, Any]]:
+    """Reset the environment to the start of the next attempt: the observation and the info.
+
+    Raises:
+        DemonstrationError: it fails, or gives no such pair.
+    """
+    with blamed(f"reset() of {recording.task}"):
+        observation, info = env.reset(seed=recording.start_seed)
+        return _observed(env, observation), dict(info)
+
+
+def advance(env: Env, action: np.ndarray, recording: Recording) -> tuple[np.ndarray, bool, dict[str, Any]]:
+    """Take a step: the observation, whether the episode is over, and the info.
+
+    Raises:
+        DemonstrationError: it fails, or does not give what Gymnasium asks for.
+        SimulationUnstable: from the insertion tasks.
+    """
+    with blamed(f"step() of {recording.task}", but=(SimulationUnstable,)):
+        observation, _, terminated, truncated, info = env.step(action)
+        return _observed(env, observation), bool(terminated or truncated), dict(info)
+
+
+def _observed(env: Env, observation: Any) -> np.ndarray:
+    """An observation as an array of its own; raises ValueError where it is none of the space's finite numbers."""
+    found, shape = np.array(observation), env.observation_space.shape
+    if found.shape != shape or found.dtype.kind not in "fiub" or not np.isfinite(found).all():
+        raise ValueError(f"{shape[0] if shape else 0} finite numbers are needed as an observation, not {observation}")
+    return found
+
+
+def dt_of(env: Env, task: str, given: float | None = None) -> float:
+    """Seconds of a control step: the task's own `dt`, or what was given, or the task's pictures per second.
+
+    Raises:
+        DemonstrationError: there is none of these, the task's `dt` is no period, or another one was given.
+    """
+    own: Any = getattr(env.unwrapped, "dt", None)
+    if own is not None and not (isinstance(own, Real) and 0 < float(own) < inf):
+        raise DemonstrationError(f"{task}: dt is {own!r}, but it is the seconds of a control step, a positive number")
+    if own is not None and given is not None and not isclose(own, given, rel_tol=1e-6):
+        raise DemonstrationError(f"--dt {given:g}: {task} has its own dt, {own} s; leave --dt out, or change the task")
+    fps = env.metadata.get("render_fps")
+    dt = own or given or (1 / fps if fps else None)
+    if dt is None:
         raise DemonstrationError(f"{task} has neither dt (s) nor metadata['render_fps']: give --dt, the control period")
-    return dt
+    return float(str(dt)) if isinstance(dt, np.floating) else dt  # 0.1 in single precision means 0.1
 
 
 def succeeded(info: Mapping[str, Any], task: str) -> bool:
@@ -170,31 +227,37 @@ def record(
     """Record successful episodes until there are `episodes` of them; failures are discarded and counted.
 
     Raises:
-        DemonstrationError: the actor fails more often than it succeeds, gives impossible actions, or the task does not
-            tell whether it succeeded.
+        DemonstrationError: the actor fails more often than it succeeds, gives impossible actions, or it or the task
+            raises something, or the task does not tell whether it succeeded. Episodes kept before are in the file.
     """
     space = env.action_space
     assert isinstance(space, gymnasium.spaces.Box)
-    takes_observation = bool(signature(actor.act).parameters)
-    attempts = kept = 0
+    attempts = kept = early = 0
+    with blamed("looking at the policy's act()"):
+        takes_observation = bool(signature(actor.act).parameters)
     while recording.episodes < episodes:
         if attempts > 20 + 2 * kept:
-            raise DemonstrationError(f"the policy succeeded in {kept} of {attempts} attempts: too few to record")
-        observation, info = env.reset(seed=recording.start_seed)
-        actor.reset()
-        states, taken, over = [observation], list[np.ndarray](), False
+            raise DemonstrationError(
+                f"the policy succeeded in {kept} of {attempts} attempts: too few to record"
+                + (f"; in {early} others info['is_success'] was true earlier, but {LAST_COUNTS}" if early else "")
+            )
+        observation, info = begin(env, recording)
+        with blamed("the policy's reset()"):
+            actor.reset()
+        states, taken, over, seen = [observation], list[np.ndarray](), False, False
         while not over:
-            action = np.asarray(actor.act(observation) if takes_observation else actor.act(), np.float32)
+            with blamed("the policy's act()"):
+                action = np.asarray(actor.act(observation) if takes_observation else actor.act(), np.float32)
             if action.shape != space.shape or not np.isfinite(action).all():
                 raise DemonstrationError(f"the policy's action {action}: {space.shape[0]} finite numbers are needed")
             taken.append(np.clip(action, space.low, space.high))
             try:
-                observation, _, terminated, truncated, info = env.step(taken[-1])
+                observation, over, info = advance(env, taken[-1], recording)
             except SimulationUnstable as error:
-                info, over = error.info, True
+                info = error.info
                 break
             states.append(observation)
-            over = bool(terminated or truncated)
+            seen = seen or bool(info.get("is_success"))
         attempts += 1
         if succeeded(info, recording.task):
             recording.keep(states, taken)
@@ -202,3 +265,4 @@ def record(
             progress(1)
         else:
             recording.discard()
+            early += seen

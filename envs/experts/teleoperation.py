@@ -19,7 +19,7 @@ import numpy as np
 import pygame
 
 from envs.demonstrations import DemonstrationError
-from envs.experts.recording import Env, Recording
+from envs.experts.recording import Env, Recording, advance, begin
 from envs.experts.scripted import twist_action
 from envs.insertion.base import InsertionEnv
 from envs.insertion.errors import SimulationUnstable
@@ -254,7 +254,7 @@ class Teleoperation:
     def _episode(self, wanted: int) -> bool:
         """One attempt; False where the person quits."""
         env, recording = self.env, self.recording
-        observation, info = env.reset(seed=recording.start_seed)
+        observation, info = begin(env, recording)
         states, taken = [observation], list[np.ndarray]()
         running = over = False
         self.message = f"{self.message}  Move the robot or press start." if self.message else "Move to start."
@@ -284,13 +284,12 @@ class Teleoperation:
             if running and not over:
                 taken.append(action)
                 try:
-                    observation, _, terminated, truncated, info = env.step(action)
+                    observation, over, info = advance(env, action, recording)
                 except SimulationUnstable:
                     recording.discard()
                     self.message = "The simulation became unstable; discarded."
                     return True
                 states.append(observation)
-                over = bool(terminated or truncated)
                 if over and "is_success" not in info:
                     self.message = "The episode is over: keep it, retry, or take the next start."
                 elif over and info["is_success"]:

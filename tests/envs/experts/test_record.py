@@ -46,6 +46,38 @@ class Line(gymnasium.Env):
     def make_expert(self, rng):
         return Expert(self, rng)
 
+class Faulty(Line):
+    """Goes wrong in one way or another; some do so only later."""
+    calls = 0
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+    def reset(self, **options):
+        found = super().reset(**options)
+        if self.fault == "reset":
+            raise KeyError("no such socket")
+        return found[0] if self.fault == "old reset" else found
+    def step(self, action):
+        found = super().step(action)
+        Faulty.calls += 1
+        if self.fault == "step" and Faulty.calls > 60:
+            raise RuntimeError("motor off\\nand on fire")
+        if self.fault == "nan":
+            found[0][1] = np.nan
+        if self.fault == "passing":
+            return *found[:2], False, found[3], {"is_success": found[2] and not found[3]}
+        return found[:4] if self.fault == "old step" else found
+    def make_expert(self, rng):
+        return Deaf() if self.fault == "deaf" else Watching(self, rng)
+
+class Late(Line):
+    def make_expert(self):
+        return Expert(self, None)
+
+class Deaf:
+    def act(self):
+        return np.ones(2)
+
 class Expert:
     def __init__(self, env, rng):
         self.env, self.rng = env, rng
@@ -62,6 +94,18 @@ class Lazy(Expert):
     def act(self):
         return np.zeros(2)
 
+class Stuck(Expert):
+    def act(self):
+        raise ValueError("planner found no path")
+
+class Unready(Expert):
+    def reset(self):
+        self.plan.clear()
+
+class Wordy(Expert):
+    def act(self):
+        return "forwards"
+
 class Wrong(Expert):
     def act(self):
         return np.zeros(3)
@@ -69,6 +113,9 @@ class Wrong(Expert):
 gymnasium.register("Line-v0", Line)
 gymnasium.register("FarLine-v0", Line, kwargs={"low": 4.0})
 gymnasium.register("UnjudgedLine-v0", Line, kwargs={"success": False})
+gymnasium.register("LateLine-v0", Late)
+for fault in ("reset", "old reset", "step", "old step", "nan", "passing", "deaf"):
+    gymnasium.register(f"Faulty{fault.replace(' ', '')}-v0", Faulty, kwargs={"fault": fault})
 '''
 
 
@@ -77,8 +124,8 @@ def line(tmp_path: Path) -> Iterator[Path]:
     file = tmp_path / "line.py"
     file.write_text(LINE)
     yield file
-    for name in ("Line-v0", "FarLine-v0", "UnjudgedLine-v0"):
-        gymnasium.registry.pop(name, None)
+    for name in [name for name in gymnasium.registry if "Line-v0" in name or name.startswith("Faulty")]:
+        del gymnasium.registry[name]
 
 
 def call(*arguments: object) -> Any:
@@ -128,6 +175,19 @@ def test_the_task_s_own_expert_records_an_insertion(tmp_path: Path) -> None:
         (["--task", "{line}:Line-v0", "--policy", "{line}:Line"], "Line(environment, generator) failed ("),
         (["--task", "{line}:Line-v0", "--policy", "{line}:Lazy"], "succeeded in 0 of 21 attempts"),
         (["--task", "{line}:Line-v0", "--policy", "{line}:Wrong"], "2 finite numbers are needed"),
+        (["--task", "{line}:Line-v0", "--policy", "{line}:Deaf"], "Deaf(environment, generator) failed (TypeError: "),
+        (["--task", "{line}:Line-v0", "--policy", "{line}:Stuck"], "act() failed (ValueError: planner found no path)"),
+        (["--task", "{line}:Line-v0", "--policy", "{line}:Unready"], "the policy's reset() failed (AttributeError: "),
+        (["--task", "{line}:Line-v0", "--policy", "{line}:Wordy"], "the policy's act() failed (ValueError: could not"),
+        (["--task", "{line}:Line-v0", "--policy", "expert", "--dt", "0.1"], "--dt 0.1: Line-v0 has its own dt, 0.5 s"),
+        (["--task", "{line}:LateLine-v0", "--policy", "expert"], "make_expert(generator) of LateLine-v0 failed (Type"),
+        (["--task", "{line}:Faultydeaf-v0", "--policy", "expert"], "of type Deaf, has no method reset()"),
+        (["--task", "{line}:Faultyreset-v0", "--policy", "expert"], "reset() of Faultyreset-v0 failed (KeyError: "),
+        (["--task", "{line}:Faultyoldreset-v0", "--policy", "expert"], "reset() of Faultyoldreset-v0 failed ("),
+        (["--task", "{line}:Faultyoldstep-v0", "--policy", "expert"], "step() of Faultyoldstep-v0 failed (ValueError"),
+        (["--task", "{line}:Faultynan-v0", "--policy", "expert"], "2 finite numbers are needed as an observation"),
+        (["--task", "{line}:Faultypassing-v0", "--policy", "expert"], "was true earlier, but only the step that ends"),
+        (["--task", "{line}:Line-v0", "--keyboard", "--viewer"], "Line-v0 cannot draw itself: its metadata has no"),
         (["--task", "{line}:UnjudgedLine-v0", "--policy", "expert"], "does not set info['is_success']"),
         (["--task", "peg", "--policy", "expert", "--jogging", "joints"], "--jogging is for"),
         (["--task", "peg", "--policy", "expert", "--out", "nowhere/a.npz"], "no folder nowhere"),
@@ -144,6 +204,22 @@ def test_what_cannot_be_recorded_is_refused_in_one_line(
     assert done.exit_code == 2 and message in done.output, done.output
     assert len(done.output.strip().splitlines()) <= 5 and "Traceback" not in done.output
     assert not (tmp_path / "a.npz").exists()
+
+
+def test_what_was_recorded_before_a_failure_is_kept_and_told(tmp_path: Path, line: Path) -> None:
+    out = tmp_path / "a.npz"
+    done = call("--task", f"{line}:Faultystep-v0", "--policy", "expert", "--out", out, "--episodes", 99)
+    kept = load(out).episodes
+    assert done.exit_code == 2 and kept and "Traceback" not in done.output
+    said = f"step() of Faultystep-v0 failed (RuntimeError: motor off); {out} keeps {kept} episode"
+    assert said in done.output, done.output
+
+
+@pytest.mark.parametrize("given", [0.5, 0.5000001])
+def test_the_task_s_own_control_period_may_be_given_again(tmp_path: Path, line: Path, given: float) -> None:
+    out = tmp_path / "a.npz"
+    arguments = ("--task", f"{line}:Line-v0", "--policy", "expert", "--out", out, "--dt", given, "--episodes", 1)
+    assert call(*arguments).exit_code == 0 and load(out).dt == 0.5
 
 
 def test_other_files_are_not_touched(tmp_path: Path, line: Path) -> None:
