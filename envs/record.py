@@ -154,8 +154,9 @@ def main(
         click.echo(summary(recording.demonstrations(), ranges=False))
         return 0
     except (DemonstrationError, TaskError) as error:
-        kept = f"; {out} keeps {plural(recording.episodes, 'episode')}" if recording and recording.episodes else ""
-        raise click.ClickException(f"{error}{kept}") from error
+        kept = recording.episodes if recording else 0
+        told = f"; {out} keeps {plural(kept, 'episode')}" if kept else ""
+        raise click.ClickException(f"{error}{told}") from error
     except KeyboardInterrupt:
         kept = recording.episodes if recording else 0
         click.echo(f"stopped with {plural(kept, 'episode')} in {out}; the same command adds to it", err=True)

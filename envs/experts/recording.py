@@ -202,7 +202,7 @@ def dt_of(env: Env, task: str, given: float | None = None) -> float:
     if own is not None and given is not None and not isclose(own, given, rel_tol=1e-6):
         raise DemonstrationError(f"--dt {given:g}: {task} has its own dt, {own} s; leave --dt out, or change the task")
     fps = env.metadata.get("render_fps")
-    dt = own or given or (1 / fps if fps else None)
+    dt: Any = own or given or (1 / fps if fps else None)
     if dt is None:
         raise DemonstrationError(f"{task} has neither dt (s) nor metadata['render_fps']: give --dt, the control period")
     return float(str(dt)) if isinstance(dt, np.floating) else dt  # 0.1 in single precision means 0.1
