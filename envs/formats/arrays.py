@@ -39,7 +39,10 @@ def read(path: Path, keys: Sequence[str] = ()) -> Contents:
         ("actions", actions, total),
     ):
         if array is not None and (array.ndim != 2 or len(array) != rows):
-            raise FormatError(f"{name} is {list(array.shape)}, but lengths ask for {rows} rows")
+            raise FormatError(
+                f"{name} is {list(array.shape)}, but lengths ask for {rows} rows: each counts an episode's actions, T, "
+                "and there are T + 1 observations, the last one after the last action"
+            )
     trajectories, at = [], 0
     for number, length in enumerate(map(int, lengths)):
         taken = None if actions is None else actions[at : at + length]

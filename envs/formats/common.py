@@ -90,11 +90,22 @@ class Contents:
             raise FormatError("it does not say how long a control step takes: give --dt, in seconds")
         if not self.trajectories:
             raise FormatError("it contains no episode")
+        for number, (states, actions) in enumerate(self.trajectories):
+            _require_finite("observations", number, states)
+            _require_finite("actions", number, actions)
         made = Demonstrations.from_trajectories(self.trajectories, task, dt, description.get("origin", origin))
         if "recorded" not in description:
             return made
         mean, std = (np.array(description["recorded"][name], np.float64) for name in ("mean", "std"))
         return replace(made, recorded=Statistics(mean, std))
+
+
+def _require_finite(what: str, episode: int, array: np.ndarray | None) -> None:
+    if array is not None and array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+        place = tuple(np.argwhere(~finite)[0].tolist())
+        raise FormatError(
+            f"{what}{list(place)} of episode {episode} is not finite ({array[place]}): mend it, or leave it out"
+        )
 
 
 def described(demonstrations: Demonstrations) -> str:

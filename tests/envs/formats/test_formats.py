@@ -325,7 +325,12 @@ def test_arrays_by_hand(tmp_path: Path) -> None:
     assert load(tmp_path / "out.npz").task == "Slot-v0"
     (tmp_path / "out.npz").unlink()
     for change, message in [
-        ({"lengths": [2, 2]}, "ask for 6 rows"),
+        ({"lengths": [2, 2]}, "ask for 6 rows: each counts an episode's actions, T, and there are T + 1 observations"),
+        (
+            {"observations": np.array([[0, 1]] * 4 + [[2, np.nan]])},
+            "observations[1, 1] of episode 1 is not finite",
+        ),
+        ({"actions": np.array([[0], [np.inf], [0]])}, "actions[1, 0] of episode 0 is not finite (inf)"),
         ({"lengths": [-1, 4]}, "whole numbers"),
         ({"lengths": [0.5]}, "whole numbers"),
         ({"observations": np.array([object()])}, "is needed"),
