@@ -16,7 +16,7 @@ from benchmarks.planning.profiles import Profile
 from benchmarks.records.plans import Demonstrator, PlanRow
 from benchmarks.records.schema import DemonstrationChoice, Trial
 from envs import tasks
-from envs.commands import plural
+from envs.commands import import_hint, plural
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.loading import reason
 from envs.tasks import TaskError, short_name
@@ -324,7 +324,7 @@ class _Planner:
             try:
                 found = load(file) if file else load_task(task)
             except (DemonstrationError, OSError) as error:
-                raise InputError(str(error)) from None
+                raise InputError(f"{error}{import_hint(file) if file else ''}") from None
             if found.task.rpartition(":")[2] != task.rpartition(":")[2]:
                 raise InputError(f"{file}: these are demonstrations of {found.task}, not of {task}")
             if file:

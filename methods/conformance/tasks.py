@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs import tasks
+from envs.commands import import_hint
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
 from envs.loading import reason
 from methods.conformance.results import Check, ContractViolation, Result, require, run_checks
@@ -450,7 +451,7 @@ def check_task(name: str, demonstrations: str | os.PathLike[str] | None = None) 
         tasks.find(name)
         given = load(demonstrations) if demonstrations is not None else _shipped(name)
     except (tasks.TaskError, DemonstrationError) as error:
-        raise MethodError(str(error)) from error
+        raise MethodError(f"{error}{import_hint(demonstrations) if demonstrations is not None else ''}") from error
     return TaskChecks(name, given).run()
 
 

@@ -181,6 +181,13 @@ def test_bad_input_is_one_clear_line(bench: Bench, case: str) -> None:
     assert not outcome.out and not bench.results.exists()
 
 
+def test_plain_arrays_are_said_to_need_an_import(bench: Bench) -> None:
+    np.savez(path := bench.folder / "plain.npz", observations=np.ones((3, 3)), lengths=[2])
+    outcome = bench.run(f"--demonstrations={path}")
+    assert outcome.code == 2 and outcome.err.count("\n") == 1
+    assert f"imported by python -m envs.formats import arrays {path} --task" in outcome.err
+
+
 def test_an_error_is_one_line_of_a_terminal_whatever_it_quotes(bench: Bench) -> None:
     outcome = bench.run("--methods=\x1b[2J\nbc" + "x" * 5000)
     assert outcome.code == 2 and outcome.err.count("\n") == 1 and len(outcome.err) < 1100

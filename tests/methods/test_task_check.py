@@ -101,6 +101,8 @@ class FaultyTask(PointTask):
             observation[0] = np.nan
         if self.fault == "array done":
             terminated = np.array([terminated])
+        if self.fault == "passing":
+            terminated, info["is_success"] = False, terminated and self._steps < HORIZON
         if self.fault == "no is_success":
             info = {"success": info["is_success"]}
         if self.fault == "half a success":
@@ -236,6 +238,13 @@ def test_what_cannot_be_found_is_one_line_with_the_reason(arguments: list[str], 
     assert done.exit_code == 2 and words in done.output and len(done.output.splitlines()) == 1
 
 
+def test_plain_arrays_given_as_demonstrations_are_said_to_need_an_import(tmp_path: Path) -> None:
+    np.savez(tmp_path / "plain.npz", observations=np.ones((3, 2)), lengths=[2])
+    done = CliRunner().invoke(main, ["--task", "clip", "--demonstrations", str(tmp_path / "plain.npz")])
+    assert done.exit_code == 2 and len(done.output.splitlines()) == 1
+    assert "holds 'lengths'" in done.output and "python -m envs.formats import arrays" in done.output
+
+
 def test_a_task_in_a_file_of_the_user_is_checked(tmp_path: Path) -> None:
     (tmp_path / "my_slot.py").write_text(
         "import gymnasium\nfrom tests.tiny import TinySlot\n"
@@ -251,6 +260,7 @@ def test_a_task_without_a_demonstrator_is_not_said_to_have_a_good_one() -> None:
         return found[0] if found else None
 
     assert remark(make()) == ""
+    assert str(remark(make("passing"))).endswith("true earlier, but only the step that ends an episode counts")
     assert str(remark(f"tests.tiny:{tiny.ID}")).startswith("it has none (no make_expert(rng))")
     assert remark("peg") is None, "what demonstrates it is no part of it"
 
