@@ -157,22 +157,28 @@ def curves(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost, centre: Centre
     """Learning curves over seeds: one row per (task, demonstrations, label, mode, point).
 
     Columns: the median over trials of what training had used by that point, named as the `cost`; the centre and bounds
-    of the success; and `trials`. A trial that failed counts as success 0 where its curve has ended. Labels that use
-    nothing of that cost, such as the environment episodes of behavioural cloning, and those of which no trial got as
-    far as a point have one row without point and cost: that of the final success.
+    of the success; and `trials`. A trial that failed counts as success 0 where its curve has ended, and at the last
+    point in any case; where all trials failed that is one more point, at the most that any of them had used. Labels
+    that use nothing of that cost, such as the environment episodes of behavioural cloning, and those of which no trial
+    got as far as a point have one row without point and cost: that of the final success.
     """
     trials = scores.drop_duplicates(["label", "trial"])
     group = ["task", "demonstrations", "label"]
     drawn_trials = trials.assign(drawn=trials["trial"].isin(curve["trial"])).groupby(group, observed=True)
     free = (drawn_trials[cost].transform("max") == 0) | ~drawn_trials["drawn"].transform("any")
-    points = trials.loc[~free, [*group, "trial", "status"]].merge(curve, on="trial")
-    lengths = (points.groupby(group, observed=True)["point"].max() + 1).rename("length")
-    grid = trials.loc[~free, [*group, "trial", "status"]].merge(lengths.reset_index(), on=group)
-    grid = grid.loc[grid.index.repeat(grid["length"])]
+    used = _used(trials, curve, cost)
+    shown = trials.loc[~free, [*group, "trial", "status"]].assign(used=used, failed=trials["status"] != "ok")
+    points = shown.merge(curve, on="trial").groupby(group, observed=True)
+    ends = points.agg(last=("point", "max"), most=("used", "max"), all_failed=("failed", "all"))
+    ends["last"] += ends.pop("all_failed")
+    grid = shown.merge(ends.reset_index(), on=group)
+    grid = grid.loc[grid.index.repeat(grid["last"] + 1)]
     grid["point"] = grid.groupby([*group, "trial"], observed=True).cumcount()
     grid = grid.merge(curve, on=["trial", "point"], how="left")
-    ended = (grid["status"] != "ok") & grid[cost].isna()
+    ended = grid["failed"] & (grid[cost].isna() | (grid["point"] == grid["last"]))
     grid.loc[ended, [*MODES, "rollouts"]] = 0.0
+    nowhere = grid.groupby([*group, "point"], observed=True)[cost].transform("count") == 0
+    grid[cost] = grid[cost].mask(nowhere, grid["most"])
     tidy = grid.melt([*group, "point", "rollouts", cost], list(MODES), "mode", "success").dropna(subset="success")
     tidy["mode"] = pd.Categorical(tidy["mode"], MODES, ordered=True)
     tidy = tidy.merge(scores[["label", "mode"]].drop_duplicates())  # of the modes that its policies have
@@ -192,15 +198,25 @@ def seeds(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost) -> pd.DataFrame
     """Every seed's learning curve: one row per (task, demonstrations, label, mode, seed, point).
 
     Columns: what training had used by that point, the `success` there, and whether the seed is the `best` of its cell:
-    the one with the highest final success, the lower one of equals.
+    the one with the highest final success, the lower one of equals. The curve of a seed that failed ends at success 0,
+    one point after its last.
     """
     ranked = scores.sort_values([*BY_LABEL, "success", "seed"], ascending=[True] * len(BY_LABEL) + [False, True])
     best = ~ranked.duplicated(BY_LABEL)
     tidy = curve.melt(["trial", "point", cost], list(MODES), "mode", "success").dropna(subset="success")
-    rows = ranked.assign(best=best).drop(columns=[cost, "success"]).merge(tidy, on=["trial", "mode"])
+    ranked = ranked.assign(best=best)
+    rows = ranked.drop(columns=[cost, "success"]).merge(tidy, on=["trial", "mode"])
+    failed = ranked[(ranked["status"] != "ok") & ranked["trial"].isin(curve["trial"])]
+    after = failed["trial"].map(curve.groupby("trial")["point"].max() + 1)
+    rows = pd.concat([rows, failed.assign(point=after, **{cost: _used(failed, curve, cost)})])
     rows["mode"] = pd.Categorical(rows["mode"], MODES, ordered=True)
     names = [*BY_LABEL, "seed", "point"]
     return rows.sort_values(names, ignore_index=True)[[*names, cost, "success", "best"]]
+
+
+def _used(trials: pd.DataFrame, curve: pd.DataFrame, cost: Cost) -> pd.Series:
+    """What each trial used in all; that of a killed one may be older than the last point of its curve."""
+    return trials[cost].clip(lower=trials["trial"].map(curve.groupby("trial")[cost].max()).fillna(0))
 
 
 def profile(scores: pd.DataFrame) -> pd.DataFrame:

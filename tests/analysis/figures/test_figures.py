@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.figures.data import MOST_LINES, Series, all_series, curves, profile
+from analysis.figures.data import MOST_LINES, Series, all_series, curves, profile, seeds
 from analysis.figures.draw import PLOTS, draw
 from analysis.figures.style import LINES, compressed, styles
 from analysis.load import Results, load
@@ -99,6 +99,35 @@ def test_a_method_that_failed_before_its_first_point_is_drawn_at_nothing(tmp_pat
     data = curves(results.scores, results.curve, "episodes")
     level = data[data["label"] == "B"]
     assert level["point"].isna().all() and (level["median"] == 0).all() and len(level) == 2
+
+
+@pytest.mark.parametrize("points", [2, 6], ids=["one point each", "three"])
+def test_a_curve_whose_trials_all_failed_ends_at_nothing(points: int, tmp_path: Path) -> None:
+    """What they reached before is shown; then they count as 0, as in the tables."""
+    folder = Folder()
+    for seed in range(2):
+        usage = (10 * (seed + 1), 60, 1.0)
+        folder.add("A", make_record("a", seed=seed, points=points, usage=usage, status="failed"))
+    results = load(folder.write(tmp_path))
+    data = curves(results.scores, results.curve, "episodes")
+    ends = data[data["point"] == points // 2]
+    assert (ends["median"] == 0).all() and (ends["trials"] == 2).all() and (ends["episodes"] == 20).all()
+    assert len(data) == 2 * (points // 2 + 1)
+    assert (data[data["point"] < points // 2]["median"] > 0).all()
+
+
+def test_a_trial_that_failed_in_its_final_evaluation_counts_as_nothing_at_the_last_point(tmp_path: Path) -> None:
+    folder = Folder()
+    folder.add("A", make_record("a", points=2, usage=(10, 100, 1.0)))
+    whole = make_record("a", seed=1, points=2, usage=(10, 100, 1.0))
+    folder.add("A", whole.model_copy(update={"status": "failed", "final": {}}))
+    results = load(folder.write(tmp_path))
+    data = curves(results.scores, results.curve, "episodes")
+    assert data["point"].tolist() == [0, 1] * 2 and data.loc[data["point"] == 1, "median"].tolist() == [0.25] * 2
+    single = seeds(results.scores, results.curve, "episodes")
+    broken = single[(single["seed"] == 1) & (single["mode"] == "mean")]
+    assert broken["point"].tolist() == [0, 1, 2] and broken["episodes"].tolist() == [5, 10, 10]
+    assert broken["success"].iloc[-1] == 0 and not broken["best"].any()
 
 
 def test_long_labels_leave_room_for_what_is_drawn(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
