@@ -14,11 +14,13 @@ from rich.table import Column
 
 from benchmarks.errors import one_line
 from benchmarks.execution.console import new_console
-from benchmarks.planning.estimate import Estimator, duration
+from benchmarks.planning.estimate import Estimator, duration, together
 from benchmarks.records.schema import MODE_WORDS, CurvePoint, Record, Trial, Usage
 
 QUIET_SECONDS = 60.0
 """Longest time without a line about progress where there are no bars."""
+OWN_SPEED = 0.2
+"""Share of a training after which its own speed alone tells how long the rest takes."""
 WIDE = 92
 """Columns of a terminal that has room for the bars of single trials beside their steps."""
 
@@ -47,7 +49,7 @@ class PlainView:
         self._open = {trial.id: trial for trial in to_do}
         self._total = len(to_do)
         self._shares: dict[str, float] = {}
-        self._steps: dict[str, str] = {}
+        self._usage: dict[str, Usage] = {}
         self._points: dict[str, CurvePoint] = {}
         self._last_line = monotonic()
         self.console = new_console()
@@ -63,11 +65,11 @@ class PlainView:
 
     def started(self, trial: Trial) -> None:
         self._shares[trial.id] = 0.0
-        self._steps.pop(trial.id, None)
+        self._usage.pop(trial.id, None)
         self._points.pop(trial.id, None)
 
     def progressed(self, trial: Trial, share: float, usage: Usage) -> None:
-        self._shares[trial.id], self._steps[trial.id] = share, _steps(usage)
+        self._shares[trial.id], self._usage[trial.id] = share, usage
 
     def evaluated(self, trial: Trial, point: CurvePoint) -> None:
         self._points[trial.id] = point
@@ -93,8 +95,16 @@ class PlainView:
 
     def time_left(self) -> str:
         """An estimate, in words."""
-        seconds = sum(self._estimator.seconds(t) * (1.0 - self._shares.get(i, 0.0)) for i, t in self._open.items())
-        return f"about {duration(seconds / self._jobs)} left"
+        return f"about {duration(together(map(self._seconds_left, self._open.values()), self._jobs))} left"
+
+    def _seconds_left(self, trial: Trial) -> float:
+        """What a trial still takes: more and more by its own speed, less and less by the estimate."""
+        expected, share = self._estimator.seconds(trial), self._shares.get(trial.id, 0.0)
+        if share and (usage := self._usage.get(trial.id)):
+            known = min(share / OWN_SPEED, 1.0)
+            own = (usage.training_seconds + usage.evaluation_seconds) / share
+            expected = known * own + (1.0 - known) * expected
+        return expected * (1.0 - share)
 
     @property
     def _done(self) -> int:
@@ -103,7 +113,7 @@ class PlainView:
     def _state(self, trial: str) -> str:
         """How far a running trial is, and its success in the newest evaluation."""
         done = f"{100 * self._shares[trial]:.0f} %" if self._shares[trial] < 1.0 else "evaluating"
-        if steps := self._steps.get(trial):
+        if steps := _steps(self._usage.get(trial)):
             done += f", {steps}"
         return f"{done} (success {_so_far(self._points[trial])})" if trial in self._points else done
 
@@ -158,7 +168,7 @@ class LiveView(PlainView):
 
     def progressed(self, trial: Trial, share: float, usage: Usage) -> None:
         super().progressed(trial, share, usage)
-        self._running.update(self._bars[trial.id], completed=share, steps=self._steps[trial.id])
+        self._running.update(self._bars[trial.id], completed=share, steps=_steps(usage))
         if share >= 1.0:
             self._running.update(self._bars[trial.id], success="evaluating")
         self._refresh()
@@ -207,11 +217,11 @@ def outcome(record: Record) -> str:
     return f"{record.status} after {seconds}: {record.error.splitlines()[0] if record.error else 'no reason given'}"
 
 
-def _steps(usage: Usage) -> str:
+def _steps(usage: Usage | None) -> str:
     """What moves within a phase of minutes: "12,345 updates", or "4,096 steps" of the environment before the first."""
-    if usage.gradient_steps:
+    if usage and usage.gradient_steps:
         return f"{usage.gradient_steps:,} updates"
-    return f"{usage.environment_steps:,} steps" if usage.environment_steps else ""
+    return f"{usage.environment_steps:,} steps" if usage and usage.environment_steps else ""
 
 
 def _so_far(point: CurvePoint) -> str:

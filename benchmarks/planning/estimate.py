@@ -19,32 +19,40 @@ UNKNOWN_SECONDS = 60.0
 
 @dataclass
 class _Cost:
-    """Sums over some trials: their number, seconds, and the environment steps they took and were allowed."""
+    """Sums over some trials: their number, seconds, the environment steps they took, and what they were allowed."""
 
     trials: int = 0
-    seconds: float = 0.0
+    training: float = 0.0
+    evaluation: float = 0.0
     steps: int = 0
     most_steps: int = 0
+    most_updates: int = 0
 
     def add(self, record: Summary) -> None:
         usage = record.usage
         self.trials += 1
-        self.seconds += usage.training_seconds + usage.evaluation_seconds + START_SECONDS
+        self.training += usage.training_seconds
+        self.evaluation += usage.evaluation_seconds + START_SECONDS
         self.steps += usage.environment_steps
         self.most_steps += record.trial.budget.environment_steps
+        self.most_updates += record.trial.budget.policy_updates
 
     def expect(self, trial: Trial) -> float:
-        """Seconds of another trial: the mean of these, or where the budget of steps ended them, in proportion to it."""
-        if self.most_steps and self.steps > 0.9 * self.most_steps:
-            return self.seconds / self.most_steps * trial.budget.environment_steps
-        return self.seconds / self.trials
+        """Seconds of another trial: the mean of these, with a training in proportion to its environment steps where
+        these ended theirs, otherwise to its updates."""
+        by_steps = self.most_steps and self.steps > 0.9 * self.most_steps
+        allowed, most = trial.budget.policy_updates, self.most_updates
+        if by_steps:
+            allowed, most = trial.budget.environment_steps, self.most_steps
+        training = self.training / most * allowed if most else self.training / self.trials
+        return training + self.evaluation / self.trials
 
 
 class Estimator:
     """Estimates how long trials take, from records with the same method, task and budget.
 
-    Falls back to records with another budget, then to the profile's guess, longer in proportion to the environment
-    steps beyond the profile's.
+    Falls back to records with another budget, then to the profile's guess. This is longer in proportion to whichever
+    part of the trial's budget is most above the profile's, and never shorter: a trial also starts and is evaluated.
     """
 
     def __init__(self, profile: Profile, records: Iterable[Summary]) -> None:
@@ -65,9 +73,9 @@ class Estimator:
         if cost := next(known, None):
             return cost.expect(trial)
         method = registry.resolve(trial.method).name
-        usual = self._profile.budget_of(method, trial.task, {})
-        longer = trial.budget.environment_steps / max(usual.environment_steps, 1)
-        return self._profile.seconds.get(method, UNKNOWN_SECONDS) * max(longer, 1.0)
+        usual = dict(self._profile.budget_of(method, trial.task, {}))
+        longer = (allowed / usual[name] for name, allowed in trial.budget if usual[name])
+        return self._profile.seconds.get(method, UNKNOWN_SECONDS) * max(1.0, *longer)
 
     @property
     def guessing(self) -> bool:
@@ -79,6 +87,12 @@ def _alike(trial: Trial) -> tuple[tuple[Any, ...], ...]:
     """Keys of the trials that this one is compared with, the most similar first."""
     kind = (trial.method, trial.task)
     return (*kind, trial.budget.environment_steps, trial.budget.policy_updates), kind
+
+
+def together(seconds: Iterable[float], jobs: int) -> float:
+    """How long trials take that are run so many at once: at least as long as the longest."""
+    each = list(seconds)
+    return max(sum(each) / jobs, max(each, default=0.0))
 
 
 def duration(seconds: float) -> str:

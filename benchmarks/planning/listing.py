@@ -10,7 +10,7 @@ from rich.table import Table
 
 import envs
 from benchmarks.planning import profiles
-from benchmarks.planning.estimate import Estimator, duration
+from benchmarks.planning.estimate import Estimator, duration, together
 from benchmarks.planning.experiments import EXPERIMENTS
 from benchmarks.planning.reuse import ExistingResults
 from benchmarks.planning.trials import PlannedTrial
@@ -66,10 +66,10 @@ def show_plan(existing: ExistingResults, estimator: Estimator, jobs: int, consol
     console.print(table)
     seconds = {trial.id: estimator.seconds(trial) for trial in existing.to_do}
     console.print(_slices(existing, seconds))
-    total = sum(seconds.values())
+    total, takes = sum(seconds.values()), together(seconds.values(), jobs)
     source = "a rough estimate from the profile" if estimator.guessing else "from the records here"
     console.print(
-        f"{plural(len(seconds), 'trial')} to do, {total / 3600:.1f} core-hours, about {duration(total / jobs)} with "
+        f"{plural(len(seconds), 'trial')} to do, {total / 3600:.1f} core-hours, about {duration(takes)} with "
         f"{plural(jobs, 'job')} ({source})"
     )
     for message in existing.damage:

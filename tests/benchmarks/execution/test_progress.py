@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.execution.progress import LiveView, PlainView, new_view, outcome
 from benchmarks.planning import profiles
-from benchmarks.planning.estimate import START_SECONDS, Estimator, duration
+from benchmarks.planning.estimate import START_SECONDS, Estimator, duration, together
 from benchmarks.records.schema import CurvePoint
 from benchmarks.trial.protocol import NOTHING
 from tests.benchmarks import examples
@@ -38,17 +38,48 @@ def test_estimates_come_from_records_where_there_are_any() -> None:
 
 
 def test_estimates_mind_the_budget() -> None:
-    """A trial of ten times the environment steps takes ten times as long where steps are what ended the others."""
+    """A trial of ten times the environment steps trains ten times as long where steps are what ended the others, and
+    otherwise one of ten times the updates."""
     idle = examples.record(0, seconds=96.0)
     steps = idle.trial.budget.environment_steps
     busy = idle.model_copy(update={"usage": idle.usage.model_copy(update={"environment_steps": steps})})
     trial = examples.trial(environment_steps=10 * steps)
-    most = PROFILE.budget_of("linear", trial.task, {}).environment_steps
-    assert Estimator(PROFILE, []).seconds(examples.trial(environment_steps=3 * most)) == 150.0, "the guess, longer"
+    usual = PROFILE.budget_of("linear", trial.task, {})
+    for name, times, seconds in (
+        ("environment_steps", 3, 150.0),
+        ("policy_updates", 30, 1500.0),
+        ("policy_updates", 0.1, 50.0),
+    ):
+        budget = usual.model_copy(update={name: int(times * getattr(usual, name))})
+        changed = trial.model_copy(update={"budget": budget})
+        assert Estimator(PROFILE, []).seconds(changed) == seconds, "the guess, longer"
     assert Estimator(PROFILE, [idle]).seconds(trial) == 96.0 + START_SECONDS
-    assert Estimator(PROFILE, [busy]).seconds(trial) == pytest.approx(10 * (96.0 + START_SECONDS))
+    assert Estimator(PROFILE, [busy]).seconds(trial) == pytest.approx(10 * 96.0 + START_SECONDS)
+    more = trial.budget.model_copy(update={"policy_updates": 10 * trial.budget.policy_updates})
+    updating = trial.model_copy(update={"budget": more})
+    assert Estimator(PROFILE, [idle]).seconds(updating) == pytest.approx(10 * 96.0 + START_SECONDS)
     quicker = examples.record(seconds=11.0).model_copy(update={"trial": trial})
     assert Estimator(PROFILE, [busy, quicker]).seconds(trial) == 11.0 + START_SECONDS, "of its own budget"
+
+
+def test_no_number_of_jobs_makes_one_trial_quicker() -> None:
+    assert together([10.0] * 4, 2) == 20.0 and together([30.0, 10.0], 2) == together([30.0], 2) == 30.0
+    assert together([], 2) == 0.0
+
+
+def test_a_running_trial_tells_by_its_own_speed_how_long_it_takes() -> None:
+    view = PlainView(NAMES, TRIALS[:1], Estimator(PROFILE, []), jobs=2)
+    view.started(TRIALS[0])
+    for share, trained, evaluated, left in (
+        (0.0, 10.0, 0.0, "50 s"),
+        (0.1, 20.0, 0.0, "2 min"),  # 0.9 of half 50 and half 200 s
+        (0.5, 80.0, 20.0, "2 min"),
+        (0.75, 100.0, 20.0, "40 s"),
+        (1.0, 160.0, 20.0, "0 s"),
+    ):
+        usage = NOTHING.model_copy(update={"training_seconds": trained, "evaluation_seconds": evaluated})
+        view.progressed(TRIALS[0], share, usage)
+        assert view.time_left() == f"about {left} left"
 
 
 def test_outcomes_say_what_matters() -> None:
@@ -64,7 +95,7 @@ def test_a_view_follows_a_run(kind: type[PlainView]) -> None:
     with view:
         assert view.time_left() == "about 2 min left", "4 trials of 50 s, 2 at once"
         view.started(TRIALS[0])
-        view.progressed(TRIALS[0], 0.5, NOTHING)
+        view.progressed(TRIALS[0], 0.5, NOTHING.model_copy(update={"training_seconds": 25.0}))
         assert view.time_left() == "about 88 s left"
         view.started(TRIALS[0])
         assert view.time_left() == "about 2 min left", "started again"
