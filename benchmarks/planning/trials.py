@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 import envs
 from benchmarks.errors import InputError, unknown
 from benchmarks.paper import Experiment, Variant
@@ -245,13 +247,12 @@ class _Planner:
         except Exception as error:
             raise InputError(f"{variant.method}: requires_actions failed ({reason(error)}); correct it") from error
         if needs_actions and not variant.inference_steps:
+            needy = method.name + " with these settings" * registry.outline(variant.method).settings_decide
+            mend = self._without_actions(variant, method, task)
             if variant.states_alone or variant.final_only:
-                raise InputError(f"{variant.label}: {method.name} with these settings needs the demonstrated actions")
+                raise InputError(f"{variant.label}: {needy} needs the demonstrated actions; {mend}")
             if self._read(task).actions is None:
-                raise InputError(
-                    f"{short}: its demonstrations hold no actions, and {method.name} with these settings needs them; "
-                    "leave it out with --methods, or change its settings with --set (see the experiment fig2f)"
-                )
+                raise InputError(f"{short}: its demonstrations hold no actions, and {needy} needs them; {mend}")
         budget = profile.budget_of(method.name, short, {**variant.budget, **changes.get("budget", {})}, variant.preset)
         return Trial(
             method=variant.method,
@@ -276,6 +277,16 @@ class _Planner:
             evaluation=profile.evaluation_with(changes.get("evaluation", {})),
             device=self.request.device,
         )
+
+    def _without_actions(self, variant: Variant, method: type[Method], task: str) -> str:
+        """What lets a method learn that needs actions where none are shown, in words."""
+        ways = ["leave it out with --methods"]
+        if registry.outline(variant.method).settings_decide:
+            ways.insert(0, "change its settings with --set (docs/faq.md says which of ours)")
+        if _shows_every_state(self._read(task)) and not method.needs_expert:
+            plain = all(not experiment.variants for experiment in self.request.experiments)
+            ways.insert(0, f"infer actions with {'' if plain else f'--experiment {DEFAULT} '}--actions inferred")
+        return ", or ".join(ways)
 
     def _numbers(self, experiment: Experiment, variant: Variant) -> tuple[int, ...]:
         """The numbers of demonstrations of a variant: those asked for, its own, the experiment's or the profile's."""
@@ -357,6 +368,12 @@ class _Planner:
         for table in self.changes:
             if table not in running and table not in TABLES:
                 raise unknown("method in --set", table, [*running, *TABLES])
+
+
+def _shows_every_state(demonstrations: Demonstrations) -> bool:
+    """Whether no state of an episode is missing between others; see `methods.action_inference`."""
+    inside = demonstrations.episode[1:] == demonstrations.episode[:-1]
+    return bool(inside.any() and (np.diff(demonstrations.time_step)[inside] == 1).all())
 
 
 def _equal_trials(planned: Iterable[PlannedTrial]) -> Iterator[str]:

@@ -281,11 +281,36 @@ def test_demonstration_options_of_a_variant_reach_the_trial() -> None:
 
 
 def test_methods_that_need_actions_are_refused_where_a_task_shows_none() -> None:
-    with pytest.raises(InputError, match="physical-fixed: its demonstrations hold no actions, and bc"):
-        plan(request(methods=("bc",), tasks=("physical-fixed",)))
+    needs, inferred = (
+        "physical-fixed: its demonstrations hold no actions, and",
+        "infer actions with --actions inferred, or ",
+    )
+    changed, out = (
+        r"change its settings with --set \(docs/faq.md says which of ours\), or ",
+        "leave it out with --methods$",
+    )
+    for method, message in {
+        "bc": f"bc needs them; {inferred}{out}",
+        "gail": f"gail with these settings needs them; {inferred}{changed}{out}",
+        "dagger": f"dagger needs them; {out}",  # it queries a demonstrator
+    }.items():
+        with pytest.raises(InputError, match=f"^{needs} {message}"):
+            plan(request(methods=(method,), tasks=("physical-fixed",)))
+        with pytest.raises(InputError, match=f"states only: {message.replace('them', 'the demonstrated actions')}"):
+            plan(request(methods=(method,), tasks=("physical-fixed",), actions="none"))
+    placebo = dataclasses.replace(PLACEBO, tasks=("physical-fixed",))
+    with pytest.raises(InputError, match="infer actions with --experiment compare --actions inferred, or"):
+        plan(request(placebo, methods=("bc",)))
     planned = plan(request(experiments.EXPERIMENTS["fig2f"]))
     assert {item.trial.task for item in planned} == {envs.TASKS["physical-fixed"], envs.TASKS["physical-varying"]}
     assert {item.trial.demonstrations.episodes for item in planned} == {20}
+
+
+def test_inferring_is_not_offered_where_states_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trials.load_task(envs.TASKS["physical-fixed"])
+    monkeypatch.setattr(trials, "load_task", lambda task: dataclasses.replace(whole, time_step=2 * whole.time_step))
+    with pytest.raises(InputError, match="and bc needs them; leave it out"):
+        plan(request(methods=("bc",), tasks=("physical-fixed",)))
 
 
 def test_the_field_has_every_method_and_each_way_of_learning_from_states() -> None:
