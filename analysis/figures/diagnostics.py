@@ -187,7 +187,7 @@ class Wanted:
 
     Attributes:
         trial: the beginning of its id.
-        method: its variant's key or label, or the name of its method.
+        method: its variant's key or label, with or without changed settings in brackets, or the name of its method.
         task: a part of its task's name, in any case.
         experiment: one it belongs to.
         demos: demonstrated episodes that it learns from.
@@ -206,7 +206,7 @@ class Wanted:
         trial = record.trial
         return (
             (self.trial is None or trial.id.startswith(self.trial))
-            and (self.method is None or self.method in {trial.method, *_names(rows)})
+            and (self.method is None or self.method in {trial.method, *_names(rows), *_short_names(rows)})
             and (self.task is None or self.task.lower() in trial.task.lower())
             and (self.experiment is None or self.experiment in {row.experiment for row in rows})
             and (self.demos is None or self.demos == trial.demonstrations.episodes)
@@ -263,7 +263,8 @@ def draw_diagnostics(directory: Path, wanted: Wanted, folder: Path) -> list[Path
         files = {"svg": encode(figure, "svg"), "png": encode(figure, "png")}
     files["csv"] = csv(diagnostics(record)).encode()
     trial = record.trial
-    stem = f"{trial.method}-{trial.task}-{trial.demonstrations.episodes}-demos-seed-{trial.seed}-{trial.id}"
+    method, task = (name.rpartition(":")[2] for name in (trial.method, trial.task))  # without the files that hold them
+    stem = f"{method}-{task}-{trial.demonstrations.episodes}-demos-seed-{trial.seed}-{trial.id}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{quote(stem, safe='')}.{extension}" for extension in files]
@@ -278,6 +279,12 @@ def _names(rows: Iterable[PlanRow]) -> set[str]:
     return {name for row in rows for name in (row.label, row.variant)}
 
 
+def _short_names(rows: Iterable[PlanRow]) -> set[str]:
+    """Labels and keys without changed settings, and the names of methods, with which keys of methods in files begin."""
+    names = {name.partition(" (")[0] for name in _names(rows)}
+    return names | {row.variant.partition(" (")[0].partition("/")[0] for row in rows}
+
+
 def _describe(record: Record, rows: Iterable[PlanRow]) -> str:
     trial, labels = record.trial, dict.fromkeys(row.label for row in rows)
     episodes = plural(trial.demonstrations.episodes, "demonstration")
@@ -288,7 +295,9 @@ def _values(records: list[Record], rows: dict[str, list[PlanRow]]) -> str:
     """What can be asked for, in words."""
     trials = [record.trial for record in records]
     found: dict[str, set[Any]] = {
-        "methods": {name for trial in trials for name in (trial.method, *_names(rows[trial.id]))},
+        "methods": {
+            name for trial in trials for name in (trial.method, *_names(rows[trial.id]), *_short_names(rows[trial.id]))
+        },
         "tasks": {trial.task for trial in trials},
         "experiments": {row.experiment for trial in trials for row in rows[trial.id]},
         "demonstrations": {trial.demonstrations.episodes for trial in trials},

@@ -72,6 +72,24 @@ def test_an_ambiguous_choice_is_refused_with_the_trials_there_are(folder: Path) 
         chosen(folder, method="gpirl")
 
 
+@pytest.mark.parametrize("name", ["my-gru", "My GRU", "my-gru/inferred", "/a/gru.py:Gru", "bc"])
+def test_a_method_in_a_file_is_found_by_its_names(name: str, tmp_path: Path) -> None:
+    made = Folder()
+    for method, label, key in (("/a/gru.py:Gru", "My GRU", "my-gru"), ("bc", "BC", "bc")):
+        for shown, words in (("", ""), ("/inferred", ", inferred actions")):
+            suffix = " (budget.policy_updates=30)"
+            record = reporting(method, task="/a/pin.py:Pin-v0", demos=10 + len(shown))
+            made.add(f"{label}{words}{suffix}", record, variant=f"{key}{shown}{suffix}", base=f"{key}{shown}")
+    directory = made.write(tmp_path)
+    record = chosen(directory, method=name, demos=19 if "/inferred" in name else 10)
+    assert record.trial.method == ("bc" if name == "bc" else "/a/gru.py:Gru")
+    paths = draw_diagnostics(directory, Wanted(trial=record.trial.id), tmp_path)
+    start = "bc" if name == "bc" else "Gru"
+    assert {path.stem.removesuffix(record.trial.id) for path in paths} == {
+        f"{start}-Pin-v0-{record.trial.demonstrations.episodes}-demos-seed-0-"
+    }
+
+
 def test_every_value_is_drawn_with_its_unit() -> None:
     figure = plot_diagnostics(reporting("gpril"), "a title")
     panels = {axes.get_title(): axes for axes in figure.axes if axes.axison}
