@@ -104,7 +104,8 @@ class Shot:
     def name(self) -> str:
         """Of its file."""
         trial = self.record.trial
-        words = f"{short_name(trial.task)} {self.label} {trial.demonstrations.episodes} demos {self.policy}"
+        task = short_name(trial.task).rpartition(":")[2]
+        words = f"{task} {self.label} {trial.demonstrations.episodes} demos {self.policy}"
         told_apart = f"-{hashlib.sha256(f'{words} {trial.id}'.encode()).hexdigest()[:8]}" if self.ambiguous else ""
         return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-") + told_apart + ".webp"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from rich.box import SIMPLE
@@ -51,9 +52,10 @@ def show_plan(existing: ExistingResults, estimator: Estimator, jobs: int, consol
     """Print what would be done: one row per experiment, task, variant and number of demonstrations."""
     table = table_of("experiment", "task", "variant", "demos", "trials", "done", "failed", "to do", "each", words=3)
     groups: dict[tuple[str, str, str, str], list[PlannedTrial]] = {}
+    names = _task_names(item.trial.task for item in existing.planned)
     for item in existing.planned:
         episodes = str(item.trial.demonstrations.episodes)
-        place = (item.row.experiment, short_name(item.trial.task), item.row.label, episodes)
+        place = (item.row.experiment, names[item.trial.task], item.row.label, episodes)
         groups.setdefault(place, []).append(item)
     for place, items in groups.items():
         ids = [item.row.trial for item in items]
@@ -84,13 +86,21 @@ def _slices(existing: ExistingResults, seconds: Mapping[str, float]) -> Table:
     """
     table = table_of("experiment", "task", "to do", "core-hours", words=2)
     slices: dict[tuple[str, str], list[float]] = {}
+    names = _task_names(item.row.task for item in existing.planned)
     for trial, row in {item.row.trial: item.row for item in reversed(existing.planned)}.items():
-        costs = slices.setdefault((row.experiment, short_name(row.task)), [])
+        costs = slices.setdefault((row.experiment, names[row.task]), [])
         costs += [seconds[trial]] if trial in seconds else []
-    for place in dict.fromkeys((item.row.experiment, short_name(item.row.task)) for item in existing.planned):
+    for place in dict.fromkeys((item.row.experiment, names[item.row.task]) for item in existing.planned):
         costs = slices.get(place, [])
         table.add_row(*place, str(len(costs)), f"{sum(costs) / 3600:.1f}")
     return table
+
+
+def _task_names(tasks: Iterable[str]) -> dict[str, str]:
+    """What to call each task: without the module or file before its id, unless that would be the name of another."""
+    names = {task: short_name(task).rpartition(":")[2] for task in tasks}
+    counts = Counter(names.values())
+    return {task: name if counts[name] == 1 else short_name(task) for task, name in names.items()}
 
 
 def table_of(*heads: str, words: int) -> Table:

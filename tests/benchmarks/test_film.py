@@ -77,6 +77,13 @@ def test_films_whose_names_would_be_the_same_have_names_of_their_own() -> None:
     )
 
 
+def test_a_film_is_named_after_its_task_not_the_folders_above_it() -> None:
+    folder = Folder()
+    folder.add("BC", make_record("bc", "/a/pin.py:Pin-v0"))
+    (shot,) = shots(Plan(profile="quick", rows=folder.rows), folder.records)
+    assert shot.name == "Pin-v0-BC-10-demos-best.webp" and shot.film.task == "/a/pin.py:Pin-v0"
+
+
 def keep(policy: GaussianPolicy, folder: Path, record: Record) -> None:
     """Save the policy of a record in a results folder."""
     trial, task = record.trial, describe_task(PEG, load_task(PEG))

@@ -55,6 +55,8 @@ def own_demonstrations(bench: Bench) -> str:
 def test_a_task_may_live_in_a_file(bench: Bench) -> None:
     (bench.folder / "own_task.py").write_text(GOOD)
     task = f"--tasks={bench.folder / 'own_task.py'}:OwnSlot-v0"
+    plan = bench.run(task, own_demonstrations(bench), "--seeds=1", "--dry-run")
+    assert "OwnSlot-v0" in plan.out and "own_task.py" not in plan.out, "in a few columns"
     outcome = bench.run(task, own_demonstrations(bench), "--seeds=1")
     assert outcome.code == 0, outcome.err
     (record,) = bench.records()
