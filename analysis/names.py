@@ -30,6 +30,9 @@ TASK_NAMES = {
     "PhysicalPegInsertionHard-v0": "Hard physical peg",
 }
 
+ACTION_WORDS = {", inferred actions": " with inferred actions", ", states only": " from states only"}
+"""The ends of labels that say what methods saw of the demonstrated actions -> the same in a sentence."""
+
 
 def task_name(task: str) -> str:
     """The name of a task of this suite; the Gymnasium id of any other, without the module or file before it."""

@@ -8,6 +8,7 @@ the folders next to it. The page loads nothing else, and its Content-Security-Po
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterable
 from itertools import groupby
 from math import isnan
 from pathlib import Path
@@ -21,7 +22,7 @@ from analysis.figures.data import PAPER, Series
 from analysis.figures.draw import Drawing
 from analysis.formatting import percent, with_bounds
 from analysis.load import Results
-from analysis.names import MODE_NAMES, listed, numbers_of_demonstrations, task_name
+from analysis.names import ACTION_WORDS, MODE_NAMES, TASK_NAMES, listed, numbers_of_demonstrations, task_name
 from analysis.statistics import Estimate
 from analysis.tables.build import PIPELINE_CHECK, Table
 from analysis.tables.render import WORDS
@@ -49,6 +50,8 @@ VERDICTS = {
     "no records yet": ("has no records yet", "have no records yet"),
 }
 """Verdict -> its verb for one claim and for several."""
+MOST_NAMED = 3
+"""Tasks that the title names."""
 LONG = 40
 """Rows of a table that is folded."""
 
@@ -80,7 +83,7 @@ def render(results: Results, tables: list[Table], drawings: list[tuple[Series, D
     return (
         environment.get_template("report.html")
         .render(
-            title=f"Imitation learning on insertion tasks: profile {results.profile}",
+            title=f"Imitation learning on {_tasks_in_short(results)}: profile {results.profile}",
             compared=compared(results),
             won=headlines(by_name["winners"].data) if "winners" in by_name else [],
             verdicts=claims.data["verdict"].value_counts().to_dict() if claims else {},
@@ -104,11 +107,9 @@ def compared(results: Results) -> str:
     """What was compared, in one sentence or two."""
     trials = results.trials
     labels = trials.loc[trials["base"] == "", "label"].astype(str).unique()
-    paper = [variant.label for variant in COMPARED]
-    methods = listed(sorted(labels, key=lambda label: paper.index(label) if label in paper else len(paper)))
-    methods = methods or listed(sorted(trials["method"].unique()))
+    methods = _methods(labels if len(labels) else sorted({name.rpartition(":")[2] for name in trials["method"]}))
     variants = trials.loc[trials["base"] != "", "label"].nunique()
-    tasks = listed([task_name(task) for task in trials["task"].cat.categories if (trials["task"] == task).any()])
+    tasks = listed([task_name(task) for task in _tasks(trials)])
     numbers = sorted(trials["demonstrations"].unique())
     seeds = trials.groupby(["experiment", "task", "demonstrations", "label"], observed=True)["seed"].nunique()
     few, many = int(seeds.min()), int(seeds.max())
@@ -119,6 +120,33 @@ def compared(results: Results) -> str:
         counts += f"; {plural(absent, 'planned trial')} {'has' if absent == 1 else 'have'} no record yet"
     others = f" and {plural(variants, 'variant')} of them" if variants else ""
     return f"{methods}{others} on {tasks}, from {numbers_of_demonstrations(numbers)}, with {each} each: {counts}."
+
+
+def _methods(labels: Iterable[str]) -> str:
+    """`GPRIL and BC; BC and DAC with inferred actions`: what many labels end with is said once."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        end = next(filter(label.endswith, ACTION_WORDS), "")
+        groups.setdefault(ACTION_WORDS.get(end, ""), []).append(label.removesuffix(end))
+    paper = [variant.label for variant in COMPARED]
+    ordered = {
+        words: sorted(names, key=lambda name: paper.index(name) if name in paper else len(paper))
+        for words, names in groups.items()
+    }
+    return "; ".join(f"{listed(names)}{words}" for words, names in ordered.items())
+
+
+def _tasks(trials: pd.DataFrame) -> list[str]:
+    """Those that have trials, in order."""
+    return [task for task in trials["task"].cat.categories if (trials["task"] == task).any()]
+
+
+def _tasks_in_short(results: Results) -> str:
+    """The tasks in a few words."""
+    tasks = _tasks(results.trials)
+    if all(task in TASK_NAMES for task in tasks):
+        return "insertion tasks"
+    return listed([task_name(task) for task in tasks]) if len(tasks) <= MOST_NAMED else f"{len(tasks)} tasks"
 
 
 def headlines(winners: pd.DataFrame) -> list[str]:

@@ -16,9 +16,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from analysis.load import load
+from analysis.names import ACTION_WORDS
 from analysis.report.__main__ import check_report, write_report
-from analysis.report.html import headlines
+from analysis.report.html import compared, headlines
 from benchmarks.film import main as film
+from benchmarks.planning.trials import LABEL_ENDS
 from benchmarks.records.films import Film
 from tests.analysis.synthetic import Folder, comparison, make_record
 
@@ -193,6 +196,39 @@ def test_the_page_opens_with_what_was_compared_and_who_won(reported: Path) -> No
     assert "1 of which failed; 1 planned trial has no record yet." in words
     won = re.search(r"Clip insertion \(experiment comparison\): (GPRIL|no clear winner)", words)
     assert won and first < won.start() < words.index("Figures") < words.index("Success of the methods")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "title"),
+    [
+        (("ClipInsertion-v0", "PegInsertion-v0"), "insertion tasks"),
+        (("/a/pin.py:Pin-v0",), "Pin-v0"),
+        (("PegInsertion-v0", "/a/pin.py:Pin-v0"), "Peg insertion and Pin-v0"),
+        (("A-v0", "B-v0", "C-v0", "D-v0"), "4 tasks"),
+    ],
+)
+def test_the_title_says_what_the_tasks_are(tasks: tuple[str, ...], title: str, tmp_path: Path) -> None:
+    folder = Folder(profile="mine")
+    for task in tasks:
+        folder.add("BC", make_record("bc", task))
+    write_report(folder.write(tmp_path))
+    assert f"<h1>Imitation learning on {title}: profile mine</h1>" in (tmp_path / "report.html").read_text()
+
+
+def test_what_methods_saw_is_said_once(tmp_path: Path) -> None:
+    assert {end for end in LABEL_ENDS.values() if end} == set(ACTION_WORDS)
+    folder = Folder()
+    for place, label in enumerate(
+        ("BC", "GPRIL", "BC, inferred actions", "Mine, inferred actions", "GAIL, states only")
+    ):
+        folder.add(label, make_record(f"m{place}"))
+    results = load(folder.write(tmp_path / "several"))
+    assert compared(results).startswith(
+        "GPRIL and BC; BC and Mine with inferred actions; GAIL from states only on Peg insertion, from 10 demo"
+    )
+    changed = Folder()
+    changed.add("Mine (l2=1)", make_record("/a/mine.py:Mine"), variant="mine (l2=1)", base="mine")
+    assert compared(load(changed.write(tmp_path / "changed"))).startswith("Mine and 1 variant of them on Peg")
 
 
 def winner(*bounds: float, mode: str = "sampled") -> pd.DataFrame:
