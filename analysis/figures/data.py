@@ -207,7 +207,7 @@ def seeds(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost) -> pd.DataFrame
     ranked = ranked.assign(best=best)
     rows = ranked.drop(columns=[cost, "success"]).merge(tidy, on=["trial", "mode"])
     failed = ranked[(ranked["status"] != "ok") & ranked["trial"].isin(curve["trial"])]
-    after = failed["trial"].map(curve.groupby("trial")["point"].max() + 1)
+    after = failed["trial"].map(curve.groupby("trial")["point"].max() + 1).astype("int64")
     rows = pd.concat([rows, failed.assign(point=after, **{cost: _used(failed, curve, cost)})])
     rows["mode"] = pd.Categorical(rows["mode"], MODES, ordered=True)
     names = [*BY_LABEL, "seed", "point"]

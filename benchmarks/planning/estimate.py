@@ -75,7 +75,7 @@ class Estimator:
         method = registry.resolve(trial.method).name
         usual = dict(self._profile.budget_of(method, trial.task, {}))
         longer = (allowed / usual[name] for name, allowed in trial.budget if usual[name])
-        return self._profile.seconds.get(method, UNKNOWN_SECONDS) * max(1.0, *longer)
+        return self._profile.seconds.get(method, UNKNOWN_SECONDS) * max([1.0, *longer])
 
     @property
     def guessing(self) -> bool:

@@ -127,6 +127,7 @@ def test_a_trial_that_failed_in_its_final_evaluation_counts_as_nothing_at_the_la
     single = seeds(results.scores, results.curve, "episodes")
     broken = single[(single["seed"] == 1) & (single["mode"] == "mean")]
     assert broken["point"].tolist() == [0, 1, 2] and broken["episodes"].tolist() == [5, 10, 10]
+    assert single["point"].dtype == single["episodes"].dtype == "int64"
     assert broken["success"].iloc[-1] == 0 and not broken["best"].any()
 
 

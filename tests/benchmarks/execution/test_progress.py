@@ -53,6 +53,8 @@ def test_estimates_mind_the_budget() -> None:
         budget = usual.model_copy(update={name: int(times * getattr(usual, name))})
         changed = trial.model_copy(update={"budget": budget})
         assert Estimator(PROFILE, []).seconds(changed) == seconds, "the guess, longer"
+    nothing = PROFILE.model_copy(update={"budget": {"default": {"environment_steps": 0, "policy_updates": 0}}})
+    assert Estimator(nothing, []).seconds(trial) == 50.0, "nothing to compare with"
     assert Estimator(PROFILE, [idle]).seconds(trial) == 96.0 + START_SECONDS
     assert Estimator(PROFILE, [busy]).seconds(trial) == pytest.approx(10 * 96.0 + START_SECONDS)
     more = trial.budget.model_copy(update={"policy_updates": 10 * trial.budget.policy_updates})
