@@ -7,6 +7,7 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, NoReturn
 
 import click
@@ -67,4 +68,5 @@ def import_hint(path: str | os.PathLike[str]) -> str:
         return ""
     if not names or "header.npy" in names or not all(name.endswith(".npy") for name in names):
         return ""
-    return f"; arrays of your own are imported by python -m envs.formats import arrays {path} --task ... --out FILE.npz"
+    command = f"python -m envs.formats import arrays {quote(str(path))} --task ... --out FILE.npz"
+    return f"; arrays of your own are imported by {command}"

@@ -84,7 +84,7 @@ def _shipped_expert(task: str) -> Callable[..., Actor]:
 
 def _make(task: str, render_mode: str | None) -> Env:
     """The task's environment, with a picture where it can draw one."""
-    if render_mode == "rgb_array" and "rgb_array" not in (tasks.render_modes(task) or []):
+    if render_mode == "rgb_array" and "rgb_array" not in tasks.render_modes(task):
         render_mode = None
     return tasks.make(task, **({"render_mode": render_mode} if render_mode else {}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from difflib import get_close_matches
 from typing import Any
 
@@ -40,7 +41,7 @@ def find(name: str) -> EnvSpec:
         near = get_close_matches(identity, gymnasium.registry, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     if place:
-        there = f"it registers {', '.join(own)}" if own else "it registers no task: call gymnasium.register in it"
+        there = f"it registers {', '.join(own)}" if own else "it registers no new task: call gymnasium.register"
         raise TaskError(f"unknown task {name!r}: {place} has been imported; {hint}{there}")
     raise TaskError(
         f"unknown task {name!r}; {hint}known: {', '.join(known)}, or any Gymnasium id, module:Id, file.py:Id"
@@ -65,25 +66,25 @@ def _home(spec: EnvSpec) -> str:
     return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", None) or ""
 
 
-def render_modes(name: str) -> list[str] | None:
-    """The render modes of a task, as its class declares them; None where what makes it declares nothing.
-
-    Raises:
-        TaskError: as `find`.
-    """
+def render_modes(name: str) -> list[str]:
+    """The render modes that the class of a task declares; raises TaskError as `find`."""
     entry: Any = find(name).entry_point
     try:
         kind = entry if callable(entry) else gymnasium.envs.registration.load_env_creator(entry)
-    except Exception:  # `make` tells why
-        return None
-    metadata = getattr(kind, "metadata", None)
-    return list(metadata.get("render_modes") or []) if isinstance(metadata, dict) else None
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # `make` tells why; SystemExit comes from imported files
+        return []
+    return _modes(getattr(kind, "metadata", None))
 
 
-def _require_render_mode(name: str, mode: str) -> None:
-    """Raises TaskError where a task declares that it cannot draw itself so; Gymnasium shows people "rgb_array", too."""
-    modes = render_modes(name)
-    if modes is not None and not {mode, *(("rgb_array", "rgb_array_list") if mode == "human" else ())} & {*modes}:
+def _modes(metadata: Any) -> list[str]:
+    return list(metadata.get("render_modes") or []) if isinstance(metadata, dict) else []
+
+
+def _require_render_mode(name: str, mode: str, modes: list[str]) -> None:
+    """Raises TaskError where a task cannot draw itself so; Gymnasium shows people "rgb_array", too."""
+    if not {mode.removesuffix("_list"), "rgb_array" if mode == "human" else mode} & {*modes}:
         raise TaskError(
             f"{name} cannot draw itself: its metadata has no render mode {mode!r} (it has "
             f"{', '.join(modes) or 'none'}); name it in metadata = {{'render_modes': [...]}}, take render_mode in the "
@@ -102,15 +103,27 @@ def make(name: str, **options: Any) -> gymnasium.Env[np.ndarray, np.ndarray]:
         TaskError: as `find`, or it cannot draw itself in the `render_mode` among the options, or the constructor
             failed, a missing dependency included.
     """
-    spec = find(name)
-    if options.get("render_mode"):
-        _require_render_mode(name, options["render_mode"])
+    spec, mode = find(name), options.get("render_mode")
+    if mode and (declared := render_modes(name)):
+        _require_render_mode(name, mode, declared)
     try:
-        return gymnasium.make(spec, disable_env_checker=True, **options)
+        with warnings.catch_warnings():
+            if mode:  # Gymnasium warns of what is told below
+                warnings.filterwarnings("ignore", r".*render", UserWarning)
+            made = gymnasium.make(spec, disable_env_checker=True, **options)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        if mode and isinstance(error, TypeError) and "render_mode" in str(error):
+            _require_render_mode(name, mode, [])
         raise TaskError(f"task {name!r} cannot be made ({reason(error)})") from error
+    if mode:
+        try:
+            _require_render_mode(name, mode, _modes(made.metadata))
+        except TaskError:
+            made.close()
+            raise
+    return made
 
 
 def short_name(task: str) -> str:

@@ -163,11 +163,11 @@ def curves(scores: pd.DataFrame, curve: pd.DataFrame, cost: Cost, centre: Centre
     got as far as a point have one row without point and cost: that of the final success.
     """
     trials = scores.drop_duplicates(["label", "trial"])
+    trials = trials.assign(used=_used(trials, curve, cost), failed=trials["status"] != "ok")
     group = ["task", "demonstrations", "label"]
     drawn_trials = trials.assign(drawn=trials["trial"].isin(curve["trial"])).groupby(group, observed=True)
-    free = (drawn_trials[cost].transform("max") == 0) | ~drawn_trials["drawn"].transform("any")
-    used = _used(trials, curve, cost)
-    shown = trials.loc[~free, [*group, "trial", "status"]].assign(used=used, failed=trials["status"] != "ok")
+    free = (drawn_trials["used"].transform("max") == 0) | ~drawn_trials["drawn"].transform("any")
+    shown = trials.loc[~free, [*group, "trial", "used", "failed"]]
     points = shown.merge(curve, on="trial").groupby(group, observed=True)
     ends = points.agg(last=("point", "max"), most=("used", "max"), all_failed=("failed", "all"))
     ends["last"] += ends.pop("all_failed")

@@ -41,9 +41,8 @@ class _Cost:
         """Seconds of another trial: the mean of these, with a training in proportion to its environment steps where
         these ended theirs, otherwise to its updates."""
         by_steps = self.most_steps and self.steps > 0.9 * self.most_steps
-        allowed, most = trial.budget.policy_updates, self.most_updates
-        if by_steps:
-            allowed, most = trial.budget.environment_steps, self.most_steps
+        allowed = trial.budget.environment_steps if by_steps else trial.budget.policy_updates
+        most = self.most_steps if by_steps else self.most_updates
         training = self.training / most * allowed if most else self.training / self.trials
         return training + self.evaluation / self.trials
 

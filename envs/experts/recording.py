@@ -118,7 +118,11 @@ class Recording:
         """Add an episode of T + 1 observations and T actions, write the file, and choose the next start."""
         self._trajectories.append((np.array(observations, np.float32), np.array(actions, np.float32)))
         self._seeds.append(self.start_seed)
-        save(self.demonstrations(), self.path)
+        try:
+            save(self.demonstrations(), self.path)
+        except BaseException:  # so that nobody is told that the file has it
+            del self._trajectories[-1], self._seeds[-1]
+            raise
         self.next_start()
 
     def discard(self, same_start: bool = False) -> None:
@@ -179,7 +183,8 @@ def advance(env: Env, action: np.ndarray, recording: Recording) -> tuple[np.ndar
     """
     with blamed(f"step() of {recording.task}", but=(SimulationUnstable,)):
         observation, _, terminated, truncated, info = env.step(action)
-        return _observed(env, observation), bool(terminated or truncated), dict(info)
+        success = {"is_success": bool(info["is_success"])} if "is_success" in info else {}
+        return _observed(env, observation), bool(terminated or truncated), {**info, **success}
 
 
 def _observed(env: Env, observation: Any) -> np.ndarray:
@@ -194,14 +199,14 @@ def dt_of(env: Env, task: str, given: float | None = None) -> float:
     """Seconds of a control step: the task's own `dt`, or what was given, or the task's pictures per second.
 
     Raises:
-        DemonstrationError: there is none of these, the task's `dt` is no period, or another one was given.
+        DemonstrationError: there is none of these, or one that makes no sense, or one was given that is not the task's.
     """
-    own: Any = getattr(env.unwrapped, "dt", None)
-    if own is not None and not (isinstance(own, Real) and 0 < float(own) < inf):
-        raise DemonstrationError(f"{task}: dt is {own!r}, but it is the seconds of a control step, a positive number")
+    own, fps = getattr(env.unwrapped, "dt", None), env.metadata.get("render_fps")
+    for name, value, meaning in (("dt", own, "seconds of a control step"), ("render_fps", fps, "pictures per second")):
+        if value is not None and not (isinstance(value, Real) and 0 < float(value) < inf):
+            raise DemonstrationError(f"{task}: {name} is {value!r}, but it is the {meaning}, a positive number")
     if own is not None and given is not None and not isclose(own, given, rel_tol=1e-6):
         raise DemonstrationError(f"--dt {given:g}: {task} has its own dt, {own} s; leave --dt out, or change the task")
-    fps = env.metadata.get("render_fps")
     dt: Any = own or given or (1 / fps if fps else None)
     if dt is None:
         raise DemonstrationError(f"{task} has neither dt (s) nor metadata['render_fps']: give --dt, the control period")

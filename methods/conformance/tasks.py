@@ -450,7 +450,9 @@ def check_task(name: str, demonstrations: str | os.PathLike[str] | None = None) 
     try:
         tasks.find(name)
         given = load(demonstrations) if demonstrations is not None else _shipped(name)
-    except (tasks.TaskError, DemonstrationError) as error:
+    except tasks.TaskError as error:
+        raise MethodError(str(error)) from error
+    except DemonstrationError as error:
         raise MethodError(f"{error}{import_hint(demonstrations) if demonstrations is not None else ''}") from error
     return TaskChecks(name, given).run()
 

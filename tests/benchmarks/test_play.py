@@ -138,7 +138,7 @@ def test_a_task_that_cannot_draw_itself_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(Drawn, "metadata", tiny.TinySlot.metadata)
     result = run("--method", OWN, display=display)
-    assert result.exit_code == 2 and not Drawn.made and len(result.stderr.splitlines()) == 1
+    assert result.exit_code == 2 and Drawn.made[-1] == "closed" and len(result.stderr.splitlines()) == 1
     mode = "human" if display else "rgb_array"
     assert result.stderr.startswith(f"error: {tiny.ID} cannot draw itself: its metadata has no render mode {mode!r}")
     assert "\x1b" not in result.output

@@ -243,6 +243,8 @@ def test_plain_arrays_given_as_demonstrations_are_said_to_need_an_import(tmp_pat
     done = CliRunner().invoke(main, ["--task", "clip", "--demonstrations", str(tmp_path / "plain.npz")])
     assert done.exit_code == 2 and len(done.output.splitlines()) == 1
     assert "holds 'lengths'" in done.output and "python -m envs.formats import arrays" in done.output
+    done = CliRunner().invoke(main, ["--task", "clpi", "--demonstrations", str(tmp_path / "plain.npz")])
+    assert done.exit_code == 2 and "did you mean 'clip'" in done.output and "import arrays" not in done.output
 
 
 def test_a_task_in_a_file_of_the_user_is_checked(tmp_path: Path) -> None:

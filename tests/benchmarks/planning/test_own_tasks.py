@@ -25,7 +25,7 @@ BAD_TASKS = {
         "CancelledError: no licence",
     ),
     "exit": ("import sys\nsys.exit('usage: x')", "SystemExit: usage: x"),
-    "nothing registered": ("x = 1", "it registers no task"),
+    "nothing registered": ("x = 1", "it registers no new task"),
     "another id": (GOOD.replace("OwnSlot", "OtherSlot"), "did you mean 'OtherSlot-v0'"),
     "an id like none of its own": (GOOD.replace("OwnSlot", "Xyz"), "has been imported; it registers Xyz-v0\n"),
     "constructor": (REGISTER.format(entry="lambda **options: open('/nowhere/display')"), "FileNotFoundError"),

@@ -17,7 +17,7 @@ from gymnasium.spaces import Box
 
 from envs import tasks
 from envs.demonstrations import DemonstrationError, load
-from envs.experts.recording import Recording
+from envs.experts.recording import Recording, dt_of
 from envs.insertion.base import make_env
 from envs.record import main
 
@@ -64,6 +64,8 @@ class Faulty(Line):
             raise RuntimeError("motor off\\nand on fire")
         if self.fault == "nan":
             found[0][1] = np.nan
+        if self.fault == "two":
+            return *found[:4], {"is_success": np.zeros(2)}
         if self.fault == "passing":
             return *found[:2], False, found[3], {"is_success": found[2] and not found[3]}
         return found[:4] if self.fault == "old step" else found
@@ -114,7 +116,7 @@ gymnasium.register("Line-v0", Line)
 gymnasium.register("FarLine-v0", Line, kwargs={"low": 4.0})
 gymnasium.register("UnjudgedLine-v0", Line, kwargs={"success": False})
 gymnasium.register("LateLine-v0", Late)
-for fault in ("reset", "old reset", "step", "old step", "nan", "passing", "deaf"):
+for fault in ("reset", "old reset", "step", "old step", "nan", "two", "passing", "deaf"):
     gymnasium.register(f"Faulty{fault.replace(' ', '')}-v0", Faulty, kwargs={"fault": fault})
 '''
 
@@ -186,6 +188,10 @@ def test_the_task_s_own_expert_records_an_insertion(tmp_path: Path) -> None:
         (["--task", "{line}:Faultyoldreset-v0", "--policy", "expert"], "reset() of Faultyoldreset-v0 failed ("),
         (["--task", "{line}:Faultyoldstep-v0", "--policy", "expert"], "step() of Faultyoldstep-v0 failed (ValueError"),
         (["--task", "{line}:Faultynan-v0", "--policy", "expert"], "2 finite numbers are needed as an observation"),
+        (
+            ["--task", "{line}:Faultytwo-v0", "--policy", "expert"],
+            "step() of Faultytwo-v0 failed (ValueError: The truth",
+        ),
         (["--task", "{line}:Faultypassing-v0", "--policy", "expert"], "was true earlier, but only the step that ends"),
         (["--task", "{line}:Line-v0", "--keyboard", "--viewer"], "Line-v0 cannot draw itself: its metadata has no"),
         (["--task", "{line}:UnjudgedLine-v0", "--policy", "expert"], "does not set info['is_success']"),
@@ -213,6 +219,28 @@ def test_what_was_recorded_before_a_failure_is_kept_and_told(tmp_path: Path, lin
     assert done.exit_code == 2 and kept and "Traceback" not in done.output
     said = f"step() of Faultystep-v0 failed (RuntimeError: motor off); {out} keeps {kept} episode"
     assert said in done.output, done.output
+
+
+@pytest.mark.parametrize("fps", [-5, 0, float("inf"), float("nan"), "30"])
+def test_pictures_per_second_that_make_no_sense_are_refused(fps: object) -> None:
+    env = gymnasium.Env[np.ndarray, np.ndarray]()
+    env.metadata = {"render_fps": fps}
+    with pytest.raises(DemonstrationError, match=r"render_fps is .* a positive number"):
+        dt_of(env, "Task-v0")
+    env.metadata = {"render_fps": 20}
+    assert dt_of(env, "Task-v0") == 0.05
+
+
+def test_an_episode_that_could_not_be_saved_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make_env("peg")
+    recording = Recording(tmp_path / "a.npz", env, "PegInsertion-v0", env.dt, 0, "test")
+    states, actions = [np.zeros(21)] * 2, [np.zeros(6)]
+    recording.keep(states, actions)
+    monkeypatch.setattr("envs.experts.recording.save", lambda made, path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        recording.keep(states, actions)
+    assert recording.episodes == load(tmp_path / "a.npz").episodes == 1
+    env.close()
 
 
 @pytest.mark.parametrize("given", [0.5, 0.5000001])
