@@ -116,6 +116,16 @@ def test_a_curve_whose_trials_all_failed_ends_at_nothing(points: int, tmp_path: 
     assert (data[data["point"] < points // 2]["median"] > 0).all()
 
 
+def test_the_curve_of_a_trial_that_was_killed_is_drawn_though_its_usage_was_lost(tmp_path: Path) -> None:
+    record = make_record("a", points=4, usage=(20, 60, 1.0), status="failed")
+    lost = record.usage.model_copy(update={"episodes": 0})
+    folder = Folder()
+    folder.add("A", record.model_copy(update={"usage": lost}))
+    results = load(folder.write(tmp_path))
+    data = curves(results.scores, results.curve, "episodes")
+    assert data["point"].tolist() == [0, 1, 2] * 2 and data["episodes"].tolist() == [5, 10, 10] * 2
+
+
 def test_a_trial_that_failed_in_its_final_evaluation_counts_as_nothing_at_the_last_point(tmp_path: Path) -> None:
     folder = Folder()
     folder.add("A", make_record("a", points=2, usage=(10, 100, 1.0)))
