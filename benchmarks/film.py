@@ -48,7 +48,7 @@ from benchmarks.trial.saved_policy import SavedPolicy
 from envs import TASKS, tasks
 from envs.commands import Command
 from envs.insertion.errors import SimulationUnstable
-from envs.tasks import short_name
+from envs.tasks import brief_name
 from methods.env_group import Env, Episode, SingleEnvs, roll_out
 from methods.interface import Diverged, MethodError
 from methods.task_boundary import method_view
@@ -104,8 +104,7 @@ class Shot:
     def name(self) -> str:
         """Of its file."""
         trial = self.record.trial
-        task = short_name(trial.task).rpartition(":")[2]
-        words = f"{task} {self.label} {trial.demonstrations.episodes} demos {self.policy}"
+        words = f"{brief_name(trial.task)} {self.label} {trial.demonstrations.episodes} demos {self.policy}"
         told_apart = f"-{hashlib.sha256(f'{words} {trial.id}'.encode()).hexdigest()[:8]}" if self.ambiguous else ""
         return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-") + told_apart + ".webp"
 

@@ -215,8 +215,8 @@ def main(
         found = choose(results_folders(results), method, task, seed)
         known = found.description
         if film is None and not has_display():
-            names = (name.rpartition(":")[2] for name in (known.method, tasks.short_name(known.task)))
-            film = Path(f"play-{'-'.join(names)}.webp".replace("/", "-"))
+            names = f"{known.method.rpartition(':')[2]}-{tasks.brief_name(known.task)}"
+            film = Path(f"play-{names}.webp".replace("/", "-"))
         if film is not None:
             check_film_file(film)
         saved = saved_policy.load(found.folder, [method] if method else [])

@@ -13,6 +13,8 @@ from gymnasium.envs.registration import EnvSpec
 from envs import TASKS
 from envs.loading import LoadError, load_module, reason
 
+LAST_COUNTS = "only the step that ends an episode counts: end it where it succeeds, or go on reporting success"
+"""About a success that is reported too early."""
 _REGISTERED: dict[str, set[str]] = {}
 """Ids that were new when a module or file was imported, by its name."""
 
@@ -129,3 +131,8 @@ def make(name: str, **options: Any) -> gymnasium.Env[np.ndarray, np.ndarray]:
 def short_name(task: str) -> str:
     """The short name of a task, or the name itself if it has none."""
     return next((short for short, identity in TASKS.items() if identity == task), task)
+
+
+def brief_name(task: str) -> str:
+    """The short name of a task, or its id without the module or file that registers it."""
+    return short_name(task).rpartition(":")[2]

@@ -16,7 +16,7 @@ from benchmarks.planning.experiments import EXPERIMENTS
 from benchmarks.planning.reuse import ExistingResults
 from benchmarks.planning.trials import PlannedTrial
 from envs.commands import plural
-from envs.tasks import find, short_name
+from envs.tasks import brief_name, find, short_name
 from methods import registry
 from methods.interface import MethodError
 
@@ -98,7 +98,7 @@ def _slices(existing: ExistingResults, seconds: Mapping[str, float]) -> Table:
 
 def _task_names(tasks: Iterable[str]) -> dict[str, str]:
     """What to call each task: without the module or file before its id, unless that would be the name of another."""
-    names = {task: short_name(task).rpartition(":")[2] for task in tasks}
+    names = {task: brief_name(task) for task in tasks}
     counts = Counter(names.values())
     return {task: name if counts[name] == 1 else short_name(task) for task, name in names.items()}
 

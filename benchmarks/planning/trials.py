@@ -18,10 +18,11 @@ from benchmarks.planning.profiles import Profile
 from benchmarks.records.plans import Demonstrator, PlanRow
 from benchmarks.records.schema import DemonstrationChoice, Trial
 from envs import tasks
-from envs.commands import import_hint, plural
+from envs.commands import plural
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
+from envs.formats.arrays import import_hint
 from envs.loading import reason
-from envs.tasks import TaskError, short_name
+from envs.tasks import TaskError, brief_name, short_name
 from methods import registry
 from methods.action_inference import STEPS
 from methods.conformance.declaration import plain_settings
@@ -83,7 +84,7 @@ class PlannedTrial:
     def description(self) -> str:
         """For progress displays: variant, task, demonstrations and seed."""
         trial = self.trial
-        task, demos = short_name(trial.task).rpartition(":")[2], plural(trial.demonstrations.episodes, "demo")
+        task, demos = brief_name(trial.task), plural(trial.demonstrations.episodes, "demo")
         return f"{self.row.label}, {task}, {demos}, seed {trial.seed}"
 
 

@@ -29,7 +29,7 @@ from benchmarks.tune.proposals import Values, propose
 from benchmarks.tune.report import listed
 from benchmarks.tune.study import StudyFile
 from envs.commands import plural
-from envs.tasks import short_name
+from envs.tasks import brief_name, short_name
 from methods.conformance.declaration import plain_settings
 from methods.interface import Method, MethodError, make_settings
 
@@ -219,7 +219,7 @@ class Search:
 
 def _task(trial: Trial) -> str:
     """Its task's short name or Gymnasium id, without the folder or module that registers it."""
-    return short_name(trial.task).rpartition(":")[2]
+    return brief_name(trial.task)
 
 
 def _score(record: Record) -> Score:

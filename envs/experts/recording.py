@@ -18,9 +18,9 @@ import numpy as np
 from envs.demonstrations import DemonstrationError, Demonstrations, load, save
 from envs.insertion.errors import SimulationUnstable
 from envs.loading import reason
+from envs.tasks import LAST_COUNTS
 
 MADE_BY = "envs.record"
-LAST_COUNTS = "only the step that ends an episode counts: end it where it succeeds, or go on reporting success"
 _MODULES = ("gymnasium", "mujoco", "numpy")
 _OURS = {"gpril-benchmarks"}
 Env = gymnasium.Env[np.ndarray, np.ndarray]

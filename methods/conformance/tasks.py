@@ -17,8 +17,8 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs import tasks
-from envs.commands import import_hint
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
+from envs.formats.arrays import import_hint
 from envs.loading import reason
 from methods.conformance.results import Check, ContractViolation, Result, require, run_checks
 from methods.env_group import Env
@@ -308,7 +308,7 @@ class TaskChecks:
                 break
         if info.get("is_success"):
             return ""
-        hint = "; info['is_success'] was true earlier, but only the step that ends an episode counts" if seen else ""
+        hint = f"; info['is_success'] was true earlier, but {tasks.LAST_COUNTS}" if seen else ""
         return f"the demonstrator did not succeed in the one episode that was tried{hint}"
 
     def check_close(self) -> None:

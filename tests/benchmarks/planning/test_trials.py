@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from benchmarks.planning.estimate import Estimator
 from benchmarks.planning.trials import PlannedTrial, Request, parse_changes
 from benchmarks.records.schema import Trial
 from methods import registry
+from methods.action_inference import infer_actions
 from methods.bc import BehaviouralCloning
 from methods.bc import Settings as BcSettings
+from methods.conformance.context import PlainContext
+from methods.conformance.point_task import demonstrate
+from methods.interface import Budget, MethodError
 from tests.benchmarks.fakes import METHOD
 
 QUICK = profiles.load("quick")
@@ -304,6 +309,15 @@ def test_methods_that_need_actions_are_refused_where_a_task_shows_none() -> None
     planned = plan(request(experiments.EXPERIMENTS["fig2f"]))
     assert {item.trial.task for item in planned} == {envs.TASKS["physical-fixed"], envs.TASKS["physical-varying"]}
     assert {item.trial.demonstrations.episodes for item in planned} == {20}
+
+
+@pytest.mark.parametrize("shown", [{}, {"every": 3}, {"final_only": True}])
+def test_inferring_is_offered_exactly_where_it_is_not_refused(shown: dict[str, Any], tmp_path: Path) -> None:
+    demonstrations = demonstrate(2, seed=0).subset(**shown)
+    refused = nullcontext() if not shown else pytest.raises(MethodError, match="needs every state")
+    with refused:
+        infer_actions(demonstrations, PlainContext(Budget(200, 1), 0, tmp_path))
+    assert trials._shows_every_state(demonstrations) == (not shown)
 
 
 def test_inferring_is_not_offered_where_states_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
