@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
 from typing import Any, NoReturn
 
 import click
@@ -52,3 +55,18 @@ class Group(Command, click.Group):
 def plural(number: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"  # it may be NumPy's, whose bools cannot multiply text
+
+
+def import_hint(path: str | os.PathLike[str]) -> str:
+    """How to import a file of plain arrays that was given as demonstrations; "" for any other file."""
+    if not Path(path).is_file():  # opening a pipe would wait for ever
+        return ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception:  # damaged bytes make zipfile fail in many ways
+        return ""
+    if not names or "header.npy" in names or not all(name.endswith(".npy") for name in names):
+        return ""
+    command = f"python -m envs.formats import arrays {quote(str(path))} --task ... --out FILE.npz"
+    return f"; arrays of your own are imported by {command}"

@@ -18,9 +18,8 @@ from benchmarks.planning.profiles import Profile
 from benchmarks.records.plans import Demonstrator, PlanRow
 from benchmarks.records.schema import DemonstrationChoice, Trial
 from envs import tasks
-from envs.commands import plural
+from envs.commands import import_hint, plural
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
-from envs.formats.arrays import import_hint
 from envs.loading import reason
 from envs.tasks import TaskError, brief_name, short_name
 from methods import registry

@@ -6,11 +6,8 @@ actions of each episode. `gpril_benchmarks`, JSON as bytes, is optional.
 
 from __future__ import annotations
 
-import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 
@@ -68,18 +65,3 @@ def write(demonstrations: Demonstrations, path: Path) -> list[str]:
     with open(path, "xb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
     return []
-
-
-def import_hint(path: str | os.PathLike[str]) -> str:
-    """How to import a file of plain arrays that was given as demonstrations; "" for any other file."""
-    if not Path(path).is_file():  # opening a pipe would wait for ever
-        return ""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except Exception:  # damaged bytes make zipfile fail in many ways
-        return ""
-    if not names or "header.npy" in names or not all(name.endswith(".npy") for name in names):
-        return ""
-    command = f"python -m envs.formats import arrays {quote(str(path))} --task ... --out FILE.npz"
-    return f"; arrays of your own are imported by {command}"

@@ -17,8 +17,8 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs import tasks
+from envs.commands import import_hint
 from envs.demonstrations import DemonstrationError, Demonstrations, load, load_task
-from envs.formats.arrays import import_hint
 from envs.loading import reason
 from methods.conformance.results import Check, ContractViolation, Result, require, run_checks
 from methods.env_group import Env

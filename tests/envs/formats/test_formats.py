@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from envs.demonstrations import Demonstrations, load, load_task, save
 from envs.formats import __main__ as command
 from envs.formats import common
 from envs.formats.__main__ import FORMATS, main
-from envs.formats.arrays import import_hint
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install h5py pyarrow")
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install h5py pyarrow")
@@ -339,14 +337,3 @@ def test_arrays_by_hand(tmp_path: Path) -> None:
     ]:
         np.savez(tmp_path / "a.npz", **{**good, **change})  # type: ignore[arg-type]
         assert message in refused(tmp_path / "a.npz", "arrays")
-
-
-def test_only_plain_arrays_are_said_to_be_importable(tmp_path: Path) -> None:
-    for name, shown in (("plain.npz", tmp_path / "plain.npz"), ("my own.npz", f"'{tmp_path / 'my own.npz'}'")):
-        np.savez(tmp_path / name, observations=np.ones((3, 2)), lengths=[2])
-        assert f"import arrays {shown} --task" in import_hint(tmp_path / name)
-    save(load_task("clip"), tmp_path / "ours.npz")
-    (tmp_path / "damaged.npz").write_bytes((tmp_path / "plain.npz").read_bytes()[:-30])
-    os.mkfifo(tmp_path / "pipe.npz")
-    for name in ("ours.npz", "damaged.npz", "pipe.npz", "nothing.npz", "."):
-        assert import_hint(tmp_path / name) == ""
