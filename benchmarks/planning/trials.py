@@ -117,6 +117,8 @@ def parse_changes(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
         try:
             value = json.loads(text)
         except ValueError:
+            if "=" in text:
+                raise InputError(f"--set {assignment!r}: it changes one setting; repeat --set for each") from None
             value = text.strip()
         changes.setdefault(table, {})[key] = value
     return changes

@@ -72,6 +72,18 @@ def test_every_setting_is_spelled_out_and_changed_ones_are_in_the_label() -> Non
     assert item.row.label == f"BC{suffix}" and (item.row.variant, item.row.base) == (f"bc{suffix}", "bc")
 
 
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("l2=0.5", "write it as METHOD.SETTING=VALUE"),
+        ("bc.l2=0.5,bc.decay=true", "it changes one setting; repeat --set"),
+    ],
+)
+def test_a_change_of_another_form_is_refused_with_the_right_one(assignment: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        parse_changes([assignment])
+
+
 def test_a_profile_may_have_settings_of_a_method_of_ones_own() -> None:
     profile = QUICK.model_copy(update={"settings": {"linear": {"episodes": 5}}})
     (notice,) = notices(request(profile=profile))
