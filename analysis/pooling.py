@@ -85,9 +85,9 @@ def in_cells(scores: pd.DataFrame, cells: Set[Cell]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Shared:
-    """What can be compared in one experiment while trials of its plan have no record.
+    """What can be compared in one experiment and mode while trials of its plan have no record.
 
-    A label has finished a cell if it has trials there and none of those planned is missing.
+    A label has finished a cell if it has scores there and none of its planned trials is missing.
 
     Attributes:
         cells: of the sets of cells that a label or all labels have finished, the one that gives the most comparisons
@@ -104,7 +104,7 @@ class Shared:
 
     @classmethod
     def of(cls, scores: pd.DataFrame, missing: pd.DataFrame) -> Shared:
-        """From the rows of `Results.scores` and `Results.missing` of one experiment; the former are not empty."""
+        """From the rows of `Results.scores` in one mode, not empty, and `Results.missing`, both of one experiment."""
         lacking = {key["label"]: cells_of(part) for key, part in split(missing, ["label"])}
         finished = {
             key["label"]: frozenset(cells_of(part) - lacking.get(key["label"], set()))
@@ -120,8 +120,6 @@ class Shared:
         cells = candidates[comparisons.index(max(comparisons))]
         return cls(cells, labels(cells), finished, len(cells_of(scores) | cells_of(missing)))
 
-    def of_mode(self, scores: pd.DataFrame) -> pd.DataFrame:
-        """The scores that are compared, of those in one mode: all of its labels have all cells."""
-        scores = in_cells(scores[scores["label"].isin(self.labels)], self.cells)
-        counts = {key["label"]: len(cells_of(part)) for key, part in split(scores, ["label"])}
-        return scores[scores["label"].isin([label for label, count in counts.items() if count == len(self.cells)])]
+    def among(self, scores: pd.DataFrame) -> pd.DataFrame:
+        """The scores that are compared."""
+        return in_cells(scores[scores["label"].isin(self.labels)], self.cells)

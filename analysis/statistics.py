@@ -14,7 +14,7 @@ precipice" (NeurIPS 2021) for the inter-quartile mean. `comparisons` has statist
 
 from __future__ import annotations
 
-from math import isnan, nan, sqrt
+from math import atanh, isnan, nan, sqrt, tanh
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -157,7 +157,10 @@ def paired_difference(first: ArrayLike, second: ArrayLike, rollouts: int) -> Est
 
 
 def correlation(first: ArrayLike, second: ArrayLike) -> float:
-    """Pearson's correlation of paired scores [n]; 0 where one of them does not vary or there are fewer than three.
+    """The correlation of paired scores [n], for `difference`; 0 where one does not vary or there are fewer than three.
+
+    It is Pearson's, but if positive taken half a standard error (of Fisher's z) lower, at least 0: the more two scores
+    agree, the shorter is the interval of their difference, and a few seeds may agree by chance or unevenly.
 
     Raises:
         ValueError: there is no score, one that is not finite, or the two differ in number.
@@ -167,7 +170,8 @@ def correlation(first: ArrayLike, second: ArrayLike) -> float:
         raise ValueError(f"paired scores come in pairs, not {len(x)} and {len(y)}")
     if len(x) < 3 or x.std() == 0.0 or y.std() == 0.0:
         return 0.0
-    return float(np.clip(np.corrcoef(x, y)[0, 1], -1.0, 1.0))
+    found = float(np.clip(np.corrcoef(x, y)[0, 1], -1.0, 0.999))
+    return found if found <= 0.0 else max(0.0, tanh(atanh(found) - 0.5 / sqrt(max(len(x) - 3, 1))))
 
 
 def deviations(scores: ArrayLike) -> FloatArray:

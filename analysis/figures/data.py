@@ -46,8 +46,8 @@ class Series:
         experiment: whose trials it shows.
         data: see the function named as the figure's kind.
         expert: the demonstrator's own success and seconds to insertion; see `load.Results`.
-        note: on how many rollouts a learning curve rests, and which version of the suite made the records, where it
-            is not the present one.
+        note: on how many rollouts a learning curve rests; whether trials with several numbers of demonstrations are
+            together; and which version of the suite made the records, where it is not the present one.
     """
 
     name: str
@@ -86,8 +86,10 @@ def all_series(results: Results) -> Iterator[Series]:
 
 
 def _note(figure: Figure, scores: pd.DataFrame, results: Results) -> str:
-    """On how many rollouts a learning curve rests, and which version of the suite made the records if an older one."""
+    """What a figure's axes do not say (see `Series`)."""
     notes = []
+    if figure.kind == "profile" and (scores.groupby("task", observed=True)["demonstrations"].nunique() > 1).any():
+        notes.append("Trials with all numbers of demonstrations together.")
     if figure.kind in ("curves", "seeds"):
         counts = sorted(results.curve.loc[results.curve["trial"].isin(scores["trial"]), "rollouts"].unique())
         notes.append(f"Each point is from {' or '.join(map(str, counts))} rollouts per seed.")

@@ -136,6 +136,12 @@ class Distribution:
         self._plot(axes, [low, high], [at, at], color=style.colour, linewidth=2)
         self._plot(axes, [centre], [at], linestyle="", markersize=7, zorder=3, **style.marks(hollow))
 
+    def entries(self, data: pd.DataFrame) -> list[Line2D]:
+        """The legend's entries of bars and single seeds."""
+        bar = Line2D([], [], color=GREY, marker="|", linestyle="", markersize=11, markeredgewidth=2)
+        bar.set_label(CENTRES[self.centre])
+        return [bar, *trial_handles(data)]
+
     def expert(self, axes: Axes, expert: pd.DataFrame) -> list[Line2D]:
         """The demonstrator's own value as a dotted line, if it is known; returns its entry in the legend."""
         columns = ["success"] if self.column == "success" else list(SPREAD["median"])
@@ -174,7 +180,7 @@ def plot_interactions(series: Series, look: dict[str, Style]) -> Figure:
         experts = distribution.expert(axes, _of_task(series.expert, part)) or experts
         scale(axes, data["median_episodes"].to_numpy(dtype=float))
     methods = {label: Style(look[label].colour, look[label].marker, "-") for label in plain.values()}
-    legend(figure, label_handles(methods) + trial_handles(data) + experts)
+    legend(figure, label_handles(methods) + distribution.entries(data) + experts)
     return figure
 
 
@@ -306,7 +312,7 @@ def _by_demonstrations(series: Series, look: dict[str, Style]) -> Figure:
         axes.set_xscale("log")
         axes.set_xticks(numbers, [str(number) for number in numbers])
         axes.xaxis.set_minor_locator(NullLocator())
-    legend(figure, label_handles(look) + trial_handles(data) + experts)
+    legend(figure, label_handles(look) + distribution.entries(data) + experts)
     return figure
 
 
@@ -327,12 +333,15 @@ def plot_curves(series: Series, look: dict[str, Style]) -> Figure:
             for height, bottom, top in 100 * level[columns].to_numpy(dtype=float):
                 axes.axhline(height, color=style.colour, linestyle=style.line, linewidth=1.5)
                 axes.axhspan(bottom, top, color=style.colour, alpha=0.12, linewidth=0)
+                (mark,) = axes.plot([1.0], [height], markersize=4, zorder=3, clip_on=False, **style.marks())
+                mark.set_transform(axes.get_yaxis_transform())  # at the right edge
         scale(axes, data[cost].to_numpy(dtype=float))
     free = present(data[data["point"].isna()], look)
-    handles = label_handles({label: style for label, style in look.items() if label not in free})
-    for label, style in free.items():
-        handles.append(Line2D([], [], color=style.colour, linestyle=style.line, label=f"{label} (final success)"))
-    legend(figure, handles)
+    named = {label: style for label, style in look.items() if label not in free}
+    named |= {f"{label} (final success)": style for label, style in free.items()}
+    band = Line2D([], [], color=GREY, alpha=0.25, linewidth=9, solid_capstyle="butt")
+    band.set_label(CENTRES[series.figure.centre])
+    legend(figure, [*label_handles(named), band])
     return figure
 
 

@@ -117,8 +117,10 @@ def ranks_table(results: Results) -> Table:
     data = field.overview(results)
     for key, rows in split(data, ["experiment"]) if len(data) else ():
         name, compared = key["experiment"], rows[rows["rank"].notna()]
-        if (compared["cells"] < compared["of_cells"]).any():
-            note += f" In {name}, success and ranks are over {compared['over'].iloc[0]}."
+        partly = compared[compared["cells"] < compared["of_cells"]]
+        for over, group in split(partly, ["over"]):
+            modes = " and ".join(short_mode(mode).lower() for mode in group["mode"].unique())
+            note += f" In {name}, success and ranks with {modes} actions are over {over['over']}."
         planned = results.missing.loc[results.missing["experiment"] == name, "label"].unique()
         if absent := [label for label in planned if label not in set(rows["label"])]:
             note += f" In {name}, there is no trial yet of {', '.join(absent)}."

@@ -49,19 +49,17 @@ def winners(results: Results) -> pd.DataFrame:
     `difference` with its interval.
     """
     rows = []
-    for key, group in split(results.scores, ["experiment", "task"]):
+    for key, scores in split(results.scores, ["experiment", "task", "mode"]):
         missing = results.missing
         missing = missing[(missing["experiment"] == key["experiment"]) & (missing["task"] == key["task"])]
-        shared = Shared.of(group, missing)
-        for mode, scores in split(group, ["mode"]):
-            parts = split(shared.of_mode(scores), ["label"])
-            pooled = [Pooled.of(part, part_key["label"]) for part_key, part in parts]
-            if len(pooled) < 2:
-                continue
-            best, second, *_ = sorted(pooled, key=lambda one: -one.estimate.value)
-            row: dict[str, Any] = {**key, **mode, "cells": len(shared.cells), "variants": len(pooled)}
-            row |= {"best": best.label, **named("best_success", best.estimate), "next": second.label}
-            rows.append(row | named("next_success", second.estimate) | named("difference", best.minus(second)))
+        shared = Shared.of(scores, missing)
+        pooled = [Pooled.of(part, part_key["label"]) for part_key, part in split(shared.among(scores), ["label"])]
+        if len(pooled) < 2:
+            continue
+        best, second, *_ = sorted(pooled, key=lambda one: -one.estimate.value)
+        row: dict[str, Any] = {**key, "cells": len(shared.cells), "variants": len(pooled)}
+        row |= {"best": best.label, **named("best_success", best.estimate), "next": second.label}
+        rows.append(row | named("next_success", second.estimate) | named("difference", best.minus(second)))
     return _in_order(pd.DataFrame(rows), results)
 
 

@@ -120,9 +120,9 @@ def overview(results: Results) -> pd.DataFrame:
         if not compares_many(group):
             continue
         missing = results.missing[results.missing["experiment"] == key["experiment"]]
-        shared = Shared.of(group, missing)
         for mode, scores in split(group, ["mode"]):
-            found = standings(shared.of_mode(scores))
+            shared = Shared.of(scores, missing)
+            found = standings(shared.among(scores))
             parts = {part_key["label"]: part for part_key, part in split(scores, ["label"])}
             for label in [*found, *(label for label in parts if label not in found)]:
                 part = in_cells(parts[label], shared.cells) if label in found else parts[label]
@@ -169,13 +169,12 @@ def details(results: Results) -> pd.DataFrame:
     more = []
     for key, group in split(results.scores[results.scores["experiment"].isin(many)], GROUP[:3]):
         missing = results.missing[(results.missing[GROUP[:3]] == pd.Series(key)).all(axis=1)]
-        shared = Shared.of(group, missing)
         cell: dict[str, dict[str, Any]] = {
             part_key["label"]: {"shown": part["shown"].iloc[0], **prices(part)}
             for part_key, part in split(group, ["label"])
         }
         for mode, scores in split(group, ["mode"]):
-            found = standings(shared.of_mode(scores))
+            found = standings(Shared.of(scores, missing).among(scores))
             for label in scores["label"].unique():
                 cell[label] |= found.get(label, Standing(UNKNOWN, UNKNOWN)).columns(f"{mode['mode']}_")
         more += [{**key, "label": label, **values} for label, values in cell.items()]
@@ -202,9 +201,9 @@ def by_price(scores: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:
         scores, missing: rows of `Results.scores` and `Results.missing` of one experiment.
     """
     rows = []
-    shared = Shared.of(scores, missing)
     for key, group in split(scores, ["mode"]):
-        for part_key, part in split(shared.of_mode(group), ["label"]):
+        shared = Shared.of(group, missing)
+        for part_key, part in split(shared.among(group), ["label"]):
             estimate = Pooled.of(part).estimate
             for price, used in prices(part).items():
                 if not isnan(used):

@@ -140,7 +140,11 @@ def test_a_mean_of_paired_differences_has_a_t_interval_that_rollouts_bound() -> 
 
 def test_correlation_of_pairs() -> None:
     x, y = [0.1, 0.4, 0.2, 0.9], [0.2, 0.3, 0.3, 0.8]
-    assert correlation(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1])
+    pearson = np.corrcoef(x, y)[0, 1]
+    assert correlation(x, [-value for value in y]) == pytest.approx(-pearson)
+    assert correlation(x, y) == pytest.approx(np.tanh(np.arctanh(pearson) - 0.5)), "half a standard error lower"
+    assert correlation([0.1, 0.2, 0.3, 0.4], [0.3, 0.1, 0.2, 0.3]) == 0.0, "but not below 0"
+    assert 0.99 < correlation(x, x) < 1.0
     assert correlation(x, [0.5] * 4) == 0.0 and correlation([0.1, 0.2], [0.3, 0.4]) == 0.0
     with pytest.raises(ValueError, match="not 2 and 3"):
         correlation([0.1, 0.2], [0.1, 0.2, 0.3])

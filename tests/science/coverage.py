@@ -44,11 +44,17 @@ def measured(rates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.binomial(ROLLOUTS, rates) / ROLLOUTS
 
 
-def related(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+Sides: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+"""The level in logits of two variants, and how much they vary with the seed."""
+ALIKE: Sides = ((1.0, 1.0), (0.0, 1.0))
+UNEVEN: Sides = ((2.7, 0.45), (3.15, 1.1))
+"""Both have a mean of 93 %, but the second varies more."""
+
+
+def related(sides: Sides, rng: np.random.Generator, count: int) -> list[np.ndarray]:
     """Success rates of two variants whose seeds share their demonstrations: good draws are good for both."""
     common = rng.normal(0.0, 1.0, count)
-    ours, theirs = (1 / (1 + np.exp(-(lift + common + rng.normal(0.0, 0.5, count)))) for lift in (1.0, 0.0))
-    return ours, theirs
+    return [1 / (1 + np.exp(-(level + spread * (common + rng.normal(0.0, 0.5, count))))) for level, spread in sides]
 
 
 Trial: TypeAlias = Callable[[np.random.Generator, int], Estimate]
@@ -63,14 +69,14 @@ def less(first: Rates, second: Rates, rng: np.random.Generator, count: int) -> E
     return difference(rate(first, rng, count), rate(second, rng, count))
 
 
-def paired(rng: np.random.Generator, count: int) -> Estimate:
-    ours, theirs = (measured(rates, rng) for rates in related(rng, count))
+def paired(sides: Sides, rng: np.random.Generator, count: int) -> Estimate:
+    ours, theirs = (measured(rates, rng) for rates in related(sides, rng, count))
     first, second = (rate_interval(scores, ROLLOUTS * count) for scores in (ours, theirs))
     return difference(first, second, correlation(ours, theirs))
 
 
-def differences(rng: np.random.Generator, count: int) -> Estimate:
-    ours, theirs = (measured(rates, rng) for rates in related(rng, count))
+def differences(sides: Sides, rng: np.random.Generator, count: int) -> Estimate:
+    ours, theirs = (measured(rates, rng) for rates in related(sides, rng, count))
     return paired_difference(ours, theirs, ROLLOUTS * count)
 
 
@@ -148,8 +154,10 @@ ROWS: Mapping[str, tuple[Trial, int]] = {
     "difference, 90 % and 50 %": (partial(less, beta(9, 1), beta(2, 2)), 4000),
     "difference, 98 % and 90 %": (partial(less, beta(50, 1), beta(9, 1)), 4000),
     "difference, 0 % and 10 %": (partial(less, sure(0.0), beta(1, 9)), 4000),
-    "difference, paired seeds": (paired, 4000),
-    "mean of paired differences": (differences, 4000),
+    "difference, paired seeds": (partial(paired, ALIKE), 4000),
+    "difference, paired seeds, both at 93 %": (partial(paired, UNEVEN), 4000),
+    "mean of paired differences": (partial(differences, ALIKE), 4000),
+    "mean of paired differences, both at 93 %": (partial(differences, UNEVEN), 4000),
     "difference of two differences": (gap, 2000),
     "difference of two spreads": (spread, 2000),
     "probability of improvement, 50 %": (partial(improvement, beta(2, 2), beta(2, 2)), 1000),
