@@ -1,8 +1,8 @@
 """The numbers that decide the paper's claims: what the records say of each `benchmarks.paper.Measure`.
 
 Numbers weigh each cell (a task with a number of demonstrations) equally: a seed's score is the mean of its success over
-the cells, and the spread of these scores over seeds gives the interval. Retries are the exception: each rollout that
-missed has the same weight. Where each seed draws its own demonstrations, seeds of different variants are paired.
+the cells, and the spread of these scores over seeds gives the interval. Retries are the exception: a seed's score is
+the fraction of its missed rollouts in all cells together. Where each seed draws its own demonstrations, seeds of different variants are paired.
 """
 
 from __future__ import annotations
@@ -126,9 +126,10 @@ def _retries(keys: Sequence[str], scores: pd.DataFrame, results: Results, confid
         if missed.empty:
             return Measured(UNKNOWN, f"{own['label'].iloc[0]} never missed", 0)
         seeds = missed.groupby(["variant", "label", "seed"], observed=True)
-        scored = seeds.agg(success=("back", "mean"), rollouts=("back", "size"), drawn=("drawn", "all")).reset_index()
-        side = Pooled.of(scored, by=["variant"], confidence=confidence)
-        share, back, succeeded = own["missed"].mean(), side.estimate.value, missed["success"].mean()
+        columns = {"success": ("back", "mean"), "rollouts": ("back", "size"), "drawn": ("drawn", "all")}
+        side = Pooled.of(seeds.agg(**columns).reset_index(), by=["variant"], confidence=confidence)
+        share = own.groupby("seed")["missed"].mean().mean()
+        back, succeeded = side.estimate.value, seeds["success"].mean().mean()
         of_these = f"came back in {percent(back)} % of these, succeeded in {percent(succeeded)} %"
         sides.append(side)
         words.append(f"{side.label} missed in {percent(share)} %, {of_these}")
