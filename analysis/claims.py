@@ -205,9 +205,10 @@ def _note(scores: pd.DataFrame, asked: int) -> str:
         f"GPRIL with some budget. Orders of magnitude: at least {REGIONS['orders of magnitude'][0]:.0f} times. Learns: "
         f"succeeds in more than {most:.0f} % of rollouts, mean over seeds. Retries: difference in the percentage of "
         "rollouts that came back to the socket's mouth, among those that had reached it and moved away, over all "
-        "numbers of demonstrations together, mean over seeds. Compared: the values behind the number for sampled actions. Tuned: not a claim of "
-        "the paper, but a comparison of methods that have the best of equally many choices of settings, found on other "
-        "demonstrations. Each verdict is at the 95 % level on its own, so one interval in twenty misses. The remarks "
+        "numbers of demonstrations together, mean over seeds. Compared: the values behind the number for sampled "
+        "actions. Tuned: not a claim of the paper, but a comparison of methods that have the best of equally many "
+        "choices of settings, found on other demonstrations. Each verdict is at the 95 % level on its own, so one "
+        "interval in twenty misses. The remarks "
         f"name the verdicts that become undecided if every interval is widened to {widened:.1f} % (Bonferroni "
         f"correction for the {asked} claims for which there are numbers)."
         + "".join(f" {more}" for more in (_short_of_steps(scores), version_note(scores)) if more)

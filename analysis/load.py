@@ -299,7 +299,9 @@ def plan_of(directory: Path) -> Plan:
         rows = [row.model_copy(update={"variant": row.variant or row.label}) for row in plan.rows]
         return plan.model_copy(update={"rows": rows})  # plans that were written before variants had keys
     except FileNotFoundError:
-        mend = f"name a results folder, or run `python -m benchmarks.run --results {directory}`, which writes the plan"
+        mend = (
+            "name a results folder, or run the command that made them again, which writes the plan and repeats no trial"
+        )
         raise ResultsError(f"{directory} has no plan.json, which says what its records are; {mend}") from None
     except (RecordError, OSError) as error:
         raise ResultsError(str(error)) from None

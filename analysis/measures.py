@@ -2,7 +2,8 @@
 
 Numbers weigh each cell (a task with a number of demonstrations) equally: a seed's score is the mean of its success over
 the cells, and the spread of these scores over seeds gives the interval. Retries are the exception: a seed's score is
-the fraction of its missed rollouts in all cells together. Where each seed draws its own demonstrations, seeds of different variants are paired.
+the fraction of its missed rollouts in all cells together. Where each seed draws its own demonstrations, seeds of
+different variants are paired.
 """
 
 from __future__ import annotations

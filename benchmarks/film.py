@@ -374,7 +374,9 @@ def main(directory: Path, names: tuple[str, ...], methods: tuple[str, ...], prun
             tasks.find(name)
         for shot, outcome in make_films(directory, methods):
             click.echo(f"{shot.name}: not filmed: {outcome}" if isinstance(outcome, FilmError) else outcome)
-    except (RecordError, OSError, NoPictures, tasks.TaskError, MethodError) as error:
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or directory}: {error.strerror}") from None
+    except (RecordError, NoPictures, tasks.TaskError, MethodError) as error:
         raise click.ClickException(str(error)) from None
 
 

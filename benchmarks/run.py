@@ -24,13 +24,20 @@ from benchmarks.planning import experiments, profiles
 from benchmarks.planning.estimate import Estimator
 from benchmarks.planning.listing import listing, show_plan
 from benchmarks.planning.preflight import preflight
-from benchmarks.planning.reuse import ExistingResults, compare, refuse_mixture, refuse_other_code, version_warnings
+from benchmarks.planning.reuse import (
+    ExistingResults,
+    announce,
+    compare,
+    refuse_mixture,
+    refuse_other_code,
+    version_warnings,
+)
 from benchmarks.planning.trials import Actions, Request, parse_changes, plan
 from benchmarks.records.plans import Plan
 from benchmarks.records.schema import Summary, Trial
 from benchmarks.records.store import Store, network_warning
 from benchmarks.trial.checkpoints import STATE
-from envs.commands import plural
+from envs.commands import StrictCommand, plural
 from methods import registry
 from methods.interface import MethodError
 
@@ -38,7 +45,9 @@ EVERYTHING = "*"
 """What `--list` alone lists."""
 
 
-@click.command(help="Compare imitation-learning methods. After an interruption the same command resumes.")
+@click.command(
+    cls=StrictCommand, help="Compare imitation-learning methods. After an interruption the same command resumes."
+)
 @option(
     "--methods",
     callback=method_list,
@@ -51,6 +60,11 @@ EVERYTHING = "*"
     "--seeds",
     type=click.IntRange(1, profiles.MOST_SEEDS),
     help="Number of seeds.  [default: the experiment's or the profile's]",
+)
+@option(
+    "--first-seed",
+    type=click.IntRange(0, profiles.MOST_SEEDS),
+    help="Number of the first seed, to divide seeds among machines.  [default: the profile's]",
 )
 @option("--demos", callback=count_list, help="Numbers of demonstrations, such as 5,10,25.  [default: the profile's]")
 @option("--demonstrations", type=click.Path(path_type=Path), help="Your own demonstration file.")
@@ -128,6 +142,7 @@ def command(context: click.Context, **options: Any) -> int:
     with _executor(options, existing.to_do) as executor:
         store.open()
         try:
+            announce(store, request.profile, existing)
             for problem in existing.damage:
                 say(f"damaged, so it is run again: {problem}")
             merged = Plan(profile=request.profile.name, rows=existing.rows, demonstrators=planning.demonstrators)
@@ -161,6 +176,7 @@ def _request(options: dict[str, Any]) -> Request:
         methods=options["methods"],
         tasks=options["tasks"],
         seeds=options["seeds"],
+        first_seed=options["first_seed"],
         demonstrations=options["demos"],
         file=options["demonstrations"],
         changes=parse_changes(options["changes"]),

@@ -15,7 +15,19 @@ import click
 from envs.interrupts import INTERRUPTED
 
 
-class Command(click.Command):
+class StrictCommand(click.Command):
+    """Refuses an option that takes one value and is given twice, so that no value is silently ignored."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As Click does; raises click.UsageError for such an option."""
+        given = self.make_parser(ctx).parse_args(list(args))[2] if args else []
+        valued = [one for one in given if isinstance(one, click.Option) and not (one.multiple or one.is_flag)]
+        if twice := [one for one in valued if valued.count(one) > 1]:
+            raise click.UsageError(f"{twice[0].opts[0]} is given twice; give it once (lists have commas)", ctx)
+        return super().parse_args(ctx, args)
+
+
+class Command(StrictCommand):
     """Ends with exit code 2 and one line for bad input, and with 130 after Ctrl-C; what it returns is its exit code."""
 
     def main(  # type: ignore[override]

@@ -18,6 +18,7 @@ from analysis.names import MODE_NAMES
 from analysis.report.html import render
 from analysis.tables.build import Table, all_tables
 from analysis.tables.render import csv, text
+from benchmarks.records import atomic
 from benchmarks.records.films import FOLDER, Film, current, read_films, unlisted
 from benchmarks.records.schema import RecordError
 from envs.commands import Command
@@ -59,7 +60,7 @@ def _write(directory: Path) -> str:
         drawings.append((one, drawing))
     files["report.html"] = render(results, tables, drawings, _films(directory, results))
     for name, content in files.items():
-        (directory / name).write_bytes(content)
+        atomic.write(directory / name, content)
     for name in _present(directory) - set(files):
         (directory / name).unlink(missing_ok=True)  # another run may be reporting as well
     return plain_text(tables[0], directory)

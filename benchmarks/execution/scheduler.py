@@ -69,6 +69,7 @@ class View(Protocol):
 class Report:
     """What a worker has reported so far."""
 
+    started: float | None = None
     usage: Usage = NOTHING
     curve: list[CurvePoint] = field(default_factory=list)
     training: bool = False
@@ -269,8 +270,10 @@ class Scheduler:
             async with asyncio.timeout(None) as limit:
 
                 def listen(message: Message) -> None:
-                    if isinstance(message, Started) and self._timeout is not None:
-                        limit.reschedule(loop.time() + self._timeout)
+                    if isinstance(message, Started):
+                        report.started = loop.time()
+                        if self._timeout is not None:
+                            limit.reschedule(report.started + self._timeout)
                     events.hear(message)
                     self._hear(trial, message, report)
 
@@ -290,6 +293,9 @@ class Scheduler:
             return None, False
         if report.last_word is not None:
             return report.last_word, False
+        if report.started is not None and not report.usage.training_seconds:  # it has not said what it used
+            seconds = round(loop.time() - report.started, 3)
+            report.usage = report.usage.model_copy(update={"training_seconds": seconds})
         return _unfinished(trial, status, error, report, made_by, snapshots), status == "failed"
 
     def _hear(self, trial: Trial, message: Message, report: Report) -> None:

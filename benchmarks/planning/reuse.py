@@ -12,7 +12,7 @@ from benchmarks.errors import InputError
 from benchmarks.planning.profiles import Profile
 from benchmarks.planning.trials import PlannedTrial
 from benchmarks.records import proofs, provenance
-from benchmarks.records.plans import PlanRow
+from benchmarks.records.plans import PlanRow, Work
 from benchmarks.records.schema import Provenance, Summary, Trial
 from benchmarks.records.store import Store
 from envs.commands import plural
@@ -195,6 +195,40 @@ def refuse_mixture(store: Store, profile: Profile, existing: ExistingResults, ac
             f"({_some(list(differing))}); choose another --results, or leave them out with --accept-drift"
         )
     return frozenset(dropped)
+
+
+def announce(store: Store, profile: Profile, existing: ExistingResults) -> None:
+    """Tell other runs in the folder what this one does, and do not mix with what they do.
+
+    Records alone do not tell: of two runs that overlap, the second may begin before the first has any.
+
+    Raises:
+        InputError: another run at work there has another profile, other code for the same method and task, or other
+            settings under the same label.
+    """
+    mine = Work(
+        profile=profile.name,
+        codes={" on ".join(_kind(status.trial)): status.code for status in existing.asked.values()},
+        settings={", ".join(_place(item.row, item.trial)): fixed_part(item.trial) for item in existing.planned},
+    )
+    for theirs in store.announce(mine):
+        if conflict := _conflict(theirs, mine):
+            raise InputError(
+                f"another run is at work in {store.root} with {conflict}; wait until it has ended, "
+                "or choose another --results"
+            )
+
+
+def _conflict(theirs: Work, mine: Work) -> str:
+    """Why two runs must not share a folder at the same time, in words; empty where they may."""
+    if theirs.profile != mine.profile:
+        return f"profile {theirs.profile!r}, not {mine.profile!r}"
+    if other := [kind for kind, code in mine.codes.items() if theirs.codes.get(kind, code) != code]:
+        return f"other code ({_some(other)})"
+    for place, values in mine.settings.items():
+        if changed := _differences(theirs.settings.get(place, values), values):
+            return f"other settings of {place} ({_some(changed)})"
+    return ""
 
 
 def version_warnings(made_by: Iterable[Provenance]) -> list[str]:

@@ -49,7 +49,8 @@ class Request:
         experiments: the grids to run.
         methods: names, module:Attribute or file.py:Attribute; empty means the experiment's.
         tasks: short names, Gymnasium ids, module:Id or file.py:Id; empty means the experiment's.
-        seeds: how many, counted from the profile's first; None means the experiment's or the profile's.
+        seeds: how many; None means the experiment's or the profile's.
+        first_seed: from which they count; None means the profile's.
         demonstrations: numbers of demonstrated episodes; empty means the experiment's or the profile's.
         file: a demonstration file; None means the shipped ones.
         changes: values of --set by table ("gpril", "budget", ...) and key.
@@ -63,6 +64,7 @@ class Request:
     methods: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     seeds: int | None = None
+    first_seed: int | None = None
     demonstrations: tuple[int, ...] = ()
     file: Path | None = None
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -120,7 +122,12 @@ def parse_changes(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
             if "=" in text:
                 raise InputError(f"--set {assignment!r}: it changes one setting; repeat --set for each") from None
             value = text.strip()
-        changes.setdefault(table, {})[key] = value
+        keys = changes.setdefault(table, {})
+        if key in keys:
+            raise InputError(
+                f"--set {place.strip()} is given twice; a run has one value of a setting, so run once for each"
+            )
+        keys[key] = value
     return changes
 
 
@@ -209,7 +216,8 @@ class _Planner:
         suite, variants = self.profile.suite, self._variants(experiment)
         numbers = {number for variant in variants for number in self._numbers(experiment, variant)}
         own_seeds = experiment.seeds if suite.figure_seeds else None
-        seeds = range(suite.first_seed, suite.first_seed + (self.request.seeds or own_seeds or suite.seeds))
+        first_seed = suite.first_seed if self.request.first_seed is None else self.request.first_seed
+        seeds = range(first_seed, first_seed + (self.request.seeds or own_seeds or suite.seeds))
         for task in self._tasks(experiment):
             demonstrations = self._read(task)
             pool = suite.pool_of(demonstrations.episodes)

@@ -34,7 +34,9 @@ def compact(results: Path) -> tuple[int, int, int]:
         if path.suffix == COMPRESSED:
             continue
         try:
-            load_record(path)
+            record = load_record(path)
+            if compressed(path).exists() and load_record(compressed(path)) != record:
+                raise InputError(f"{path} and {compressed(path).name} are two records of one trial; remove one of them")
             content = path.read_bytes()
             smaller = gzip.compress(content, mtime=0)  # without the time equal records give equal files
             atomic.write(compressed(path), smaller)

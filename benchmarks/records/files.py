@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from pathlib import Path
 
@@ -25,13 +26,14 @@ def record_files(results: Path) -> dict[str, Path]:
     return dict(sorted((found | {path.stem: path for path in (results / "records").glob("*.json")}).items()))
 
 
-def load_record(path: Path) -> Record:
+def load_record(path: str | os.PathLike[str]) -> Record:
     """Read a record's file, `NAME.json`, or `NAME.json.gz` where only that is there.
 
     Raises:
         RecordError: naming the file and what is wrong with it.
         OSError: it cannot be read, or is not there.
     """
+    path = Path(path)
     if path.suffix != COMPRESSED and not path.exists() and (other := compressed(path)).exists():
         path = other
     return read_record(_content(path), str(path))
@@ -42,10 +44,10 @@ def compressed(path: Path) -> Path:
     return path.with_name(path.name + COMPRESSED)
 
 
-def load_plan(path: Path) -> Plan:
+def load_plan(path: str | os.PathLike[str]) -> Plan:
     """Read a plan's file; raises RecordError and OSError as `load_record` does."""
     try:
-        return Plan.model_validate_json(_content(path))
+        return Plan.model_validate_json(_content(Path(path)))
     except ValidationError as error:
         raise RecordError(f"{path}: not a plan of schema {SCHEMA} ({first_problem(error)})") from None
 

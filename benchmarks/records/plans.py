@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -53,6 +53,11 @@ class PlanRow(StrictModel):
     def place(self) -> tuple[str, str, str]:
         """What makes it one row of a plan and not two."""
         return self.experiment, self.variant or self.label, self.trial
+
+    @property
+    def cell(self) -> tuple[str, str, str, int]:
+        """What it has in common with the rows that differ in the seed only."""
+        return *self.place[:2], self.task, self.demonstrations
 
 
 class Demonstrator(StrictModel):
@@ -108,3 +113,17 @@ class Plan(StrictModel):
     profile: str
     rows: list[PlanRow]
     demonstrators: list[Demonstrator] = Field(default_factory=list)
+
+
+class Work(StrictModel):
+    """What a run does while it is at work in a results folder, for others that begin there before it has records.
+
+    Attributes:
+        profile: name of the profile.
+        codes: method and task, in words -> digest of the code that trains it.
+        settings: experiment, variant and task, in words -> what all its trials have in common.
+    """
+
+    profile: str
+    codes: dict[str, str]
+    settings: dict[str, dict[str, Any]]

@@ -311,4 +311,5 @@ def read_record(content: bytes, name: str) -> Record:
 
 def first_problem(error: Exception) -> str:
     """What pydantic says of the first field that is wrong."""
-    return " ".join(str(error).splitlines()[:3])[:200]
+    lines = [line for line in str(error).splitlines() if "For further information" not in line]
+    return " ".join(lines[:3])[:200]

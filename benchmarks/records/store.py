@@ -9,7 +9,7 @@
     snapshots/<trial>/      from which unfinished trials resume
     logs/<trial>.log        output of a trial, over all attempts (not for version control)
     tensorboard/<name>/     curves of a trial during training (not for version control)
-    locks/, scratch/        of live runs
+    locks/, scratch/        of live runs: their locks, what they do (see `plans.Work`), files in the making
 
 Files appear complete or not at all: they are written under a temporary name, flushed to disk and renamed. Temporary
 files carry the token of their run. The kernel releases a run's lock when the run dies, and the next run removes its
@@ -25,17 +25,19 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
+from pydantic import ValidationError
 
 from benchmarks.errors import InputError, cannot_read, cannot_write
 from benchmarks.records import atomic
 from benchmarks.records.files import COMPRESSED, GZIP, compressed, load_plan, load_record
-from benchmarks.records.plans import Plan, PlanRow
+from benchmarks.records.plans import Plan, PlanRow, Work
 from benchmarks.records.schema import Record, RecordError, Summary, canonical
-from envs.npz import read_small
+from envs.npz import ArrayFileError, read_small
 
 T = TypeVar("T")
 MOUNTS = Path("/proc/mounts")
@@ -44,7 +46,7 @@ NETWORK = {
     *("pvfs2", "smb3", "smbfs"),
 }
 """Types of network file systems."""
-WRITTEN = ("", "records", "attempts", "damaged", "code")
+WRITTEN = ("", "records", "attempts", "damaged", "code", "locks")
 """Folders in which files appear by being renamed."""
 
 
@@ -75,6 +77,7 @@ class Store:
     def close(self) -> None:
         """Leave no trace but the results."""
         shutil.rmtree(self._scratch, ignore_errors=True)
+        self._work_path(self._token).unlink(missing_ok=True)
         self._alive.release()
         Path(self._alive.lock_file).unlink(missing_ok=True)
 
@@ -134,9 +137,9 @@ class Store:
         """
         trial = record.trial.id
         place, old = self._record_paths(trial)
-        earlier = self._on_disk(trial, Path.read_bytes)
-        if earlier is not None:
-            self._keep(earlier, trial, "attempts" if trial in self.read([trial])[0] else "damaged")
+        for path in (place, old):
+            if path.exists():
+                self._set_aside(path, trial)
         if policy is not None and policy.is_dir():
             self._move(policy, self.root / "policies" / trial)
         self._write(place, record.to_bytes())
@@ -175,21 +178,36 @@ class Store:
         except RecordError as error:
             raise InputError(f"{error}; delete it: every run writes it again") from None
 
+    def announce(self, work: Work) -> list[Work]:
+        """Say what this run does until it closes; returns what the other runs at work here have said."""
+        with self._lock("plan"):  # so that of two runs that begin at once, one sees the other
+            self._write(self._work_path(self._token), work.model_dump_json().encode())
+            found = []
+            for token in sorted(self._others()):
+                with suppress(OSError, ValidationError, ArrayFileError):  # it has not said anything yet
+                    found.append(Work.model_validate_json(read_small(self._work_path(token))))
+        return found
+
     def merge_plan(self, plan: Plan, dropped: frozenset[PlanRow] = frozenset()) -> Plan:
         """Add rows and demonstrators to the folder's plan and return the whole.
 
-        Earlier rows leave it where they are `dropped`, or where their trial was never finished, no other run is at work
-        and `plan` is about their experiment: of others it does not say what is still wanted.
+        Earlier rows leave it where they are `dropped`, or where their trial was never finished, no other run is at
+        work, `plan` is about their experiment (of others it does not say what is still wanted), and their cell either
+        has no record or is planned anew: one that was left half-done stays as planned, so that tables show what is
+        missing.
         """
         with self._lock("plan"):
             known = self.plan()
             asked, experiments = {row.trial for row in plan.rows}, {row.experiment for row in plan.rows}
-            shared = bool(self._others())
-            old = [
-                row
-                for row in (known.rows if known else [])
-                if shared or row.experiment not in experiments or row.trial in asked or self.state(row.trial)
-            ]
+            old = known.rows if known else []
+            if not self._others():
+                kept = {row.trial for row in old if row.trial in asked or self.state(row.trial)}
+                half_done = {row.cell for row in old if row.trial in kept} - {row.cell for row in plan.rows}
+                old = [
+                    row
+                    for row in old
+                    if row.experiment not in experiments or row.trial in kept or row.cell in half_done
+                ]
             named = {(row.experiment, row.trial) for row in plan.rows if row.variant}
             old = [row for row in old if row.variant or (row.experiment, row.trial) not in named]  # now with a key
             gone = {row.place for row in dropped}
@@ -242,6 +260,9 @@ class Store:
     def _code_path(self, digest: str) -> Path:
         return self.root / "code" / f"{digest[:16]}.json"
 
+    def _work_path(self, token: str) -> Path:
+        return self._lock_path(f"run-{token}").with_suffix(".json")
+
     def _lock_path(self, name: str) -> Path:
         return self.root / "locks" / f"{name}.lock"
 
@@ -255,6 +276,16 @@ class Store:
         except OSError as error:
             raise cannot_write(Path(lock.lock_file), error) from None
         return lock
+
+    def _set_aside(self, path: Path, trial: str) -> None:
+        """Keep a copy of a record's file in another folder."""
+        try:
+            folder = "attempts" if load_record(path).trial.id == trial else "damaged"
+        except RecordError:
+            folder = "damaged"
+        except OSError as error:
+            raise cannot_read(path, error) from None
+        self._keep(path.read_bytes(), trial, folder)
 
     def _keep(self, content: bytes, trial: str, folder: str) -> None:
         end = COMPRESSED if content.startswith(GZIP) else ""
@@ -305,6 +336,7 @@ class Store:
             except Timeout:
                 others.add(token)
                 continue
+            self._work_path(token).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             lock.release()
         return others - {self._token}

@@ -19,6 +19,7 @@ from benchmarks.records.store import Store
 from benchmarks.tune.proposals import require_optuna
 from benchmarks.tune.report import show_best, show_plan
 from benchmarks.tune.search import Rules, Search
+from envs.commands import StrictCommand
 
 PROFILE = "tuning"
 SEEDS = 2
@@ -27,7 +28,8 @@ MINUTES = 10.0
 
 
 @click.command(
-    help="Search the settings of methods, one method after another. After an interruption the same command resumes."
+    cls=StrictCommand,
+    help="Search the settings of methods, one method after another. After an interruption the same command resumes.",
 )
 @option(
     "--methods",

@@ -18,7 +18,7 @@ from benchmarks.execution.progress import new_view
 from benchmarks.execution.scheduler import Scheduler
 from benchmarks.planning.estimate import Estimator
 from benchmarks.planning.preflight import preflight
-from benchmarks.planning.reuse import compare, fixed_part, refuse_mixture, refuse_other_code
+from benchmarks.planning.reuse import announce, compare, fixed_part, refuse_mixture, refuse_other_code
 from benchmarks.planning.search import Space, space_of
 from benchmarks.planning.trials import LABEL_ENDS, Planning, Request, plan
 from benchmarks.records.plans import Plan
@@ -161,6 +161,7 @@ class Search:
             preflight(existing.to_do)
             for problem in existing.damage:
                 say(f"damaged, so it is run again: {problem}")
+            announce(self._store, self._request.profile, existing)
             rows = Plan(profile=self._request.profile.name, rows=existing.rows, demonstrators=planning.demonstrators)
             self._store.merge_plan(rows, dropped)
             for digest, files in existing.files.items():

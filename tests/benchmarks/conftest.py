@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -62,8 +62,12 @@ class Bench:
         return self.folder / "starts.log"
 
     def run(self, *more: str) -> Outcome:
-        """Run the command line in this process; later options override earlier ones."""
-        return self._run([*self.arguments, *more])
+        """Run the command line in this process; these options override the bench's own."""
+        return self._run(self.command(*more))
+
+    def command(self, *more: str) -> list[str]:
+        """The arguments of `run`."""
+        return overridden(self.arguments, more)
 
     def records(self, folder: str = "results") -> list[Record]:
         """All records, by seed."""
@@ -77,6 +81,13 @@ class Bench:
     def starts(self) -> list[int]:
         """The seeds of the fits so far, in order."""
         return [int(seed) for seed in self.log.read_text().split()] if self.log.exists() else []
+
+
+def overridden(arguments: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Arguments of the form --NAME=VALUE with others instead, in their places, and more."""
+    instead = {argument.partition("=")[0]: argument for argument in more}
+    own = [instead.get(argument.partition("=")[0], argument) for argument in arguments]
+    return [*own, *(argument for argument in more if argument not in own)]
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def start(
         signal.signal(signal.SIGHUP, hangup)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
 
-    command = [sys.executable, "-m", "tests.benchmarks.without_report", *bench.arguments, *more]
+    command = [sys.executable, "-m", "tests.benchmarks.without_report", *bench.command(*more)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=prepare)
 
 

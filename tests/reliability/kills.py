@@ -66,7 +66,8 @@ def two_launchers(bench: Bench, rounds: int) -> None:
     for number in range(rounds):
         folder = bench.folder / f"round {number}"
         log = bench.folder / f"round {number}.log"
-        arguments = [*bench.arguments, f"--results={folder}", f"--set=linear.log={log}", f"--seeds={seeds}", "--jobs=1"]
+        options = f"--results={folder}", f"--set=linear.log={log}", f"--seeds={seeds}", "--jobs=1"
+        arguments = bench.command(*options)
         launchers = [FORK.Process(target=_launch, args=(arguments,)) for _ in range(2)]
         for launcher in launchers:
             launcher.start()

@@ -100,9 +100,8 @@ def test_a_cell_that_few_methods_have_begun_takes_no_rank_away(tmp_path: Path) -
     assert now.loc[("sampled", "BC"), "missing"] == 2 * 3 and now.loc[("sampled", "GAIL"), "missing"] == 2 * 5
     table = ranks_table(begun)
     assert set(table.shown["Cells"]) == {"2 of 4"}
-    assert table.note.endswith(
-        "success and ranks with sampled and deterministic actions are over Clip insertion with 10 and 25 demonstrations."
-    )
+    words = "with sampled and deterministic actions are over Clip insertion with 10 and 25 demonstrations."
+    assert table.note.endswith(f"success and ranks {words}")
     assert set(table.shown.loc[table.shown["Method"] == "GAIL", "Seeds"]) == {"5 (10 missing elsewhere)"}
     drawn = field.by_price(begun.scores, begun.missing)
     assert set(drawn["label"]) == set(FIELD)

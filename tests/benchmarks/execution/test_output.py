@@ -106,11 +106,11 @@ def test_a_debugger_can_stop_in_a_trial_of_this_process(bench: Bench, monkeypatc
         "        print('the answer is', answer)\n        return super().fit(demonstrations, context)\n"
     )
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "tests.benchmarks.without_report", *bench.arguments]
-    more = [f"--methods={own}:Mine", "--seeds=1", "--jobs=0"]
+    arguments = bench.command(f"--methods={own}:Mine", "--seeds=1", "--jobs=0")
+    command = [sys.executable, "-m", "tests.benchmarks.without_report", *arguments]
     environment = {**os.environ, "TERM": "dumb"}
     environment.pop("CI")
-    runner = subprocess.Popen([*command, *more], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    runner = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     said = b""
     while b"(Pdb)" not in said:

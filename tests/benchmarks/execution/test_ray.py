@@ -137,7 +137,7 @@ def test_a_killed_worker_is_tried_again(on_ray: Bench) -> None:
 
 def test_a_trial_goes_on_elsewhere_from_its_snapshot(on_ray: Bench, cluster: Machines) -> None:
     """A process of Ray is killed; it takes the trial's own process along, but the snapshots are with the runner."""
-    patient = replace(on_ray, arguments=(*on_ray.arguments, f"--methods={PATIENT}", "--seeds=1"))
+    patient = replace(on_ray, arguments=tuple(on_ray.command(f"--methods={PATIENT}", "--seeds=1")))
     run = start(patient, "--set=patient.pause=1.0", ALWAYS)
     wait_for(lambda: list((on_ray.results / "snapshots").glob("*/state.npz")))
     (worker,) = cluster.workers()

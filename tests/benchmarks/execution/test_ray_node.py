@@ -58,8 +58,7 @@ def test_a_node_says_what_the_worker_says_and_sends_the_policy_before_the_record
 
 
 def test_a_node_sends_snapshots_and_resumes_from_those_it_is_given(bench: Bench) -> None:
-    patient = (f"--methods={PATIENT}", "--seeds=1", f"--set=patient.log={bench.log}", "--set=patient.killed_after=3")
-    bench.run(*patient, "--set=patient.killed_after=0")
+    bench.run(f"--methods={PATIENT}", "--seeds=1", f"--set=patient.log={bench.log}", "--set=patient.killed_after=0")
     (here,) = bench.records()
     settings = here.trial.settings | {"killed_after": 3, "log": f"{bench.log}.there"}
     trial = here.trial.model_copy(update={"settings": settings})

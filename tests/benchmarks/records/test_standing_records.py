@@ -11,8 +11,9 @@ from benchmarks.execution.executor import Listener, Started
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.records import provenance
 from benchmarks.records.files import load_plan, load_record, record_files
-from benchmarks.records.plans import Plan, PlanRow
+from benchmarks.records.plans import Plan, PlanRow, Work
 from benchmarks.records.sources import ROOT
+from benchmarks.records.store import Store
 from benchmarks.trial import worker
 from benchmarks.trial.protocol import TrialRequest
 from tests.benchmarks.conftest import Bench
@@ -93,6 +94,37 @@ def test_other_settings_never_mix_under_one_label(bench: Bench, inline: None) ->
     profile.rename(profile.with_name("other.toml"))
     other = bench.run(f"--profile={profile.with_name('other.toml')}")
     assert other.code == 2 and "profile 'tests', not 'other'" in other.err
+
+
+def test_a_run_does_not_mix_with_one_at_work_that_has_no_records_yet(
+    bench: Bench, inline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Work] = []
+    announce = Store.announce
+    monkeypatch.setattr(Store, "announce", lambda store, work: [said.append(work), *announce(store, work)][1:])
+    assert bench.run("--dry-run").code == 0 and not said
+    elsewhere = bench.folder / "elsewhere"
+    assert bench.run(f"--results={elsewhere}", "--seeds=1").code == 0
+    (theirs,) = said
+    (kind,), (place,) = theirs.codes, theirs.settings
+    settings = {place: theirs.settings[place] | {"evaluation.rollouts": 3}}
+    for change, says in (
+        ({"profile": "night"}, "with profile 'night', not 'tests'"),
+        ({"codes": {kind: "0" * 64}}, f"with other code ({kind})"),
+        ({"settings": settings}, "(evaluation.rollouts was 3, now 5)"),
+    ):
+        other = Store(bench.results)
+        other.open()
+        other.announce(theirs.model_copy(update=change))
+        refused = bench.run("--accept-drift")
+        assert refused.code == 2 and "another run is at work in" in refused.err and says in refused.err
+        assert not bench.records()
+        other.close()
+    other.open()
+    other.announce(theirs)
+    assert bench.run("--seeds=1").code == 0, "the same work is shared"
+    other.close()
+    assert not list((bench.results / "locks").glob("run-*"))
 
 
 def test_trials_never_run_leave_the_plan(bench: Bench, inline: None, monkeypatch: pytest.MonkeyPatch) -> None:

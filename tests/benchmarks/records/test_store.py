@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import InputError, RunError
-from benchmarks.records.plans import Plan
+from benchmarks.records.plans import Plan, Work
 from benchmarks.records.schema import Record, read_record
 from benchmarks.records.store import Store
 from tests.benchmarks import examples
@@ -166,6 +166,28 @@ def test_a_run_for_one_experiment_forgets_nothing_that_another_still_lacks(store
     assert store.merge_plan(Plan(profile="quick", rows=[other])).rows == [missing, other]
     new = examples.row(2)
     assert store.merge_plan(Plan(profile="quick", rows=[new])).rows == [other, new], "asked anew, it is wanted no more"
+
+
+def test_what_was_left_half_done_stays_missing(store: Store) -> None:
+    """As of a run that was killed, after which another setting is tried in the same folder."""
+    begun, missing = examples.row(0), examples.row(1)
+    store.merge_plan(Plan(profile="quick", rows=[begun, missing]))
+    store.save(examples.record(0))
+    other = examples.row(2).model_copy(update={"label": "linear (weight=2)"})
+    assert store.merge_plan(Plan(profile="quick", rows=[other])).rows == [begun, missing, other]
+    assert store.merge_plan(Plan(profile="quick", rows=[begun])).rows == [begun], "fewer seeds are wanted now"
+
+
+def test_runs_at_work_know_of_each_other(store: Store) -> None:
+    mine, theirs = (Work(profile=name, codes={}, settings={"compare": {"l2": 0.1}}) for name in ("quick", "mine"))
+    assert store.announce(mine) == []
+    other = Store(store.root)
+    other.open()
+    assert other.announce(theirs) == [mine] and store.announce(mine) == [theirs]
+    (other.root / "locks" / f"run-{other._token}.json").write_text("{")
+    assert store.announce(mine) == [], "it has said nothing that can be read"
+    other.close()
+    assert len(list((store.root / "locks").glob("run-*"))) == 2
 
 
 def test_a_damaged_plan_is_refused_by_name(store: Store) -> None:

@@ -20,7 +20,7 @@ from benchmarks.records.schema import RecordError
 from benchmarks.records.studies import Choice, Score, Study, load_study, study_files
 from benchmarks.tune.proposals import UNIFORM_DRAWS, propose
 from benchmarks.tune.search import FEWEST
-from tests.benchmarks.conftest import Outcome
+from tests.benchmarks.conftest import Outcome, overridden
 from tests.benchmarks.fakes import TASK
 from tests.benchmarks.processes import PATIENCE, wait_for
 from tests.benchmarks.tune.conftest import Run
@@ -177,7 +177,7 @@ def test_a_method_that_cannot_be_trained_is_refused_before_any_other_is(
 
 def test_a_trial_that_takes_too_long_counts_as_nothing(arguments: list[str], tmp_path: Path) -> None:
     slow = ["--trials=1", "--set=shifted.pause=60", "--minutes=0.05", "--seeds=1", "--demos=3"]
-    command = [sys.executable, "-m", "benchmarks.tune", *arguments, *slow]
+    command = [sys.executable, "-m", "benchmarks.tune", *overridden(arguments, slow)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     (score,) = study_of(tmp_path / "results").choices[0].scores
@@ -238,8 +238,8 @@ def test_other_questions_and_other_code_are_not_mixed(run: Run, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--method=knm"], "did you mean 'knn'?"),
-        (["--task=clipp"], "unknown task 'clipp'"),
+        (["--methods=knm"], "did you mean 'knn'?"),
+        (["--tasks=clipp"], "unknown task 'clipp'"),
         (["--demos=0"], "holds a number below 1"),
         (["--demos=7"], "ask for at most as many"),
         (["--trials=0"], "0 is not in the range"),
@@ -248,7 +248,7 @@ def test_other_questions_and_other_code_are_not_mixed(run: Run, tmp_path: Path) 
     ],
 )
 def test_bad_input_is_one_line_and_trains_nothing(run: Run, tmp_path: Path, more: list[str], sentence: str) -> None:
-    done = run("--trials=2", *more)
+    done = run(*overridden(["--trials=2"], more))
     assert done.code == 2 and sentence in done.err, done.err
     assert len(done.err.splitlines()) == 1 and not (tmp_path / "starts.log").exists()
 
