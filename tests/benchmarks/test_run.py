@@ -194,6 +194,11 @@ def test_an_error_is_one_line_of_a_terminal_whatever_it_quotes(bench: Bench) -> 
     assert outcome.err[:-1].isprintable()
 
 
+def test_an_option_that_is_given_twice_is_refused(bench: Bench) -> None:
+    outcome = bench._run([*bench.arguments, "--seeds=1", "--seeds=2"])
+    assert outcome.code == 2 and outcome.err.startswith("error: --seeds is given twice; give it once")
+
+
 def test_a_task_of_ones_own_needs_demonstrations(bench: Bench) -> None:
     own = [argument for argument in bench.arguments if not argument.startswith("--demonstrations")]
     outcome = bench._run(own)

@@ -125,6 +125,7 @@ def test_a_trial_that_takes_too_long_is_ended_and_keeps_its_curve(bench: Bench) 
     assert outcome.code == 1
     (late,) = bench.records()
     assert late.status == "timed out" and "ended after 15 s" in late.error
+    assert late.usage.training_seconds > 0.0
     assert len(late.curve) == 1 and late.curve[0].progress == 0.5
 
 

@@ -61,6 +61,11 @@ def test_a_grid_has_every_combination_once() -> None:
     assert [item.row.trial for item in planned] == [item.trial.id for item in planned]
 
 
+def test_seeds_count_from_the_first_that_is_asked_for() -> None:
+    planned = plan(request(methods=("bc",), tasks=("peg",), demonstrations=(5,), seeds=2, first_seed=7))
+    assert [(t.trial.seed, t.trial.demonstrations.draw_seed) for t in planned] == [(7, 7), (8, 8)]
+
+
 def test_every_setting_is_spelled_out_and_changed_ones_are_in_the_label() -> None:
     changes = parse_changes(["bc.l2=0.5", "bc.l2_grid=[0, 1]", "budget.policy_updates=77", "evaluation.rollouts=3"])
     (item,) = plan(request(methods=("bc",), tasks=("peg",), seeds=1, changes=changes))
@@ -77,11 +82,12 @@ def test_every_setting_is_spelled_out_and_changed_ones_are_in_the_label() -> Non
     [
         ("l2=0.5", "write it as METHOD.SETTING=VALUE"),
         ("bc.l2=0.5,bc.decay=true", "it changes one setting; repeat --set"),
+        ("bc.l2=0.1", "--set bc.l2 is given twice"),
     ],
 )
-def test_a_change_of_another_form_is_refused_with_the_right_one(assignment: str, says: str) -> None:
+def test_changes_of_another_form_are_refused_with_the_right_one(assignment: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        parse_changes([assignment])
+        parse_changes(["bc.l2=0.1", assignment])
 
 
 def test_a_profile_may_have_settings_of_a_method_of_ones_own() -> None:
