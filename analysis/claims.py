@@ -21,7 +21,7 @@ from analysis.formatting import NOTHING, percent, with_bounds, written
 from analysis.load import Results, version_note
 from analysis.measures import MEASURES, Measured
 from analysis.names import MODE_NAMES
-from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
+from analysis.statistics import CONFIDENCE, SEEDS, UNKNOWN, Estimate
 from analysis.tables.build import PIPELINE_CHECK, Table
 from benchmarks.paper import FIGURES, Claim, Experiment, Measure, Region
 from benchmarks.records.schema import MODES
@@ -29,8 +29,6 @@ from envs.commands import plural
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
 
-SEEDS = 5
-"""Fewest seeds of each variant in each cell that decide a claim; with fewer, intervals cover too little."""
 LITTLE = 0.1
 GAIL_STEPS = 10_000 * 16 * 256
 """Environment steps of the paper's GAIL, if appendix B counts iterations of TRPO (of so many steps in 16 processes)."""

@@ -24,6 +24,9 @@ from scipy.special import ndtri, stdtrit
 FloatArray: TypeAlias = NDArray[np.float64]
 
 CONFIDENCE = 0.95
+SEEDS = 5
+"""Fewest seeds of each variant in each cell that decide a claim or give a difference a star; with fewer, intervals
+cover too little for that."""
 
 
 class Quartiles(NamedTuple):

@@ -17,7 +17,7 @@ from analysis.formatting import NOTHING, percent, with_bounds
 from analysis.load import Results, version_note
 from analysis.names import MODE_NAMES, PRICES, short_mode, task_name
 from analysis.pooling import split
-from analysis.statistics import Estimate
+from analysis.statistics import SEEDS, Estimate
 from analysis.tables import data as frames
 from analysis.tables import field
 from analysis.tables.render import csv, latex, markdown
@@ -108,11 +108,11 @@ def ranks_table(results: Results) -> Table:
         "points [95 %], paired if the seeds of both methods learned from the same demonstrations. GPRIL is its first "
         "variant in the experiment. The best method was selected for its success, so differences to it are biased in "
         "its favour. Each interval is at the 95 % level on its own; a star marks differences that remain after a "
-        "Bonferroni correction (one experiment, one kind of actions): those to GPRIL for their number, those to the "
-        "best for the number of all pairs of methods, which covers its selection. A trial that failed counts as "
-        "success 0. Shown: demonstrated actions, states only, or actions inferred from the method's own steps. "
-        "Environment steps, labels by the demonstrator and core-seconds of training (which depend on the machine and "
-        "its load): medians per trial."
+        f"Bonferroni correction (one experiment, one kind of actions, at least {SEEDS} seeds): those to GPRIL for "
+        "their number, those to the best for the number of all pairs of methods, which covers its selection. A trial "
+        "that failed counts as success 0. Shown: demonstrated actions, states only, or actions inferred from the "
+        "method's own steps. Environment steps, labels by the demonstrator and core-seconds of training (which depend "
+        "on the machine and its load): medians per trial."
     )
     data = field.overview(results)
     for key, rows in split(data, ["experiment"]) if len(data) else ():

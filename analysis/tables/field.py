@@ -18,7 +18,7 @@ from analysis.comparisons import ranks, with_equals
 from analysis.load import GROUP, Results
 from analysis.names import PRICES, numbers_of_demonstrations, task_name
 from analysis.pooling import CELL, Cell, Pooled, Shared, in_cells, split
-from analysis.statistics import CONFIDENCE, UNKNOWN, Estimate
+from analysis.statistics import CONFIDENCE, SEEDS, UNKNOWN, Estimate
 from analysis.tables.data import comparison, named
 from benchmarks.records.schema import MODES
 
@@ -43,7 +43,7 @@ class Standing:
         behind: success minus that of the best; NaN for the best itself.
         against: success minus that of the reference; NaN for the reference, or where there is none.
         against_sure: whether that difference is still none of chance when the intervals of all differences to the
-            reference are widened for their number (Bonferroni).
+            reference are widened for their number (Bonferroni); never with fewer than `SEEDS` seeds.
         behind_sure: the same for the difference to the best, with the number of all pairs: any two of them might have
             become the best and its rival, and the best one was found by comparing all.
     """
@@ -91,7 +91,8 @@ def standings(scores: pd.DataFrame) -> dict[str, Standing]:
             if other and label != other:
                 differences[name] = alone[label].minus(alone[other])
                 corrected = together[label].minus(together[other])
-                differences[f"{name}_sure"] = corrected.low > 0.0 or corrected.high < 0.0
+                enough = min(alone[label].seeds, alone[other].seeds) >= SEEDS
+                differences[f"{name}_sure"] = enough and (corrected.low > 0.0 or corrected.high < 0.0)
         rank = with_equals(estimates[label], [alone[label].minus(alone[other]) for other in order if other != label])
         found[label] = Standing(alone[label].estimate, rank, **differences)
     return found

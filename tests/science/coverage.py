@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.comparisons import probability_of_improvement, ranks, times_fewer, with_equals
 from analysis.statistics import (
+    CONFIDENCE,
     Estimate,
     correlation,
     deviations,
@@ -121,6 +122,21 @@ def rank(
     return Estimate(place, low, high)
 
 
+def star(methods: int, tasks: int, rng: np.random.Generator, count: int) -> Estimate:
+    """The largest difference to the best of equal methods, corrected for the number of all pairs.
+
+    The value is 0, so an interval without it is a star by chance (see `analysis.tables.field.Standing`).
+    """
+    confidence = 1.0 - (1.0 - CONFIDENCE) / (methods * (methods - 1) / 2)
+    good_draws = rng.normal(0.0, 1.0, (tasks, 1, count))
+    logits = good_draws + rng.normal(0.0, 0.5, (tasks, methods, count))
+    scores = measured(1 / (1 + np.exp(-logits)), rng).mean(axis=0)
+    best, *others = scores[np.argsort(-scores.mean(axis=1))]
+    found = [rate_interval(one, tasks * count * ROLLOUTS, confidence) for one in (best, *others)]
+    behind = [difference(found[0], one, correlation(best, two)) for one, two in zip(found[1:], others, strict=True)]
+    return Estimate(0.0, max(one.low for one in behind), max(one.high for one in behind))
+
+
 def fewer(gpril: Sequence[Rates], gail: Sequence[Rates], rng: np.random.Generator, count: int) -> Estimate:
     """The ratio of interactions with as many seeds of each budget: 10, 20, 40, ... episodes against 100, 1000, ..."""
     ours, theirs = ([rate(rates, rng, count) for rates in side] for side in (gpril, gail))
@@ -167,6 +183,8 @@ ROWS: Mapping[str, tuple[Trial, int]] = {
     "rank among six close methods, four tasks": (partial(rank, 4, 6, 0.2, 4, 0.3), 1000),
     "rank of the best of six, a point apart, one task": (partial(rank, 1, 6, 0.04, 1, 0.0), 1000),
     "rank of the best of sixteen, two tasks": (partial(rank, 1, 16, 0.2, 2, 0.3), 1000),
+    "no star by chance, sixteen equal methods, one task": (partial(star, 16, 1), 1000),
+    "no star by chance, sixteen equal methods, four tasks": (partial(star, 16, 4), 1000),
     "times fewer interactions, 50": (partial(fewer, *LATE), 2000),
     "times fewer interactions, 25": (partial(fewer, *TIED), 2000),
 }

@@ -195,6 +195,12 @@ def test_stars_are_rarer_than_intervals_without_zero(results: Results) -> None:
     assert shown.str.endswith("*").sum() == starred.sum()
 
 
+def test_a_star_takes_five_seeds(results: Results) -> None:
+    few = replace(results, scores=results.scores[results.scores["seed"] < 4])
+    found = field.overview(few).dropna(subset="behind")
+    assert (found["behind_high"] < 0).any() and not found["behind_sure"].any()
+
+
 def test_stars_at_the_best_are_corrected_for_all_pairs(results: Results) -> None:
     """Any method might have been selected as the best, so all pairs count; the reference was chosen beforehand."""
     scores = results.scores[(results.scores["mode"] == "sampled") & (results.scores["label"] != "IQ-Learn")]
