@@ -153,8 +153,11 @@ def resolve(name: str) -> type[Method]:
         return _load(f"{name}:")
     if ":" in name:
         return _load(name)
-    for entry in entry_points(group=GROUP, name=name):
-        return _load(entry.value)
+    offered = sorted({entry.value for entry in entry_points(group=GROUP, name=name)})
+    if len(offered) > 1:
+        raise MethodError(f"several packages offer a method {name!r}; name one of {', '.join(offered)} instead")
+    for place in offered:
+        return _load(place)
     near = get_close_matches(name, [*names(), *GROUPS], n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known methods: {', '.join(names())}"
     raise MethodError(f"there is no method {name!r}; {hint} (a method of your own: file.py:ClassName)")

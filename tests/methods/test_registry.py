@@ -72,6 +72,12 @@ def test_an_installed_package_offers_methods_by_entry_point(monkeypatch: pytest.
     monkeypatch.setattr(registry, "entry_points", entries.select)
     assert "theirs" in registry.names()
     assert registry.resolve("theirs") is BehaviouralCloning
+    both = EntryPoints([*entries, EntryPoint("theirs", "methods.knn:Knn", registry.GROUP)])
+    monkeypatch.setattr(registry, "entry_points", both.select)
+    with pytest.raises(
+        MethodError, match="several packages offer .* name one of methods.bc:.*, methods.knn:Knn instead"
+    ):
+        registry.resolve("theirs")
 
 
 def test_a_name_cannot_be_taken_twice(tmp_path: Path) -> None:
