@@ -30,10 +30,11 @@ from benchmarks.planning.reuse import (
     compare,
     refuse_mixture,
     refuse_other_code,
+    unchanged,
     version_warnings,
 )
-from benchmarks.planning.trials import Actions, Request, parse_changes, plan
-from benchmarks.records.plans import Plan
+from benchmarks.planning.trials import Actions, Planning, Request, parse_changes, plan
+from benchmarks.records.plans import Plan, PlanRow
 from benchmarks.records.schema import Summary, Trial
 from benchmarks.records.store import Store, network_warning
 from benchmarks.trial.checkpoints import STATE
@@ -127,10 +128,7 @@ def command(context: click.Context, **options: Any) -> int:
     request = _request(options)
     store = Store(options["results"] or RUNS / request.profile.name)
     planning = plan(request)
-    existing = compare(store, planning.trials, options["retry_failed"])
-    dropped = refuse_mixture(store, request.profile, existing, options["accept_drift"])
-    if not options["accept_drift"]:
-        refuse_other_code(store, existing)
+    existing, dropped = _compare(store, request, planning, options)
     for notice in planning.notices:
         say(f"note: {one_line(notice)}")
     preflight(existing.to_do)
@@ -143,6 +141,8 @@ def command(context: click.Context, **options: Any) -> int:
         store.open()
         try:
             announce(store, request.profile, existing)
+            if not unchanged(store, existing):  # by a run that has come and gone since
+                existing, dropped = _compare(store, request, planning, options)
             for problem in existing.damage:
                 say(f"damaged, so it is run again: {problem}")
             merged = Plan(profile=request.profile.name, rows=existing.rows, demonstrators=planning.demonstrators)
@@ -151,6 +151,17 @@ def command(context: click.Context, **options: Any) -> int:
         finally:
             store.close()
     return _report(store, existing)
+
+
+def _compare(
+    store: Store, request: Request, planning: Planning, options: Mapping[str, Any]
+) -> tuple[ExistingResults, frozenset[PlanRow]]:
+    """What the folder holds of the planned trials, and rows that leave its plan; raises InputError for a mixture."""
+    existing = compare(store, planning.trials, options["retry_failed"])
+    dropped = refuse_mixture(store, request.profile, existing, options["accept_drift"])
+    if not options["accept_drift"]:
+        refuse_other_code(store, existing)
+    return existing, dropped
 
 
 def _describe(method: str) -> str:

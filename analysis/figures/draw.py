@@ -333,8 +333,9 @@ def plot_curves(series: Series, look: dict[str, Style]) -> Figure:
             for height, bottom, top in 100 * level[columns].to_numpy(dtype=float):
                 axes.axhline(height, color=style.colour, linestyle=style.line, linewidth=1.5)
                 axes.axhspan(bottom, top, color=style.colour, alpha=0.12, linewidth=0)
-                (mark,) = axes.plot([1.0], [height], markersize=4, zorder=3, clip_on=False, **style.marks())
-                mark.set_transform(axes.get_yaxis_transform())  # at the right edge
+                mark = Line2D([1.0], [height], markersize=4, zorder=3, clip_on=False, **style.marks())
+                mark.set_transform(axes.get_yaxis_transform())  # at the right edge, without a say in the axis's limits
+                axes.add_artist(mark)
         scale(axes, data[cost].to_numpy(dtype=float))
     free = present(data[data["point"].isna()], look)
     named = {label: style for label, style in look.items() if label not in free}

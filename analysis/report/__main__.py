@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from pathlib import Path
 from shutil import disk_usage
@@ -53,14 +54,14 @@ def _write(directory: Path) -> str:
         (directory / folder).mkdir(exist_ok=True)
     tables, series = _tables(results), list(all_series(results))
     files = _checked_files(tables, series)
-    drawings, look = [], styles(results)
+    drawings, look, token = [], styles(results), secrets.token_hex(6)  # several runs may be reporting
     for one in series:
         drawing = draw(one, look, results.profile)
         files |= {f"figures/{name}": content for name, content in drawing.files.items()}
         drawings.append((one, drawing))
     files["report.html"] = render(results, tables, drawings, _films(directory, results))
     for name, content in files.items():
-        atomic.write(directory / name, content)
+        atomic.write(directory / name, content, f"report-{token}")
     for name in _present(directory) - set(files):
         (directory / name).unlink(missing_ok=True)  # another run may be reporting as well
     return plain_text(tables[0], directory)

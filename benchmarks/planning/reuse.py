@@ -12,7 +12,7 @@ from benchmarks.errors import InputError
 from benchmarks.planning.profiles import Profile
 from benchmarks.planning.trials import PlannedTrial
 from benchmarks.records import proofs, provenance
-from benchmarks.records.plans import PlanRow, Work
+from benchmarks.records.plans import Plan, PlanRow, Work
 from benchmarks.records.schema import Provenance, Summary, Trial
 from benchmarks.records.store import Store
 from envs.commands import plural
@@ -66,6 +66,7 @@ class ExistingResults:
         neighbours: rows of the same experiments that were not asked for now, but will be in the same tables.
         others: the status of those that have a record, by id.
         files: the source files behind each digest of code.
+        plan: the folder's plan.
     """
 
     planned: list[PlannedTrial]
@@ -73,6 +74,7 @@ class ExistingResults:
     neighbours: list[PlanRow]
     others: dict[str, TrialStatus]
     files: dict[str, dict[str, str]]
+    plan: Plan | None
 
     @property
     def to_do(self) -> list[Trial]:
@@ -113,7 +115,8 @@ def compare(store: Store, planned: list[PlannedTrial], retry_failed: bool) -> Ex
     trials = {item.row.trial: item for item in planned}
     states = {i: store.state(i) for i in trials}  # first: a record that another run adds from now on is newer
     records, damage = store.summaries(trials)
-    neighbours = _neighbours(store, planned)
+    earlier = store.plan()
+    neighbours = _neighbours(earlier, planned)
     other_records, _ = store.summaries({row.trial for row in neighbours} - set(trials))
     safe: dict[tuple[str, str], type[Method]] = {
         (name, task): registry.resolve(name)
@@ -134,7 +137,8 @@ def compare(store: Store, planned: list[PlannedTrial], retry_failed: bool) -> Ex
     others = {
         i: TrialStatus(record.trial, codes.get(_kind(record.trial), ""), record) for i, record in other_records.items()
     }
-    return ExistingResults(planned, asked, neighbours, others, {codes[kind]: found for kind, found in files.items()})
+    digests = {codes[kind]: found for kind, found in files.items()}
+    return ExistingResults(planned, asked, neighbours, others, digests, earlier)
 
 
 def refuse_other_code(store: Store, existing: ExistingResults) -> None:
@@ -170,14 +174,14 @@ def refuse_mixture(store: Store, profile: Profile, existing: ExistingResults, ac
     Raises:
         InputError: the folder is of another profile, or such trials are there and `accept` is false.
     """
-    earlier = store.plan()
+    earlier = existing.plan
     if earlier is None:
         return frozenset()
     if earlier.profile != profile.name:
         raise InputError(
             f"{store.root} holds results of profile {earlier.profile!r}, not {profile.name!r}; choose another --results"
         )
-    new = {_place(item.row, item.trial): item.trial for item in existing.planned}
+    new = {place_of(item.row, item.trial): item.trial for item in existing.planned}
     variants = {(item.row.experiment, item.row.place[1]) for item in existing.planned}
     differing: dict[str, None] = {}
     dropped: set[PlanRow] = set()
@@ -185,7 +189,7 @@ def refuse_mixture(store: Store, profile: Profile, existing: ExistingResults, ac
         if row.trial in existing.asked or row.place[:2] not in variants or row.trial not in existing.others:
             continue
         trial = existing.others[row.trial].trial
-        current = new.get(_place(row, trial))
+        current = new.get(place_of(row, trial))
         if current and (changed := _differences(fixed_part(trial), fixed_part(current))):
             dropped.add(row)
             differing |= dict.fromkeys(f"{row.label}: {difference}" for difference in changed)
@@ -206,28 +210,24 @@ def announce(store: Store, profile: Profile, existing: ExistingResults) -> None:
         InputError: another run at work there has another profile, other code for the same method and task, or other
             settings under the same label.
     """
-    mine = Work(
-        profile=profile.name,
-        codes={" on ".join(_kind(status.trial)): status.code for status in existing.asked.values()},
-        settings={", ".join(_place(item.row, item.trial)): fixed_part(item.trial) for item in existing.planned},
-    )
-    for theirs in store.announce(mine):
-        if conflict := _conflict(theirs, mine):
-            raise InputError(
-                f"another run is at work in {store.root} with {conflict}; wait until it has ended, "
-                "or choose another --results"
-            )
+    settings = {", ".join(place_of(item.row, item.trial)): fixed_part(item.trial) for item in existing.planned}
+    codes = {" on ".join(_kind(trial)): existing.codes[trial.id] for trial in existing.to_do}
+    store.announce(Work(profile=profile.name, codes=codes, settings=settings), _conflict)
+
+
+def unchanged(store: Store, existing: ExistingResults) -> bool:
+    """Whether no other run has changed the folder's plan, or records of the trials to run, since they were compared."""
+    return store.plan() == existing.plan and all(store.state(i) == state for i, state in existing.states.items())
 
 
 def _conflict(theirs: Work, mine: Work) -> str:
-    """Why two runs must not share a folder at the same time, in words; empty where they may."""
     if theirs.profile != mine.profile:
-        return f"profile {theirs.profile!r}, not {mine.profile!r}"
+        return f"with profile {theirs.profile!r}, not {mine.profile!r}"
     if other := [kind for kind, code in mine.codes.items() if theirs.codes.get(kind, code) != code]:
-        return f"other code ({_some(other)})"
+        return f"with other code ({_some(other)})"
     for place, values in mine.settings.items():
         if changed := _differences(theirs.settings.get(place, values), values):
-            return f"other settings of {place} ({_some(changed)})"
+            return f"with other settings of {place} ({_some(changed)})"
     return ""
 
 
@@ -241,8 +241,7 @@ def version_warnings(made_by: Iterable[Provenance]) -> list[str]:
     return lines
 
 
-def _neighbours(store: Store, planned: Collection[PlannedTrial]) -> list[PlanRow]:
-    plan = store.plan()
+def _neighbours(plan: Plan | None, planned: Collection[PlannedTrial]) -> list[PlanRow]:
     experiments, places = {item.row.experiment for item in planned}, {item.row.place for item in planned}
     rows = plan.rows if plan else []
     return [row for row in rows if row.experiment in experiments and row.place not in places]
@@ -252,7 +251,8 @@ def _kind(trial: Trial) -> tuple[str, str]:
     return trial.method, trial.task
 
 
-def _place(row: PlanRow, trial: Trial) -> tuple[str, str, str]:
+def place_of(row: PlanRow, trial: Trial) -> tuple[str, str, str]:
+    """Experiment, variant and task: trials of one place differ in seed and number of demonstrations only."""
     return *row.place[:2], trial.task.rpartition(":")[2]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -119,7 +120,7 @@ def parse_changes(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
         try:
             value = json.loads(text)
         except ValueError:
-            if "=" in text:
+            if re.search(r"[,\s][\w-]+\.[\w-]+=", text):
                 raise InputError(f"--set {assignment!r}: it changes one setting; repeat --set for each") from None
             value = text.strip()
         keys = changes.setdefault(table, {})

@@ -34,7 +34,7 @@ from pydantic import ValidationError
 
 from benchmarks.errors import InputError, cannot_read, cannot_write
 from benchmarks.records import atomic
-from benchmarks.records.files import COMPRESSED, GZIP, compressed, load_plan, load_record
+from benchmarks.records.files import COMPRESSED, GZIP, LARGEST, compressed, load_plan, load_record
 from benchmarks.records.plans import Plan, PlanRow, Work
 from benchmarks.records.schema import Record, RecordError, Summary, canonical
 from envs.npz import ArrayFileError, read_small
@@ -48,6 +48,8 @@ NETWORK = {
 """Types of network file systems."""
 WRITTEN = ("", "records", "attempts", "damaged", "code", "locks")
 """Folders in which files appear by being renamed."""
+TOKEN = re.compile("[0-9a-f]{12}")
+"""Of a run."""
 
 
 class Store:
@@ -178,23 +180,34 @@ class Store:
         except RecordError as error:
             raise InputError(f"{error}; delete it: every run writes it again") from None
 
-    def announce(self, work: Work) -> list[Work]:
-        """Say what this run does until it closes; returns what the other runs at work here have said."""
+    def announce(self, work: Work, conflict: Callable[[Work, Work], str]) -> None:
+        """Say what this run does until it closes, for runs that begin later.
+
+        Args:
+            work: what it does.
+            conflict: says of the work of another run, and this, why they must not be at work at once; "" if they may.
+
+        Raises:
+            InputError: another run is at work here with which it must not be; nothing is announced.
+        """
         with self._lock("plan"):  # so that of two runs that begin at once, one sees the other
-            self._write(self._work_path(self._token), work.model_dump_json().encode())
-            found = []
             for token in sorted(self._others()):
                 with suppress(OSError, ValidationError, ArrayFileError):  # it has not said anything yet
-                    found.append(Work.model_validate_json(read_small(self._work_path(token))))
-        return found
+                    other = Work.model_validate_json(read_small(self._work_path(token), LARGEST))
+                    if reason := conflict(other, work):
+                        raise InputError(
+                            f"another run is at work in {self.root} {reason}; wait until it has ended, "
+                            "or choose another folder"
+                        )
+            self._write(self._work_path(self._token), work.model_dump_json().encode())
 
     def merge_plan(self, plan: Plan, dropped: frozenset[PlanRow] = frozenset()) -> Plan:
         """Add rows and demonstrators to the folder's plan and return the whole.
 
         Earlier rows leave it where they are `dropped`, or where their trial was never finished, no other run is at
         work, `plan` is about their experiment (of others it does not say what is still wanted), and their cell either
-        has no record or is planned anew: one that was left half-done stays as planned, so that tables show what is
-        missing.
+        has no record or is planned anew, from its first seed on: one that was left half-done stays as planned, so that
+        tables show what is missing.
         """
         with self._lock("plan"):
             known = self.plan()
@@ -202,7 +215,9 @@ class Store:
             old = known.rows if known else []
             if not self._others():
                 kept = {row.trial for row in old if row.trial in asked or self.state(row.trial)}
-                half_done = {row.cell for row in old if row.trial in kept} - {row.cell for row in plan.rows}
+                first = {row.cell: row.seed for row in sorted(old, key=lambda row: row.seed, reverse=True)}
+                anew = {row.cell for row in plan.rows if row.seed == first.get(row.cell)}
+                half_done = {row.cell for row in old if row.trial in kept} - anew
                 old = [
                     row
                     for row in old
@@ -312,6 +327,7 @@ class Store:
         """Remove what dead runs left: what was there before the living ones were counted, and is none of theirs."""
         folders = [self.root / name for name in WRITTEN]
         left = {path: path.name.split(".")[-2] for folder in folders for path in folder.glob(".*.tmp")}
+        left = {path: token for path, token in left.items() if TOKEN.fullmatch(token)}  # not those of reports
         left |= {path: path.name for path in (self.root / "scratch").iterdir()}
         alive = {self._token, *self._others()}
         for path, token in left.items():

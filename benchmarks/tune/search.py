@@ -158,10 +158,10 @@ class Search:
         for record in existing.records.values():
             self._estimator.learn(record)
         if existing.to_do:
+            announce(self._store, self._request.profile, existing)
             preflight(existing.to_do)
             for problem in existing.damage:
                 say(f"damaged, so it is run again: {problem}")
-            announce(self._store, self._request.profile, existing)
             rows = Plan(profile=self._request.profile.name, rows=existing.rows, demonstrators=planning.demonstrators)
             self._store.merge_plan(rows, dropped)
             for digest, files in existing.files.items():

@@ -85,8 +85,12 @@ class Bench:
 
 def overridden(arguments: Sequence[str], more: Sequence[str]) -> list[str]:
     """Arguments of the form --NAME=VALUE with others instead, in their places, and more."""
-    instead = {argument.partition("=")[0]: argument for argument in more}
-    own = [instead.get(argument.partition("=")[0], argument) for argument in arguments]
+
+    def name(argument: str) -> str:
+        return argument.rpartition("=")[0] if argument.startswith("--set=") else argument.partition("=")[0]
+
+    instead = {name(argument): argument for argument in more}
+    own = [instead.get(name(argument), argument) for argument in arguments]
     return [*own, *(argument for argument in more if argument not in own)]
 
 

@@ -219,6 +219,8 @@ def test_axes_are_named_with_units_and_modes(results: Results) -> None:
     figure = PLOTS["curves"](series_of(results)["comparison-curves-episodes"], styles(results))
     assert figure.axes[0].get_xscale() == "log"
     assert "BC (final success)" in [text.get_text() for text in figure.legends[0].get_texts()]
+    figure = PLOTS["curves"](series_of(results)["comparison-curves-gradient-steps"], styles(results))
+    assert figure.axes[0].get_xlim()[0] > 0.0, "levels have no place on the axis of costs"
 
 
 def test_several_numbers_of_demonstrations_become_an_axis(tmp_path: Path) -> None:

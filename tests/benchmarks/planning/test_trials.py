@@ -77,6 +77,10 @@ def test_every_setting_is_spelled_out_and_changed_ones_are_in_the_label() -> Non
     assert item.row.label == f"BC{suffix}" and (item.row.variant, item.row.base) == (f"bc{suffix}", "bc")
 
 
+def test_text_may_hold_what_separates_settings() -> None:
+    assert parse_changes(["mine.path=/tmp/a=b,c"]) == {"mine": {"path": "/tmp/a=b,c"}}
+
+
 @pytest.mark.parametrize(
     ("assignment", "says"),
     [

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from benchmarks.records.files import load_plan, load_record, record_files
 from benchmarks.records.merge import main
-from benchmarks.records.plans import Plan
+from benchmarks.records.plans import Plan, Work
 from benchmarks.records.schema import Record
 from benchmarks.records.store import Store
 from tests.benchmarks import examples
@@ -76,7 +76,7 @@ def test_what_cannot_be_merged_is_refused_before_anything_is_written(tmp_path: P
         rollouts = [rollout.model_copy(update={"success": False}) for rollout in record.final["mean"]]
         other, says = (
             record.model_copy(update={"final": record.final | {"mean": rollouts}}),
-            "different results of trial",
+            "are different results of the same trial",
         )
     elif case == "code":
         made_by = other.provenance.model_copy(update={"code_digest": "1" * 64})
@@ -109,3 +109,31 @@ def test_a_folder_with_records_is_not_overwritten_by_a_refused_merge(tmp_path: P
     assert merged(target, two)[0] == 2 and contents(target) == before
     shutil.rmtree(two)
     assert merged(target, two)[0] == 2
+
+
+def test_a_target_with_records_needs_its_plan_and_no_run_at_work(tmp_path: Path) -> None:
+    target, two = folder(tmp_path / "all", examples.record(0)), folder(tmp_path / "two", examples.record(1))
+    plan = (target / "plan.json").read_bytes()
+    (target / "plan.json").unlink()
+    code, output = merged(target, two)
+    assert code == 2 and "plan.json" in output and len(record_files(target)) == 1
+    (target / "plan.json").write_bytes(plan)
+    run = Store(target)
+    run.open()
+    run.announce(Work(profile="quick", codes={}, settings={}), lambda *_: "")
+    code, output = merged(target, two)
+    assert code == 2 and "another run is at work in" in output and len(record_files(target)) == 1
+    run.close()
+    assert merged(target, two)[0] == 0 and len(record_files(target)) == 2
+    code, output = merged(target, target)
+    assert code == 2 and "is the only folder" in output
+
+
+def test_a_record_of_other_code_keeps_its_mark(tmp_path: Path) -> None:
+    one, two = folder(tmp_path / "one", examples.record(0)), folder(tmp_path / "two", examples.record(1))
+    marked = examples.row(0).model_copy(update={"other_code": True})
+    (one / "plan.json").write_text(Plan(profile="quick", rows=[marked]).model_dump_json())
+    (two / "plan.json").write_text(Plan(profile="quick", rows=[examples.row(0), examples.row(1)]).model_dump_json())
+    target = tmp_path / "all"
+    assert merged(target, one, two)[0] == 0
+    assert load_plan(target / "plan.json").rows == [marked, examples.row(1)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import run as command_line
 from benchmarks.execution.executor import Listener, Started
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.records import provenance
@@ -101,7 +102,7 @@ def test_a_run_does_not_mix_with_one_at_work_that_has_no_records_yet(
 ) -> None:
     said: list[Work] = []
     announce = Store.announce
-    monkeypatch.setattr(Store, "announce", lambda store, work: [said.append(work), *announce(store, work)][1:])
+    monkeypatch.setattr(Store, "announce", lambda store, work, _: said.append(work) or announce(store, work, _))
     assert bench.run("--dry-run").code == 0 and not said
     elsewhere = bench.folder / "elsewhere"
     assert bench.run(f"--results={elsewhere}", "--seeds=1").code == 0
@@ -115,16 +116,35 @@ def test_a_run_does_not_mix_with_one_at_work_that_has_no_records_yet(
     ):
         other = Store(bench.results)
         other.open()
-        other.announce(theirs.model_copy(update=change))
+        other.announce(theirs.model_copy(update=change), lambda *_: "")
         refused = bench.run("--accept-drift")
         assert refused.code == 2 and "another run is at work in" in refused.err and says in refused.err
         assert not bench.records()
         other.close()
     other.open()
-    other.announce(theirs)
+    other.announce(theirs, lambda *_: "")
     assert bench.run("--seeds=1").code == 0, "the same work is shared"
     other.close()
     assert not list((bench.results / "locks").glob("run-*"))
+
+
+def test_a_run_that_came_and_went_while_this_one_began_is_noticed(
+    bench: Bench, inline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = bench.folder / "tests.toml"
+    with monkeypatch.context() as patch:
+
+        def meanwhile(_: object) -> None:
+            patch.undo()
+            text = profile.read_text()
+            profile.write_text(text.replace("rollouts = 5", "rollouts = 3"))
+            assert bench.run("--seeds=1").code == 0
+            profile.write_text(text)
+
+        patch.setattr(command_line, "preflight", meanwhile)
+        refused = bench.run()
+    assert refused.code == 2 and "evaluation.rollouts was 3, now 5" in refused.err
+    assert len(bench.records()) == 1
 
 
 def test_trials_never_run_leave_the_plan(bench: Bench, inline: None, monkeypatch: pytest.MonkeyPatch) -> None:

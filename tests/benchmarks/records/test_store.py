@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import InputError, RunError
-from benchmarks.records.plans import Plan, Work
+from benchmarks.records.plans import Plan, PlanRow, Work
 from benchmarks.records.schema import Record, read_record
 from benchmarks.records.store import Store
 from tests.benchmarks import examples
@@ -149,13 +149,14 @@ def test_plans_are_merged(store: Store) -> None:
     assert store.plan() is None
     store.merge_plan(plan(0, 1))
     store.save(examples.record(1))
-    assert store.merge_plan(plan(2, 1)).rows == plan(1, 2).rows, "0 was never run"
-    assert store.plan() == plan(1, 2)
-    assert store.merge_plan(plan(2), dropped=frozenset([examples.row(1)])).rows == plan(2).rows
+    assert store.merge_plan(plan(0, 2)).rows == plan(0, 1, 2).rows
+    assert store.merge_plan(plan(0)).rows == plan(0, 1).rows, "2 was never run"
+    assert store.plan() == plan(0, 1)
+    assert store.merge_plan(plan(0), dropped=frozenset([examples.row(1)])).rows == plan(0).rows
 
     other = Store(store.root)
     other.open()
-    assert other.merge_plan(plan(7)).rows == plan(2, 7).rows, "another run may be about to do 2"
+    assert other.merge_plan(plan(7)).rows == plan(0, 7).rows, "another run may be about to do 0"
     other.close()
 
 
@@ -178,16 +179,37 @@ def test_what_was_left_half_done_stays_missing(store: Store) -> None:
     assert store.merge_plan(Plan(profile="quick", rows=[begun])).rows == [begun], "fewer seeds are wanted now"
 
 
+def test_another_block_of_seeds_does_not_hide_what_the_first_lacks(store: Store) -> None:
+    def rows(*seeds: int) -> list[PlanRow]:
+        return [examples.row(seed) for seed in seeds]
+
+    store.merge_plan(Plan(profile="quick", rows=rows(0, 1, 2)))
+    store.save(examples.record(0))
+    assert store.merge_plan(Plan(profile="quick", rows=rows(2, 3))).rows == rows(0, 1, 2, 3)
+    assert store.merge_plan(Plan(profile="quick", rows=rows(0, 1))).rows == rows(0, 1), "fewer are wanted now"
+
+
 def test_runs_at_work_know_of_each_other(store: Store) -> None:
     mine, theirs = (Work(profile=name, codes={}, settings={"compare": {"l2": 0.1}}) for name in ("quick", "mine"))
-    assert store.announce(mine) == []
+    store.announce(mine, lambda *_: "never asked")
     other = Store(store.root)
     other.open()
-    assert other.announce(theirs) == [mine] and store.announce(mine) == [theirs]
+    with pytest.raises(InputError, match=r"at work in .* \(quick, mine\); wait until it has ended"):
+        other.announce(theirs, lambda one, two: f"({one.profile}, {two.profile})")
+    store.announce(mine, lambda *_: "what was refused is not announced")
+    other.announce(theirs, lambda *_: "")
     (other.root / "locks" / f"run-{other._token}.json").write_text("{")
-    assert store.announce(mine) == [], "it has said nothing that can be read"
+    store.announce(mine, lambda *_: "it has said nothing that can be read")
     other.close()
     assert len(list((store.root / "locks").glob("run-*"))) == 2
+
+
+def test_what_a_killed_run_announced_is_swept(store: Store) -> None:
+    left = store.root / "locks" / "run-0123456789ab.lock"
+    left.touch()
+    left.with_suffix(".json").write_text(Work(profile="night", codes={}, settings={}).model_dump_json())
+    store.announce(Work(profile="quick", codes={}, settings={}), lambda *_: "it is dead")
+    assert not left.exists() and not left.with_suffix(".json").exists()
 
 
 def test_a_damaged_plan_is_refused_by_name(store: Store) -> None:
