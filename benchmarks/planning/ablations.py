@@ -127,7 +127,7 @@ FIELD_CHANGES: Mapping[str, Changes] = {
     "bc-gmm": {"one component": {"components": 1}},
     "bc-rnn": {"no memory": {"horizon": 1}},
     "act": {"single actions": {"chunk": 1}},
-    "diffusion": {"single actions": {"chunk": 1, "execute": 1}, "one observation": {"history": 1}},
+    "diffusion": {"single actions": {"chunk": 1, "execute": 1}, "two observations": {"history": 2}},
     "dac": {"no cloning, no anchor": {"cloning": 0.0, "anchor": 0.0}},
     "sqil": {"from scratch": FROM_SCRATCH},
     "airl": {"no warm start": NO_WARM_START, "no entropy": {"policy_entropy": 0.0}},
