@@ -7,7 +7,7 @@ python -m benchmarks.records.merge results/all results/job-*
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import click
 
 from benchmarks.errors import InputError, RunError
 from benchmarks.planning.reuse import fixed_part, place_of
-from benchmarks.records.files import compressed, load_plan, load_record, record_files
+from benchmarks.records.files import load_plan, load_record, record_files
 from benchmarks.records.plans import Plan, PlanRow, Work
 from benchmarks.records.proofs import kind_of, same_results
 from benchmarks.records.replay import differences
@@ -55,12 +55,15 @@ def merge(target: Path, sources: Sequence[Path]) -> tuple[int, int]:
     if len(profiles) > 1:
         named = " and ".join(f"{profile!r} ({folder})" for profile, folder in list(profiles.items())[:2])
         raise InputError(f"these folders hold results of different profiles, {named}; merge those of one")
+    files = {folder: record_files(folder) for folder in plans}
     chosen: dict[str, list[Found]] = {}
     rows: dict[tuple[str, str, str], PlanRow] = {}
     for folder, plan in plans.items():
         for row in plan.rows:
             if row.trial not in chosen:
-                chosen[row.trial] = _chosen(list(_records(list(plans), row.trial)))
+                chosen[row.trial] = _chosen(
+                    [_read(one, own[row.trial]) for one, own in files.items() if row.trial in own]
+                )
             found = chosen[row.trial]
             if row.place not in rows or (found and found[0].folder == folder):  # which knows what made the record
                 rows[row.place] = row
@@ -104,17 +107,11 @@ def _plan(folder: Path) -> Plan:
         ) from None
 
 
-def _records(folders: Sequence[Path], trial: str) -> Iterator[Found]:
-    for folder in folders:
-        plain = folder / "records" / f"{trial}.json"
-        for path in (plain, compressed(plain)):
-            try:
-                yield Found(folder, path, load_record(path).summary)
-                break
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise InputError(f"{path}: {error.strerror}") from None
+def _read(folder: Path, path: Path) -> Found:
+    try:
+        return Found(folder, path, load_record(path).summary)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
 
 
 def _chosen(found: list[Found]) -> list[Found]:

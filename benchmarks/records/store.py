@@ -97,8 +97,15 @@ class Store:
 
     def state(self, trial: str) -> str:
         """What tells the trial's record on the disk from one that replaces it, empty where there is none."""
-        found = self._on_disk(trial, Path.stat)
-        return f"{found.st_ino} {found.st_mtime_ns} {found.st_size}" if found else ""  # files appear by being renamed
+        for path in self._record_paths(trial):
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise cannot_read(path, error) from None
+            return f"{found.st_ino} {found.st_mtime_ns} {found.st_size}"  # files appear by being renamed
+        return ""
 
     def claim(self, trial: str) -> BaseFileLock | None:
         """The lock of a trial, held until it is released or this process dies; None while another run holds it."""
@@ -206,8 +213,8 @@ class Store:
 
         Earlier rows leave it where they are `dropped`, or where their trial was never finished, no other run is at
         work, `plan` is about their experiment (of others it does not say what is still wanted), and their cell either
-        has no record or is planned anew, from its first seed on: one that was left half-done stays as planned, so that
-        tables show what is missing.
+        has no record or is planned again from its first seed on: an unfinished one stays as planned, so that tables
+        show what is missing.
         """
         with self._lock("plan"):
             known = self.plan()
@@ -215,13 +222,15 @@ class Store:
             old = known.rows if known else []
             if not self._others():
                 kept = {row.trial for row in old if row.trial in asked or self.state(row.trial)}
-                first = {row.cell: row.seed for row in sorted(old, key=lambda row: row.seed, reverse=True)}
-                anew = {row.cell for row in plan.rows if row.seed == first.get(row.cell)}
-                half_done = {row.cell for row in old if row.trial in kept} - anew
+                first_seeds: dict[tuple[str, str, str, int], int] = {}
+                for row in old:
+                    first_seeds[row.cell] = min(row.seed, first_seeds.get(row.cell, row.seed))
+                replanned = {row.cell for row in plan.rows if row.seed == first_seeds.get(row.cell)}
+                unfinished = {row.cell for row in old if row.trial in kept} - replanned
                 old = [
                     row
                     for row in old
-                    if row.experiment not in experiments or row.trial in kept or row.cell in half_done
+                    if row.experiment not in experiments or row.trial in kept or row.cell in unfinished
                 ]
             named = {(row.experiment, row.trial) for row in plan.rows if row.variant}
             old = [row for row in old if row.variant or (row.experiment, row.trial) not in named]  # now with a key
@@ -251,17 +260,6 @@ class Store:
             except RecordError as error:
                 damaged[trial] = str(error)
         return kept, damaged
-
-    def _on_disk(self, trial: str, look: Callable[[Path], T]) -> T | None:
-        """What `look` says of the file of a trial's record; None where there is none."""
-        for path in self._record_paths(trial):
-            try:
-                return look(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise cannot_read(path, error) from None
-        return None
 
     @property
     def _scratch(self) -> Path:

@@ -78,7 +78,7 @@ def test_every_setting_is_spelled_out_and_changed_ones_are_in_the_label() -> Non
 
 
 def test_text_may_hold_what_separates_settings() -> None:
-    assert parse_changes(["mine.path=/tmp/a=b,c"]) == {"mine": {"path": "/tmp/a=b,c"}}
+    assert parse_changes(["mine.path=data/a=b,c"]) == {"mine": {"path": "data/a=b,c"}}
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,13 @@ def test_what_cannot_be_compressed_is_refused_in_one_line(store: Store) -> None:
     (store.root / "records" / "0123456789abcdef.json").write_text("{}")
     damaged = CliRunner().invoke(main, [str(store.root)])
     assert damaged.exit_code == 2 and damaged.stderr.count("\n") == 1 and "not a record" in damaged.stderr
+
+
+def test_two_different_records_of_one_trial_are_both_left_alone(store: Store) -> None:
+    place = store.root / "records" / f"{examples.trial().id}.json"
+    store.save(examples.record(seconds=1.0))
+    compressed(place).write_bytes(gzip.compress(examples.record(seconds=2.0).to_bytes()))
+    before = {path: path.read_bytes() for path in place.parent.iterdir()}
+    done = CliRunner().invoke(main, [str(store.root)])
+    assert done.exit_code == 2 and "are two records of one trial; remove one of them" in done.output
+    assert {path: path.read_bytes() for path in place.parent.iterdir()} == before

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.records.compact import main as compact
 from benchmarks.records.files import load_plan, load_record, record_files
 from benchmarks.records.merge import main
 from benchmarks.records.plans import Plan, Work
@@ -55,6 +56,7 @@ def test_seeds_of_several_machines_come_together(tmp_path: Path) -> None:
     before = contents(target)
     assert merged(target, target, one, two)[0] == 0 and contents(target) == before, "again, it changes nothing"
     three = folder(tmp_path / "three", examples.record(3))
+    assert CliRunner().invoke(compact, [str(three)]).exit_code == 0
     assert merged(target, three)[0] == 0 and len(record_files(target)) == 4
 
 
@@ -64,6 +66,7 @@ def test_of_a_failed_and_a_good_record_the_good_one_is_kept(tmp_path: Path) -> N
     target = tmp_path / "all"
     assert merged(target, failed, good)[0] == 0
     assert load_record(target / "records" / f"{examples.trial(0).id}.json").status == "ok"
+    assert (target / "policies" / examples.trial(0).id / "weights").read_text() == "good"
     (attempt,) = (target / "attempts").iterdir()
     assert load_record(attempt).status == "failed"
 

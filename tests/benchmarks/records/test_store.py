@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import InputError, RunError
+from benchmarks.records.files import compressed, load_record
 from benchmarks.records.plans import Plan, PlanRow, Work
 from benchmarks.records.schema import Record, read_record
 from benchmarks.records.store import Store
@@ -169,7 +171,7 @@ def test_a_run_for_one_experiment_forgets_nothing_that_another_still_lacks(store
     assert store.merge_plan(Plan(profile="quick", rows=[new])).rows == [other, new], "asked anew, it is wanted no more"
 
 
-def test_what_was_left_half_done_stays_missing(store: Store) -> None:
+def test_what_was_left_unfinished_stays_missing(store: Store) -> None:
     """As of a run that was killed, after which another setting is tried in the same folder."""
     begun, missing = examples.row(0), examples.row(1)
     store.merge_plan(Plan(profile="quick", rows=[begun, missing]))
@@ -202,6 +204,25 @@ def test_runs_at_work_know_of_each_other(store: Store) -> None:
     store.announce(mine, lambda *_: "it has said nothing that can be read")
     other.close()
     assert len(list((store.root / "locks").glob("run-*"))) == 2
+
+
+def test_of_two_files_of_a_trial_none_is_lost(store: Store) -> None:
+    """As where folders were copied together: one plain, one compressed."""
+    plain = store.root / "records" / f"{examples.trial().id}.json"
+    store.save(examples.record(seconds=1.0))
+    compressed(plain).write_bytes(gzip.compress(examples.record(seconds=2.0).to_bytes()))
+    assert load_record(str(plain)).usage.training_seconds == 1.0
+    store.save(examples.record(seconds=3.0))
+    attempts = sorted(load_record(path).usage.training_seconds for path in (store.root / "attempts").iterdir())
+    assert attempts == [1.0, 2.0] and [path.name for path in plain.parent.iterdir()] == [plain.name]
+
+
+def test_what_a_report_is_writing_is_not_swept(store: Store) -> None:
+    writing, left = store.root / ".report.html.report-0123456789ab.tmp", store.root / ".plan.json.0123456789ab.tmp"
+    writing.touch()
+    left.touch()
+    Store(store.root).open()
+    assert writing.exists() and not left.exists()
 
 
 def test_what_a_killed_run_announced_is_swept(store: Store) -> None:
