@@ -3,7 +3,7 @@
 A claim (see `benchmarks.paper`) says in which region a number lies. It *holds* if the whole 95 % interval lies there,
 *does not hold* if none of the interval does, and is *undecided* otherwise: if the interval includes both outcomes, if a
 variant has fewer than `SEEDS` seeds, if planned trials have no record yet, or if the baseline succeeds in less than
-`LITTLE` of its rollouts, so that it has nothing to lose. Sampled and deterministic actions must agree on the verdict;
+`MARGIN` of its rollouts, so that it has nothing to lose. Sampled and deterministic actions must agree on the verdict;
 otherwise the claim is undecided and the row says what each of them gives.
 
 `measures` computes the numbers.
@@ -29,22 +29,22 @@ from envs.commands import plural
 
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
 
-LITTLE = 0.1
+MARGIN = 0.1
 GAIL_STEPS = 10_000 * 16 * 256
 """Environment steps of the paper's GAIL, if appendix B counts iterations of TRPO (of so many steps in 16 processes)."""
 
 REGIONS: Mapping[Region, tuple[float, float]] = {
     "more": (0.0, inf),
-    "no less": (-LITTLE, inf),
-    "little loss": (-LITTLE, inf),
-    "drop": (-inf, -LITTLE),
-    "unchanged": (-LITTLE, LITTLE),
+    "no less": (-MARGIN, inf),
+    "little loss": (-MARGIN, inf),
+    "drop": (-inf, -MARGIN),
+    "unchanged": (-MARGIN, MARGIN),
     "less": (-inf, 0.0),
     "orders of magnitude": (100.0, inf),
     "most": (0.5, inf),
 }
 """Between which bounds a number lies if the claim holds: success is in [0, 1]."""
-ABOUT_A_LOSS = ("little loss", "drop", "unchanged")
+LOSS_REGIONS = ("little loss", "drop", "unchanged")
 
 UNITS: Mapping[Measure, tuple[str, float, str]] = {
     "difference": ("points", 100.0, "+.0f"),
@@ -157,7 +157,7 @@ def verdict(region: Region, measured: Measured) -> tuple[Verdict, str]:
     least, most = REGIONS[region]
     if measured.seeds < SEEDS:
         return "undecided", f"{plural(measured.seeds, 'seed')}, but at least {SEEDS} are needed"
-    if region in ABOUT_A_LOSS and measured.baseline < LITTLE:
+    if region in LOSS_REGIONS and measured.baseline < MARGIN:
         return "undecided", f"nothing to lose: the baseline succeeds in only {percent(measured.baseline)} %"
     if isnan(low):
         return "undecided", "no interval"
@@ -187,7 +187,7 @@ def _written(claim: Claim, measured: Measured | None) -> str:
 
 
 def _note(scores: pd.DataFrame, asked: int) -> str:
-    little, most = 100 * LITTLE, 100 * REGIONS["most"][0]
+    little, most = 100 * MARGIN, 100 * REGIONS["most"][0]
     widened = 100 - 100 * (1 - CONFIDENCE) / max(asked, 1)
     return (
         "A claim holds if the whole 95 % interval supports it, both for sampled and for deterministic actions. It does "

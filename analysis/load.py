@@ -66,7 +66,7 @@ and kept on demand, or is of the first release while others of the experiment ar
 
 
 class ResultsError(ValueError):
-    """A folder holds no results that could be reported; the message says what is missing and how to mend it."""
+    """A folder holds no results that could be reported; the message says what is missing and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -299,20 +299,20 @@ def plan_of(directory: Path) -> Plan:
         rows = [row.model_copy(update={"variant": row.variant or row.label}) for row in plan.rows]
         return plan.model_copy(update={"rows": rows})  # plans that were written before variants had keys
     except FileNotFoundError:
-        mend = (
+        fix = (
             "name a results folder, or run the command that made them again, which writes the plan and repeats no trial"
         )
-        raise ResultsError(f"{directory} has no plan.json, which says what its records are; {mend}") from None
+        raise ResultsError(f"{directory} has no plan.json, which says what its records are; {fix}") from None
     except (RecordError, OSError) as error:
         raise ResultsError(str(error)) from None
 
 
 def records_of(directory: Path, planned: set[str], notices: list[str]) -> Iterator[Record]:
     """Records of the plan, in the order of their names; what is wrong with the others is added to `notices`."""
-    strangers = []
+    unplanned = []
     for name, path in record_files(directory).items():
         if name not in planned:
-            strangers.append(name)
+            unplanned.append(name)
             continue
         try:
             record = load_record(path)
@@ -323,9 +323,9 @@ def records_of(directory: Path, planned: set[str], notices: list[str]) -> Iterat
             notices.append(f"not used: {path}: it is the record of trial {record.trial.id}, which is not its name")
             continue
         yield record
-    if strangers:
-        shown = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
-        notices.append(f"left out because the plan does not list them: {plural(len(strangers), 'record')} ({shown})")
+    if unplanned:
+        shown = ", ".join(unplanned[:3]) + (", ..." if len(unplanned) > 3 else "")
+        notices.append(f"left out because the plan does not list them: {plural(len(unplanned), 'record')} ({shown})")
 
 
 def _demonstrators(plan: Plan, learned_from: set[tuple[str, str]]) -> pd.DataFrame:

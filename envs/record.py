@@ -155,8 +155,8 @@ def main(
         return 0
     except (DemonstrationError, TaskError) as error:
         kept = recording.episodes if recording else 0
-        told = f"; {out} keeps {plural(kept, 'episode')}" if kept else ""
-        raise click.ClickException(f"{error}{told}") from error
+        note = f"; {out} keeps {plural(kept, 'episode')}" if kept else ""
+        raise click.ClickException(f"{error}{note}") from error
     except KeyboardInterrupt:
         kept = recording.episodes if recording else 0
         click.echo(f"stopped with {plural(kept, 'episode')} in {out}; the same command adds to it", err=True)

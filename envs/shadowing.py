@@ -35,12 +35,10 @@ def require_ours(*names: str) -> None:
             _refuse(f"this suite's package {name!r} is missing from {ROOT}; install the suite again")
         if found != ours:
             other = found.parent if found.name == "__init__.py" else found
-            mend = "remove it from PYTHONPATH or uninstall it"
+            fix = "remove it from PYTHONPATH or uninstall it"
             if other.parent == Path.cwd():
-                mend = (
-                    "set PYTHONSAFEPATH=1, so that Python does not import from the current folder, or use another one"
-                )
-            _refuse(f"{other} hides this suite's package {name!r} ({ours.parent}); {mend}")
+                fix = "set PYTHONSAFEPATH=1, so that Python does not import from the current folder, or use another one"
+            _refuse(f"{other} hides this suite's package {name!r} ({ours.parent}); {fix}")
         if name == "envs" and "register_tasks" not in ours.read_text():
             _refuse(
                 f"{ours} was overwritten by another package named 'envs'; uninstall that one (pip uninstall envs), and "

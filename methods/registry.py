@@ -169,13 +169,13 @@ def outline(name: str) -> Outline:
     Raises:
         MethodError: see `resolve`.
     """
-    told = None if name in _registered else _read(BUILT_IN.get(name, ""))
-    if told is None:
+    declared = None if name in _registered else _read(BUILT_IN.get(name, ""))
+    if declared is None:
         method = resolve(name)
-        told = {key: getattr(method, key) for key in Outline.__dataclass_fields__ if hasattr(method, key)}
+        declared = {key: getattr(method, key) for key in Outline.__dataclass_fields__ if hasattr(method, key)}
         own = method.__mro__[: method.__mro__.index(Method)]
-        told["settings_decide"] = any("requires_actions" in vars(kind) for kind in own)
-    return Outline(**told)
+        declared["settings_decide"] = any("requires_actions" in vars(kind) for kind in own)
+    return Outline(**declared)
 
 
 def policy_class(method: type[Method]) -> type[Policy]:

@@ -87,8 +87,8 @@ def check_report(directory: str | os.PathLike[str]) -> list[str]:
         elif path.read_bytes() != content:
             lines.append(f"{path} does not match the records")
     pictures = {f"{name.removesuffix('.csv')}{end}" for name in expected for end in (".png", ".pdf")}
-    strangers = sorted(_present(directory) - pictures - set(expected))
-    lines += [f"{directory / name} does not come from the records" for name in strangers]
+    unexpected = sorted(_present(directory) - pictures - set(expected))
+    lines += [f"{directory / name} does not come from the records" for name in unexpected]
     return lines + [
         f"{path} shows no trial of the records: python -m benchmarks.film {directory} --prune"
         for path in unlisted(directory, _films(directory, results))

@@ -275,7 +275,7 @@ class Scheduler:
                         if self._timeout is not None:
                             limit.reschedule(report.started + self._timeout)
                     events.hear(message)
-                    self._hear(trial, message, report)
+                    self._handle(trial, message, report)
 
                 await self._executor.execute(request, listen)
         except TimeoutError:
@@ -298,7 +298,7 @@ class Scheduler:
             report.usage = report.usage.model_copy(update={"training_seconds": seconds})
         return _unfinished(trial, status, error, report, made_by, snapshots), status == "failed"
 
-    def _hear(self, trial: Trial, message: Message, report: Report) -> None:
+    def _handle(self, trial: Trial, message: Message, report: Report) -> None:
         match message:
             case Abort():
                 raise RunError(message.reason)

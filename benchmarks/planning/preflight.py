@@ -18,7 +18,7 @@ def preflight(trials: Iterable[Trial]) -> None:
     """Look at each method with its settings once; ours are covered by the suite's tests.
 
     Raises:
-        InputError: naming the method, what is wrong and how to mend it.
+        InputError: naming the method, what is wrong and how to fix it.
     """
     chosen = list(trials)
     for trial in chosen:

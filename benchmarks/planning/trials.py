@@ -258,12 +258,12 @@ class _Planner:
         except Exception as error:
             raise InputError(f"{variant.method}: requires_actions failed ({reason(error)}); correct it") from error
         if needs_actions and not variant.inference_steps:
-            needy = method.name + " with these settings" * registry.outline(variant.method).settings_decide
-            mend = self._without_actions(variant, method, task)
+            named = method.name + " with these settings" * registry.outline(variant.method).settings_decide
+            fix = self._without_actions(variant, method, task)
             if variant.states_alone or variant.final_only:
-                raise InputError(f"{variant.label}: {needy} needs the demonstrated actions; {mend}")
+                raise InputError(f"{variant.label}: {named} needs the demonstrated actions; {fix}")
             if self._read(task).actions is None:
-                raise InputError(f"{short}: its demonstrations hold no actions, and {needy} needs them; {mend}")
+                raise InputError(f"{short}: its demonstrations hold no actions, and {named} needs them; {fix}")
         budget = profile.budget_of(method.name, short, {**variant.budget, **changes.get("budget", {})}, variant.preset)
         return Trial(
             method=variant.method,

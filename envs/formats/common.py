@@ -104,7 +104,7 @@ def _require_finite(what: str, episode: int, array: np.ndarray | None) -> None:
     if array is not None and array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
         place = tuple(np.argwhere(~finite)[0].tolist())
         raise FormatError(
-            f"{what}{list(place)} of episode {episode} is not finite ({array[place]}): mend it, or leave it out"
+            f"{what}{list(place)} of episode {episode} is not finite ({array[place]}): correct it, or leave it out"
         )
 
 

@@ -148,12 +148,12 @@ class ConformanceChecks:
             require("action" in str(error), f"the message does not mention actions: {error}")
         except Exception as error:
             require(not self._used_elsewhere(), ELSEWHERE)
-            mend = (
+            fix = (
                 "raise MethodError there, as demonstrations.pairs() does"
                 if needed
                 else "set needs_actions = True, or learn from observations only"
             )
-            raise ContractViolation(f"demonstrations with states only end in {explain(error)}; {mend}") from error
+            raise ContractViolation(f"demonstrations with states only end in {explain(error)}; {fix}") from error
         else:
             require(
                 not needed,
@@ -167,7 +167,7 @@ class ConformanceChecks:
             policy = self.first.policy
         except (Exception, SystemExit) as error:
             require(not self._used_elsewhere(), ELSEWHERE)
-            raise ContractViolation(f"fit ended in {explain(error)}{self._mend(error)}") from error
+            raise ContractViolation(f"fit ended in {explain(error)}{self._advice(error)}") from error
         seconds = perf_counter() - begun
         require(
             isinstance(policy, Policy),
@@ -180,7 +180,7 @@ class ConformanceChecks:
     def _used_elsewhere(self) -> bool:
         return any(counter.left_process for counter in self._counters)
 
-    def _mend(self, error: BaseException) -> str:
+    def _advice(self, error: BaseException) -> str:
         if isinstance(error, BudgetExceeded):
             return "; stop when context.environment_steps or context.expert_queries reaches the budget"
         if isinstance(error, AttributeError) and "NoneType" in str(error) and not self.method.needs_expert:

@@ -22,7 +22,7 @@ _FLAGS = ("needs_actions", "needs_environment", "needs_expert")
 
 
 def declaration_problem(method: type[Method]) -> str:
-    """What is wrong with the declarations of a method's class, in one line with the mend; empty if nothing is."""
+    """What is wrong with the declarations of a method's class, in one line with the fix; empty if nothing is."""
     return (
         _name_problem(method)
         or _settings_problem(method)
@@ -37,7 +37,7 @@ def plain_settings(method: str, settings: Any) -> dict[str, Any]:
     """Settings as JSON's types, as a trial's record stores them.
 
     Raises:
-        SettingsError: naming the field whose value JSON does not have, and the mend.
+        SettingsError: naming the field whose value JSON does not have, and the fix.
     """
     return {name: _plain(f"{method}.{name}", value) for name, value in asdict(settings).items()}
 
@@ -52,7 +52,7 @@ def _plain(place: str, value: Any) -> Any:
         raise SettingsError(f"{place} is {value!r}, which is not a finite number; give one, or None") from None
     except TypeError:
         inner, wrong = _first_foreign(place, value)
-        raise SettingsError(f"{inner} is a {type(wrong).__name__}; {_mend(wrong)}") from None
+        raise SettingsError(f"{inner} is a {type(wrong).__name__}; {_advice(wrong)}") from None
 
 
 def _first_foreign(place: str, value: Any) -> tuple[str, Any]:
@@ -75,7 +75,7 @@ def _first_foreign(place: str, value: Any) -> tuple[str, Any]:
     return place, value
 
 
-def _mend(value: Any) -> str:
+def _advice(value: Any) -> str:
     if isinstance(value, PurePath):
         return "settings are stored as JSON, so declare it as str and make the Path in fit"
     if isinstance(value, Enum):

@@ -40,7 +40,7 @@ LIMIT = 30
 
 
 def find_problem(method: type[Method], settings: Mapping[str, Any]) -> str:
-    """What a method with these settings does that no trial can use, with the mend; empty if nothing was found.
+    """What a method with these settings does that no trial can use, with the fix; empty if nothing was found.
 
     The method is trained for a moment on the check's small task, with its `small` settings where it has some, and the
     policies of its checkpoints act. Equal questions are answered at once.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class ContractViolation(Exception):
-    """A promise of the contract is not kept; the message says how, and how to mend it."""
+    """A promise of the contract is not kept; the message says how, and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What one check found; `problem` is empty where the promise is kept, `remark` need not be mended."""
+    """What one check found; `problem` is empty where the promise is kept, `remark` need not be fixed."""
 
     promise: str
     problem: str = ""

@@ -31,7 +31,7 @@ STEPS = 6
 """Of the episodes that are compared."""
 PATIENCE = 10.0
 """Seconds that an episode of random actions may take; a longer one is cut."""
-FAREWELL = 2.0
+CLOSING_SECONDS = 2.0
 """Seconds that processes and threads have to end after close()."""
 
 
@@ -316,7 +316,7 @@ class TaskChecks:
         _play(self.name, self._action)
         before = _opened()
         _play(self.name, self._action)
-        until = monotonic() + FAREWELL
+        until = monotonic() + CLOSING_SECONDS
         while (left := {key: what for key, what in _opened().items() if key not in before}) and monotonic() < until:
             sleep(0.05)
         shown = list(dict.fromkeys(left.values()))[:3]
@@ -468,7 +468,7 @@ def require_task(name: str, demonstrations: Demonstrations | None = None) -> lis
     """The checks that need no motion and few seconds, for a runner before it trains; returns remarks.
 
     Raises:
-        MethodError: what is wrong with the task, and how to mend it.
+        MethodError: what is wrong with the task, and how to fix it.
     """
     return _remarks(name, TaskChecks(name, demonstrations, gentle=True).run())
 

@@ -244,10 +244,10 @@ def test_a_film_acts_in_the_mode_it_says(tmp_path: Path, monkeypatch: pytest.Mon
     saved_policy.save(policy, tmp_path, trial, task, ActionBounds((-1.0,) * 2, (1.0,) * 2))
     saved = saved_policy.load(tmp_path, [OWN])
     other: Mode = "mean" if mode == "sampled" else "sampled"
-    for told in (mode, other):
-        record = make_record("bc", PEG).model_copy(update={"trial": trial, "final": {told: rollouts}})
+    for recorded in (mode, other):
+        record = make_record("bc", PEG).model_copy(update={"trial": trial, "final": {recorded: rollouts}})
         shot = Shot("bc", "best", 1, record)
-        if told == mode:
+        if recorded == mode:
             assert filming.film(shot, saved)
         else:
             with pytest.raises(filming.FilmError, match="the record says"):

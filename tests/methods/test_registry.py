@@ -230,12 +230,12 @@ def test_groups_are_given_by_what_methods_need(tmp_path: Path) -> None:
 def test_outlines_agree_with_the_classes() -> None:
     for name in registry.BUILT_IN:
         method = registry.resolve(name)
-        told = registry.outline(name)
-        assert (told.name, told.summary) == (method.name, method.summary) and told.summary
-        for told_also in ("display_name", "needs_actions", "needs_environment", "needs_expert"):
-            assert getattr(told, told_also) == getattr(method, told_also), (name, told_also)
+        declared = registry.outline(name)
+        assert (declared.name, declared.summary) == (method.name, method.summary) and declared.summary
+        for attribute in ("display_name", "needs_actions", "needs_environment", "needs_expert"):
+            assert getattr(declared, attribute) == getattr(method, attribute), (name, attribute)
         own = method.requires_actions.__qualname__ != Method.requires_actions.__qualname__
-        assert told.settings_decide == own, name
+        assert declared.settings_decide == own, name
 
 
 @pytest.mark.parametrize(("rule", "needs"), [("", "actions, environment"), (RULE, "actions by default, environment")])

@@ -122,8 +122,8 @@ def test_whatever_a_method_makes_of_being_stopped_is_no_result(
     runner = start(bench, f"--methods={PATIENT}", "--seeds=1", f"--set=patient.gate={gate}", f"--set=patient.{setting}")
     wait_for(Path(f"{gate}.reached").exists, runner)
     runner.send_signal(signal.SIGINT)
-    told = " ".join(finish(runner).split())
-    assert runner.returncode == 130 and said in told
+    output = " ".join(finish(runner).split())
+    assert runner.returncode == 130 and said in output
     assert not bench.records() and not workers_of(bench.folder)
 
 

@@ -86,7 +86,7 @@ def test_a_node_can_be_told_to_end(bench: Bench, order: str, tmp_path: Path, mon
     gate.unlink()
     (here,) = bench.records()
 
-    async def told() -> list[Message | Files]:
+    async def received() -> list[Message | Files]:
         node, items = Node(), []
         async for item in node.execute(request_for(here, snapshots=Path("/nowhere")), {}):
             items.append(item)
@@ -100,11 +100,11 @@ def test_a_node_can_be_told_to_end(bench: Bench, order: str, tmp_path: Path, mon
         return items
 
     if order == "stop":
-        *_, last = asyncio.run(told())
+        *_, last = asyncio.run(received())
         assert last == Interrupted(unsaved="")
     else:
         with pytest.raises(asyncio.CancelledError):
-            asyncio.run(told())
+            asyncio.run(received())
     assert not workers_of(bench.folder) and not list(tmp_path.glob(f"{PREFIX}*"))
 
 

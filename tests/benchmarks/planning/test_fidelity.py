@@ -105,9 +105,9 @@ def test_every_section_that_tells_what_was_done_has_rows() -> None:
 
 def test_settings_of_gpril_are_all_told_that_the_paper_gives() -> None:
     """Those of appendix B, and those that its table leaves open."""
-    told = {name for owner, name, _ in VALUES if owner == "gpril"}
+    listed = {name for owner, name, _ in VALUES if owner == "gpril"}
     table = tomllib.loads((ROOT / "docs/appendix-b.toml").read_text())["gpril"]["clip"]
-    assert set(table) - {"total_iterations", "lost"} <= told
+    assert set(table) - {"total_iterations", "lost"} <= listed
 
 
 DEPENDENT = {
@@ -125,8 +125,8 @@ DEPENDENT = {
 @pytest.mark.parametrize("method", ["gpril", "gail", "bc"])
 def test_every_setting_is_told(method: str) -> None:
     """No number hangs on an unnamed choice: a setting has its value on the page, or does nothing in `paper`."""
-    told = {name for owner, name, _ in VALUES if owner == method}
-    assert {name for name in actual(method) if name not in told and DEPENDENT.get(name) not in told} == set()
+    listed = {name for owner, name, _ in VALUES if owner == method}
+    assert {name for name in actual(method) if name not in listed and DEPENDENT.get(name) not in listed} == set()
     assert not actual(method).get("exploration") and not actual(method).get("warm_start")
 
 
@@ -144,8 +144,8 @@ def test_costs_of_the_paper_s_budget_follow_from_measured_times() -> None:
         expected[f"GPRIL, {task}"] += updates * policy
         steps = paper.budget_of("gail", task, {}).environment_steps
         expected[f"GAIL, {task}"] = steps / (3 * 4096) * took[f"GAIL, 3 iterations of 4096 steps, {task}"]
-    told = {row[0]: float(row[3]) for row in rows(4) if row[0] in expected}
-    assert told == {name: round(milliseconds / 3.6e6, 1) for name, milliseconds in expected.items()}
+    listed = {row[0]: float(row[3]) for row in rows(4) if row[0] in expected}
+    assert listed == {name: round(milliseconds / 3.6e6, 1) for name, milliseconds in expected.items()}
 
 
 def test_the_arithmetic_of_what_is_undecided() -> None:

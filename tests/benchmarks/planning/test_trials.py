@@ -302,9 +302,9 @@ def test_demonstration_options_of_a_variant_reach_the_trial() -> None:
     tenth, final = (item.trial.demonstrations for item in plan(request(states, seeds=1)))
     assert (tenth.every, tenth.states_alone, tenth.episodes) == (10, True, 25)
     assert final.final_only
-    needy = dataclasses.replace(states, variants=(Variant("bc", "BC", "bc", states_alone=True),))
+    needing = dataclasses.replace(states, variants=(Variant("bc", "BC", "bc", states_alone=True),))
     with pytest.raises(InputError, match="needs the demonstrated actions"):
-        plan(request(needy))
+        plan(request(needing))
 
 
 def test_methods_that_need_actions_are_refused_where_a_task_shows_none() -> None:
@@ -354,9 +354,9 @@ def test_the_field_has_every_method_and_each_way_of_learning_from_states() -> No
     field, states, physical = experiments.FIELD
     planned = plan(request(field, states, physical, profile=profiles.load("field"), seeds=1))
     of = {each.name: [item for item in planned if item.row.experiment == each.name] for each in experiments.FIELD}
-    needy = {name for name in registry.BUILT_IN if registry.resolve(name).needs_actions}
-    assert {item.trial.method for item in of["field"]} == needy
-    assert {item.trial.method for item in of["field-states"]} >= set(registry.BUILT_IN) - needy | {"gpril", "gail"}
+    needing = {name for name in registry.BUILT_IN if registry.resolve(name).needs_actions}
+    assert {item.trial.method for item in of["field"]} == needing
+    assert {item.trial.method for item in of["field-states"]} >= set(registry.BUILT_IN) - needing | {"gpril", "gail"}
     assert not any(item.trial.demonstrations.states_alone for item in of["field"])
     assert all(item.trial.demonstrations.states_alone for item in of["field-states"] + of["field-physical"])
     inferring = {item.trial.method for item in of["field-states"] if item.trial.demonstrations.inference_steps}
@@ -377,8 +377,8 @@ def test_an_ablation_of_the_field_changes_something_and_shares_what_it_does_not_
     for item in planned:
         assert (item.trial.id in compared) == (not item.row.base)
     controls = {"bc", "knn", "dagger"}  # BC is the control of DAgger, and nothing is left of the others
-    needy = {name for name in registry.BUILT_IN if registry.resolve(name).needs_actions}
-    assert {item.trial.method for item in planned} == needy - controls
+    needing = {name for name in registry.BUILT_IN if registry.resolve(name).needs_actions}
+    assert {item.trial.method for item in planned} == needing - controls
 
 
 def test_methods_without_a_chance_are_tried_on_fewer_tasks_and_never_with_fewer_seeds() -> None:

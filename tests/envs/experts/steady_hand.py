@@ -87,9 +87,9 @@ class WatchedPeg(PegInsertionEnv):
 
     def _tell(self, steps: int) -> None:
         keys = sorted("Control_L" if one == pygame.K_LCTRL else chr(one) for one in self.hand.held())
-        told = {"seed": self.seed, "resets": self.resets, "steps": steps, "keys": keys}
+        status = {"seed": self.seed, "resets": self.resets, "steps": steps, "keys": keys}
         place = Path(os.environ["WATCHED"])
-        place.with_suffix(".new").write_text(json.dumps(told))
+        place.with_suffix(".new").write_text(json.dumps(status))
         place.with_suffix(".new").replace(place)
 
 

@@ -70,10 +70,10 @@ class Session:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        wait_for("the window", lambda: self.told() or self.process.poll() is not None)
+        wait_for("the window", lambda: self.status() or self.process.poll() is not None)
         assert self.process.poll() is None, self.output()
 
-    def told(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """The state of the robot and the keys that a steady hand would hold down."""
         return json.loads(self.watched.read_text()) if self.watched.exists() else {}
 
@@ -89,11 +89,11 @@ class Session:
 
     def insert(self) -> None:
         """Hold the right keys down until another episode begins or the program ends."""
-        begun, down = self.told()["resets"], set[str]()
+        begun, down = self.status()["resets"], set[str]()
         end = monotonic() + PATIENCE
-        while self.process.poll() is None and self.told()["resets"] == begun:
+        while self.process.poll() is None and self.status()["resets"] == begun:
             assert monotonic() < end, "the peg was not inserted"
-            down = self.hold(set(self.told()["keys"]), down)
+            down = self.hold(set(self.status()["keys"]), down)
             sleep(0.02)
         self.hold(set(), down)
 
@@ -106,20 +106,20 @@ def test_a_person_records_retries_is_killed_and_resumes(
 ) -> None:
     out = tmp_path / "mine.npz"
     session = Session(display, tmp_path, episodes=2)
-    first = session.told()
+    first = session.status()
     session.keys("keydown", "r")
-    wait_for("a movement", lambda: session.told()["steps"] > 3)
+    wait_for("a movement", lambda: session.status()["steps"] > 3)
     session.keys("keyup", "r", "key", "Return")  # refused: the peg is not in the hole
     session.keys("key", "BackSpace")
-    again = wait_for("the same start", lambda: session.told()["resets"] == 2 and session.told())
+    again = wait_for("the same start", lambda: session.status()["resets"] == 2 and session.status())
     assert again["seed"] == first["seed"] and not out.exists()
     session.keys("key", "n")
-    wait_for("another start", lambda: session.told()["seed"] != first["seed"])
+    wait_for("another start", lambda: session.status()["seed"] != first["seed"])
     session.insert()
     assert load(out).episodes == 1 and load(out).origin["failed_attempts"] == 2
 
     session.keys("keydown", "f")
-    wait_for("the second episode", lambda: session.told()["steps"] > 3)
+    wait_for("the second episode", lambda: session.status()["steps"] > 3)
     session.process.kill()
     session.output()
     session.keys("keyup", "f")
@@ -128,7 +128,7 @@ def test_a_person_records_retries_is_killed_and_resumes(
 
     session = Session(display, tmp_path, episodes=2)
     session.keys("keydown", "f")
-    wait_for("a movement", lambda: session.told()["steps"] > 3)
+    wait_for("a movement", lambda: session.status()["steps"] > 3)
     session.process.send_signal(signal.SIGINT)
     assert "stopped with 1 episode in" in session.output() and session.process.returncode == 130
     session.keys("keyup", "f")

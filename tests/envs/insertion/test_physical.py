@@ -190,11 +190,11 @@ def test_a_worn_hole_is_where_the_collisions_are() -> None:
 def test_the_pan_tilt_unit_is_right_until_it_is_touched() -> None:
     env = physical(touch_bias=0.03)
     seen, infos = expert_episode(env, 3)
-    told = np.array([angles(observation) for observation in seen])
-    wrong = np.abs(told).max(axis=1) > 1e-6
+    reported = np.array([angles(observation) for observation in seen])
+    wrong = np.abs(reported).max(axis=1) > 1e-6
     first = int(wrong.argmax())
     assert wrong.any() and infos[first]["depth"] > -0.005 and wrong[first:].all()
-    assert told[first:] == pytest.approx(np.tile(env._bias, (len(told) - first, 1)), abs=1e-5), "for good"
+    assert reported[first:] == pytest.approx(np.tile(env._bias, (len(reported) - first, 1)), abs=1e-5), "for good"
     assert env.socket_rotation() == pytest.approx(np.eye(3), abs=1e-9), "the socket itself has not moved"
     assert np.array_equal(angles(env.reset(seed=4)[0]), [0, 0])
 

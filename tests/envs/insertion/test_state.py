@@ -31,13 +31,13 @@ def in_contact(task: str, seed: int) -> InsertionEnv:
 
 def go_on(env: gymnasium.Env, actions: np.ndarray) -> list[Any]:
     """What an environment answers; episodes that end are followed by others, so its generator counts too."""
-    told: list[Any] = []
+    outcomes: list[Any] = []
     for action in actions:
         observation, reward, terminated, truncated, info = env.step(action)
-        told.append((observation.tolist(), reward, terminated, truncated, info))
+        outcomes.append((observation.tolist(), reward, terminated, truncated, info))
         if terminated or truncated:
-            told.append(env.reset()[0].tolist())
-    return told
+            outcomes.append(env.reset()[0].tolist())
+    return outcomes
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -46,13 +46,13 @@ def test_a_contact_goes_on_bit_by_bit(task: str, seed: int) -> None:
     env = in_contact(task, seed)
     state = pack(env.get_state())
     actions = np.random.default_rng(seed).uniform(-0.5, 0.5, (STEPS, 7))
-    told = go_on(env, actions)
+    outcomes = go_on(env, actions)
 
     other = make_env(task)
     other.reset(seed=99)
     go_on(other, actions[:7])
     other.set_state(unpack(*state))
-    assert go_on(other, actions) == told
+    assert go_on(other, actions) == outcomes
 
 
 def test_the_solvers_warm_start_is_part_of_the_state() -> None:
@@ -60,10 +60,10 @@ def test_the_solvers_warm_start_is_part_of_the_state() -> None:
     env = in_contact("clip", 0)
     state = env.get_state()
     actions = np.full((STEPS, 7), 0.1)
-    told = go_on(env, actions)
+    outcomes = go_on(env, actions)
     env.set_state(state)
     env.data.qacc_warmstart[:] = 0.0
-    assert go_on(env, actions) != told
+    assert go_on(env, actions) != outcomes
 
 
 def test_what_a_state_is_made_of() -> None:

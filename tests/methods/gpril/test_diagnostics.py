@@ -46,8 +46,8 @@ def test_samples_like_the_data_are_inside_and_distant_ones_outside() -> None:
 
 
 def test_gradients_are_summarised_by_median_norm_and_fraction_clipped() -> None:
-    told = gradient_diagnostics({"states": [1.0, 50.0, 200.0, 300.0, 400.0], "actions": [1.0, 2.0, 9.0]}, 100.0)
-    assert told == {
+    measured = gradient_diagnostics({"states": [1.0, 50.0, 200.0, 300.0, 400.0], "actions": [1.0, 2.0, 9.0]}, 100.0)
+    assert measured == {
         "gradient_norm_states": 200.0,
         "clipped_share_states": 0.6,
         "gradient_norm_actions": 2.0,

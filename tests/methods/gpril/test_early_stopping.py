@@ -118,7 +118,7 @@ def test_patience_is_reported_and_saves_updates(tmp_path: Path) -> None:
         return context.checkpoints[-1][1], [scalars for _, scalars in context.reports]
 
     every, silent = steps()
-    fewer, told = steps(model_patience=1, model_learning_rate=0.02)
+    fewer, reports = steps(model_patience=1, model_learning_rate=0.02)
     assert every == 80 + 2 * 2 * 200 > fewer
     assert not any("kept_updates_states" in scalars for scalars in silent)
-    assert all(0 <= scalars["kept_updates_states"] < 200 for scalars in told)
+    assert all(0 <= scalars["kept_updates_states"] < 200 for scalars in reports)

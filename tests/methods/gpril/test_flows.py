@@ -199,7 +199,7 @@ def test_every_dimension_depends_on_the_context(kind: str) -> None:
 
 
 def test_nflows_first_dimension_ignores_the_context() -> None:
-    """The defect that `MadeStack` mends, in place of nflows' affine MADE as before its splines."""
+    """The defect that `MadeStack` fixes, in place of nflows' affine MADE as before its splines."""
     shape = FlowShape(5, 4, (20, 20), layers=1)
     assert context_dependence(random_flow(shape, "nflows"), shape).tolist() == [False, True, True, True, True]
     flow = random_flow(shape, "spline")

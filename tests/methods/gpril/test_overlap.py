@@ -43,14 +43,14 @@ class Context(PlainContext):
 
     def __init__(self, folder: Path, environment: type[TinySlot] = TinySlot) -> None:
         super().__init__(Budget(5000, ITERATIONS * OVERLAP.policy_updates), 0, folder, TINY, environment)
-        self.told: list[float] = []
+        self.reported: list[float] = []
         self.used: list[tuple[int, int]] = []
         self.weights: list[float] = []
 
     def checkpoint(self, policy: Policy, progress: float, gradient_steps: int, *more: Any, **others: Any) -> None:
         super().checkpoint(policy, progress, gradient_steps, *more, **others)
-        if progress not in self.told:
-            self.told.append(progress)
+        if progress not in self.reported:
+            self.reported.append(progress)
             self.used.append((self.environment_steps, self.episodes))
             self.weights.append(fingerprint(policy.network))  # type: ignore[attr-defined]
 
