@@ -7,8 +7,9 @@ In a page, one comment names the table that follows and another marks its end:
     <!-- end -->
 
 The name is the path of a committed table, or that of a block: effects (`analysis.report.effects`), findings
-(`analysis.report.findings`), diagnostics (`analysis.report.training`) or searches (`analysis.report.searches`),
-computed from committed files. A block without records says "Not measured yet".
+(`analysis.report.findings`), diagnostics (`analysis.report.training`), searches (`analysis.report.searches`) or a
+method's results (`analysis.report.method_results`), computed from committed files. A block without records says "Not
+measured yet".
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ from pathlib import Path
 
 import click
 
-from analysis.report import effects, findings, searches, training
+from analysis.report import effects, findings, method_results, searches, training
 from envs.commands import Command
 
 MAIN, CLAIMS = "results/quick/tables/main.md", "results/standard/tables/claims.md"
 SPEED, CHANGES = "results/speed/speed.md", "results/tuning/tables/changes.md"
 RANKS = "results/field/tables/ranks.md"
 TRAINING, SEARCHES = "quick/diagnostics", "tune/searches"
+_METHOD_PAGES = Path(__file__).parents[2].glob("docs/methods/*.md")
+METHODS = sorted(page.stem for page in _METHOD_PAGES if page.stem != "index")
+"""The methods that have a page."""
 PAGES = {
     "README.md": ["standard/headline", MAIN],
     "docs/fidelity.md": ["readings"],
-    "docs/methods/gpril.md": ["departures"],
+    **{f"docs/methods/{name}.md": [f"field/{name}"] for name in METHODS},
+    "docs/methods/gpril.md": ["field/gpril", "departures"],
     "docs/results.md": ["standard/claims", *findings.TABLES, "standard/statements"],
     "docs/speed.md": [SPEED],
     "docs/tuning.md": [SEARCHES, CHANGES],
@@ -44,6 +49,7 @@ BLOCKS: Mapping[str, Callable[[Path], str]] = {
     **findings.BLOCKS,
     TRAINING: training.table,
     SEARCHES: searches.table,
+    **{f"field/{name}": partial(method_results.tables, name) for name in METHODS},
 }
 """Name of a block -> its text in Markdown, from the records that are committed below a folder."""
 PLACE = re.compile(
