@@ -30,6 +30,7 @@ from envs.commands import plural
 Verdict = Literal["holds", "does not hold", "undecided", "no records yet"]
 
 MARGIN = 0.1
+"""Loss of success up to which a claim speaks of little loss or of no change."""
 GAIL_STEPS = 10_000 * 16 * 256
 """Environment steps of the paper's GAIL, if appendix B counts iterations of TRPO (of so many steps in 16 processes)."""
 

@@ -197,7 +197,7 @@ def test_the_suite_reads_its_demonstrations_and_evaluates_on_it(
 ) -> None:
     monkeypatch.setenv("ARM_PORT", str(port))
     monkeypatch.setattr(type(arm).__init__, "__defaults__", (None, 5.0))  # the machine may be busy
-    assert not can_be_captured(arm), "so its trials begin anew where they were interrupted"
+    assert not can_be_captured(arm), "so its trials start over after an interruption"
     save(recording.record(arm, range(2)), tmp_path / "mine.npz")
     shown = load(tmp_path / "mine.npz")
     assert shown.episodes == 2 and np.abs(shown.actions).max() <= 1

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from analysis.formatting import NOTHING, with_bounds
 from analysis.load import plan_of
 from analysis.names import MODE_NAMES, task_name
-from analysis.statistics import Estimate
+from analysis.tables.build import number_of, percent_of, seeds_of
 from analysis.tables.render import markdown
 from benchmarks.records.schema import MODES
 
@@ -20,6 +17,11 @@ TITLES = {"field": "With demonstrated actions", "field-states": "From states onl
 """Experiment -> title of its table."""
 REFERENCES = {"field": ("gpril", "bc"), "field-states": ("gpril", "bco")}
 """Experiment -> methods whose rows stand below those of the page's own method."""
+NOTE = (
+    "Success in % of the final rollouts: mean [95 % interval over seeds]. A trial that failed counts as success 0; a "
+    "dash means that the policy has no such actions. All methods learn from the same demonstrations, with the settings "
+    f"of the profile field. Environment steps: median of what training used ({FOLDER})."
+)
 NOT_YET = "Not measured yet; [the plan](../compute-plan.md) says what will be.\n"
 
 
@@ -43,31 +45,19 @@ def tables(method: str, root: Path) -> str:
 
 def _table(experiment: str, method: str, cells: pd.DataFrame) -> str:
     """The table of one experiment; empty if the method does not take part."""
-    rows, seeds = [], set[int]()
+    rows = []
     for (task, demonstrations), cell in cells.groupby(["task", "demonstrations"], sort=False):
         own = cell[cell["method"] == method]
         others = cell[(cell["method"] != method) & cell["method"].isin(REFERENCES[experiment])]
         for row in [*own.to_dict("records"), *others.to_dict("records")] if len(own) else []:
-            seeds.add(int(row["seeds"]))
             rows.append(
                 {
                     "Task": task_name(str(task)),
                     "Demos": str(demonstrations),
                     "Method": str(row["label"]),
-                    **{MODE_NAMES[mode]: _success(row, mode) for mode in MODES},
-                    "Environment steps": f"{row['environment_steps']:,.0f}",
+                    "Seeds": seeds_of(row),
+                    **{MODE_NAMES[mode]: percent_of(row, f"{mode}_mean") for mode in MODES},
+                    "Environment steps": number_of(row["environment_steps"]),
                 }
             )
-    if not rows:
-        return ""
-    note = (
-        f"Success in % of the final rollouts: mean over {' or '.join(map(str, sorted(seeds)))} seeds [95 % interval]; "
-        "a dash means that the policy has no such actions. All methods learn from the same demonstrations, with the "
-        f"settings of the profile field. Environment steps: median of what training used ({FOLDER})."
-    )
-    return markdown(TITLES[experiment], pd.DataFrame(rows), note)
-
-
-def _success(row: dict[Hashable, Any], mode: str) -> str:
-    value, low, high = (row[f"{mode}_mean{end}"] for end in ("", "_low", "_high"))
-    return NOTHING if pd.isna(value) else with_bounds(Estimate(value, low, high), ".0f", 100.0)
+    return markdown(TITLES[experiment], pd.DataFrame(rows), NOTE) if rows else ""

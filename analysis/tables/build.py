@@ -62,10 +62,10 @@ def winners_table(results: Results) -> Table:
         return {
             "Actions": short_mode(row["mode"]),
             "Best": row["best"],
-            "Success": _percent(row, "best_success"),
+            "Success": percent_of(row, "best_success"),
             "Next best": row["next"],
-            "Its success": _percent(row, "next_success"),
-            "Difference": _percent(row, "difference", form="+.0f"),
+            "Its success": percent_of(row, "next_success"),
+            "Difference": percent_of(row, "difference", form="+.0f"),
         }
 
     note = (
@@ -93,11 +93,11 @@ def ranks_table(results: Results) -> Table:
             "Actions": short_mode(row["mode"]),
             "Cells": f"{row['cells']}" if whole else f"{row['cells']} of {row['of_cells']}",
             "Seeds": f"{row['seeds']} ({', '.join(others)})" if others else f"{row['seeds']}",
-            "Success": _percent(row, "success"),
+            "Success": percent_of(row, "success"),
             "Rank": _span(row, "rank", ".3g"),
             "Minus the best": _difference(row, "behind"),
             "Minus GPRIL": _difference(row, "against"),
-            **{name: _number(row[column]) for column, name in PRICES.items()},
+            **{name: number_of(row[column]) for column, name in PRICES.items()},
         }
 
     note = (
@@ -131,11 +131,11 @@ def field_table(results: Results) -> Table:
     """What each of many methods achieves on each task, and what it costs; see `field.details`."""
 
     def shown(row: Row) -> dict[str, str]:
-        cells = {"Shown": NOTHING if pd.isna(row["shown"]) else row["shown"], "Seeds": _seeds(row)}
+        cells = {"Shown": NOTHING if pd.isna(row["shown"]) else row["shown"], "Seeds": seeds_of(row)}
         for mode in MODES:
-            cells[MODE_NAMES[mode]] = _percent(row, f"{mode}_mean")
+            cells[MODE_NAMES[mode]] = percent_of(row, f"{mode}_mean")
             cells[f"{short_mode(mode)} rank"] = _span(row, f"{mode}_rank", ".3g")
-        return cells | {name: _number(row[column]) for column, name in PRICES.items()}
+        return cells | {name: number_of(row[column]) for column, name in PRICES.items()}
 
     note = (
         "Success in % of the final rollouts: mean [95 % interval over seeds]. A trial that failed counts as success "
@@ -153,11 +153,11 @@ def main_table(results: Results) -> Table:
 
     def shown(row: Row) -> dict[str, str]:
         several = row["seeds"] > 1
-        cells = {"Seeds": _seeds(row)}
+        cells = {"Seeds": seeds_of(row)}
         for mode in MODES:
-            cells[MODE_NAMES[mode]] = _percent(row, f"{mode}_last", several)
-            cells[f"{short_mode(mode)} mean"] = _percent(row, f"{mode}_mean")
-        return cells | {name: _number(row[column]) for column, name in frames.used(results).items()}
+            cells[MODE_NAMES[mode]] = percent_of(row, f"{mode}_last", several)
+            cells[f"{short_mode(mode)} mean"] = percent_of(row, f"{mode}_mean")
+        return cells | {name: number_of(row[column]) for column, name in frames.used(results).items()}
 
     note = (
         "Success in % of the final rollouts: median [quartiles] over seeds, and mean [95 % interval]. A trial that "
@@ -173,9 +173,9 @@ def overall_table(results: Results) -> Table:
     def shown(row: Row) -> dict[str, str]:
         return {
             "Actions": short_mode(row["mode"]),
-            "Cells": _number(row["cells"]),
-            "Trials": _number(row["trials"]),
-            "Mean": _percent(row, "mean"),
+            "Cells": number_of(row["cells"]),
+            "Trials": number_of(row["trials"]),
+            "Mean": percent_of(row, "mean"),
             "IQM": percent(row["iqm"]),
         }
 
@@ -195,7 +195,7 @@ def improvement_table(results: Results) -> Table:
         return {
             "Better than": row["other"],
             "Actions": short_mode(row["mode"]),
-            "Probability": _percent(row, "probability"),
+            "Probability": percent_of(row, "probability"),
         }
 
     note = (
@@ -209,8 +209,8 @@ def changes_table(results: Results) -> Table:
     """What each changed setting does; see `frames.changes`."""
 
     def shown(row: Row) -> dict[str, str]:
-        cells = {"Compared with": row["base"], "Trials": _number(row["trials"])}
-        return cells | {MODE_NAMES[mode]: _percent(row, mode, form="+.0f") for mode in MODES}
+        cells = {"Compared with": row["base"], "Trials": number_of(row["trials"])}
+        return cells | {MODE_NAMES[mode]: percent_of(row, mode, form="+.0f") for mode in MODES}
 
     note = (
         "Difference in mean success of the final rollouts to the variant it is compared with, on the same task and "
@@ -228,7 +228,7 @@ def endings_table(results: Results) -> Table:
 
     def shown(row: Row) -> dict[str, str]:
         fractions = {end.capitalize(): percent(row[end]) for end in ends}
-        counts = {"Actions": short_mode(row["mode"]), "Rollouts": _number(row["rollouts"])}
+        counts = {"Actions": short_mode(row["mode"]), "Rollouts": number_of(row["rollouts"])}
         return {**counts, **fractions, "Seconds": _span(row, "seconds", ".1f")}
 
     note = (
@@ -244,7 +244,7 @@ def costs_table(results: Results) -> Table:
     def shown(row: Row) -> dict[str, str]:
         heads = zip(("Training, s", "Evaluation, s", "Memory, MiB"), frames.COSTS, strict=True)
         spans = {head: _span(row, name, ",.0f", several=row["trials"] > 1) for head, name in heads}
-        return {"Trials": _number(row["trials"]), **spans}
+        return {"Trials": number_of(row["trials"]), **spans}
 
     note = (
         "Wall-clock seconds of training and evaluation, and peak memory: median [quartiles] over the trials that did "
@@ -257,9 +257,9 @@ def trials_table(results: Results) -> Table:
     """Every planned trial; see `frames.trials`."""
 
     def shown(row: Row) -> dict[str, str]:
-        cells = {"Seed": _number(row["seed"]), "Trial": row["trial"], "Status": row["status"]}
+        cells = {"Seed": number_of(row["seed"]), "Trial": row["trial"], "Status": row["status"]}
         for mode in MODES:
-            cells[MODE_NAMES[mode]] = _percent(row, mode)
+            cells[MODE_NAMES[mode]] = percent_of(row, mode)
         return cells | {"Error": "" if pd.isna(row["error"]) else row["error"].partition("\n")[0]}
 
     note = (
@@ -317,7 +317,8 @@ def _key(key: str, value: Any) -> str:
     return task_name(str(value)) if key == "task" else str(value)
 
 
-def _number(value: Any) -> str:
+def number_of(value: Any) -> str:
+    """A whole number with separators."""
     return NOTHING if value is None or pd.isna(value) else f"{value:,.0f}"
 
 
@@ -332,16 +333,17 @@ def _span(row: Row, name: str, form: str, scale: float = 1.0, several: bool = Tr
     return with_bounds(Estimate(central, low if several else nan, high), form, scale)
 
 
-def _percent(row: Row, name: str, several: bool = True, form: str = ".0f") -> str:
+def percent_of(row: Row, name: str, several: bool = True, form: str = ".0f") -> str:
+    """As `_span`, of a fraction in per cent."""
     return _span(row, name, form, 100.0, several)
 
 
 def _difference(row: Row, name: str) -> str:
     """A difference in points with its interval, and a star where it is sure."""
-    return _percent(row, name, form="+.0f") + "*" * bool(row[f"{name}_sure"])
+    return percent_of(row, name, form="+.0f") + "*" * bool(row[f"{name}_sure"])
 
 
-def _seeds(row: Row) -> str:
+def seeds_of(row: Row) -> str:
     """`5`, or `5 (1 failed)`: what did not end well is part of the number, what is missing is not."""
     counts = [(row[column], status) for status, column in frames.FAILURES.items()] + [(row["missing"], "missing")]
     others = ", ".join(f"{count} {status}" for count, status in counts if not pd.isna(count) and count > 0)

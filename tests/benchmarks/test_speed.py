@@ -74,7 +74,7 @@ def test_the_command_shows_and_writes_what_it_found(tmp_path: Path, monkeypatch:
     assert json.loads(file.read_text())["other"]["comparisons"][0]["ratio"] == 3.0
     CliRunner().invoke(command.main, ["--only", "thing", "--json", str(file)])
     table = file.with_suffix(".md").read_text().splitlines()[2:]
-    assert table[0] == "| a thing | a peer | 5.00 [2.90, 3.10] | noted |"  # measured anew
+    assert table[0] == "| a thing | a peer | 5.00 [2.90, 3.10] | noted |"  # measured again
     assert table[1].startswith("| another | a peer | 3.00")  # from before
 
 

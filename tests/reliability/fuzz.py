@@ -127,7 +127,7 @@ def targets(folder: Path, mark: Path) -> Iterator[Target]:
     snapshots = Snapshots(folder / "snapshots" / "trial", 0.0, examples.trial(), "0" * 64, notes.append)
 
     def rewritten(content: bytes, rng: hostile.Rng, count: int) -> Iterator[tuple[bytes, bool]]:
-        """A snapshot's checksums tell damage, not somebody who writes an archive anew."""
+        """A snapshot's checksums tell damage, not somebody who rewrites an archive."""
         yield from _plain(content, rng, count)
         for variant in hostile.hostile_archives(content, rng, count, mark):
             yield variant, True
@@ -166,7 +166,7 @@ def _json(content: bytes, rng: hostile.Rng, count: int) -> Iterator[tuple[bytes,
 
 
 def _plans(content: bytes, rng: hostile.Rng, count: int) -> Iterator[tuple[bytes, bool]]:
-    """A plan has no digest: it says nothing about results, and every run makes its part anew."""
+    """A plan has no digest: it says nothing about results, and every run rewrites its part."""
     for variant, _ in _json(content, rng, count):
         yield variant, True
 

@@ -29,7 +29,8 @@ def committed(root: Path, rows: list[tuple[str, str, str, str, float, float]]) -
         for mode in ("sampled", "mean")
         for end, step in (("low", -0.1), ("high", 0.1))
     }
-    main = main.drop(columns="variant").assign(demonstrations=10, seeds=5, environment_steps=1000.0, **bounds)
+    ends = {"ok": 4, "failed": 1, "diverged": 0, "timed_out": 0, "missing": 0}
+    main = main.drop(columns="variant").assign(demonstrations=10, seeds=5, environment_steps=1000.0, **ends, **bounds)
     main.to_csv(root / FOLDER / "tables" / "main.csv", index=False)
 
 
@@ -56,13 +57,13 @@ def test_its_rows_stand_above_those_of_gpril_and_bc(tmp_path: Path) -> None:
     cells = [
         line.strip("| ").split(" | ") for line in tables("act", tmp_path).splitlines() if line.startswith("| Clip")
     ]
-    assert [row[2:5] for row in cells] == [
-        ["ACT", "–", "35 [25, 45]"],
-        ["GPRIL", "80 [70, 90]", "70 [60, 80]"],
-        ["BC", "30 [20, 40]", "40 [30, 50]"],
+    assert [row[2:6] for row in cells] == [
+        ["ACT", "5 (1 failed)", "–", "35 [25, 45]"],
+        ["GPRIL", "5 (1 failed)", "80 [70, 90]", "70 [60, 80]"],
+        ["BC", "5 (1 failed)", "30 [20, 40]", "40 [30, 50]"],
     ]
     assert "Peg" not in tables("act", tmp_path)
 
     for method in ("gpril", "bco"):
-        assert "BCO | 30 [20, 40] | 30 [20, 40] | 1,000 |" in tables(method, tmp_path)
+        assert "BCO | 5 (1 failed) | 30 [20, 40] | 30 [20, 40] | 1,000 |" in tables(method, tmp_path)
     assert "From states only" not in tables("bc", tmp_path)

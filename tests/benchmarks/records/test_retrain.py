@@ -63,8 +63,8 @@ def test_verdicts(record: Record) -> None:
     assert Retrained(half, with_successes(record, 50)).verdict == "does not agree"
     failed = Retrained(half, half.model_copy(update={"status": "failed", "final": {}}))
     assert failed.verdict == "does not agree: failed instead of ok" and not failed.agrees
-    failed = half.model_copy(update={"status": "failed", "final": {}, "error": "own.npz does not exist"})
-    assert Retrained(half, failed).verdict == "does not agree: failed instead of ok (own.npz does not exist)"
+    with_error = half.model_copy(update={"status": "failed", "final": {}, "error": "own.npz does not exist"})
+    assert Retrained(half, with_error).verdict == "does not agree: failed instead of ok (own.npz does not exist)"
     absent = Retrained(half, None, "no such task")
     assert absent.verdict == "not trained: no such task" and not absent.agrees and not absent.equal
 

@@ -168,7 +168,9 @@ def test_a_run_for_one_experiment_forgets_nothing_that_another_still_lacks(store
     other = old.model_copy(update={"experiment": "placebo"})
     assert store.merge_plan(Plan(profile="quick", rows=[other])).rows == [missing, other]
     new = examples.row(2)
-    assert store.merge_plan(Plan(profile="quick", rows=[new])).rows == [other, new], "asked anew, it is wanted no more"
+    assert store.merge_plan(Plan(profile="quick", rows=[new])).rows == [other, new], (
+        "planned again, it is wanted no more"
+    )
 
 
 def test_what_was_left_unfinished_stays_missing(store: Store) -> None:
