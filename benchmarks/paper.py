@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from envs import TASKS
 
-Kind = Literal["success", "seconds", "curves", "seeds", "interactions", "profile", "methods", "costs"]
+Kind = Literal["success", "seconds", "curves", "curve_panels", "seeds", "interactions", "profile", "methods", "costs"]
 Cost = Literal["episodes", "environment_steps", "gradient_steps", "training_seconds"]
 Centre = Literal["median", "mean"]
 Measure = Literal["difference", "gap", "spread", "growth", "seconds", "interactions", "learned", "retries"]

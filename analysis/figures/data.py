@@ -61,8 +61,9 @@ class Series:
 def all_series(results: Results) -> Iterator[Series]:
     """Every figure's data. For each experiment first what the paper draws of it, named after it; then its success, its
     learning curves by each cost and its profile, where the paper's figure is not the same. Success is drawn in another
-    way where many methods are compared (see `tables.field`). Of a single trial there are only learning curves, and of
-    more than `MOST_LINES` variants of a method, or of more than `MOST_METHODS`, neither curves nor profiles."""
+    way where many methods are compared (see `tables.field`). Of a single trial there are only learning curves. More
+    than `MOST_LINES` variants of a method, or more than `MOST_METHODS`, have each their own panels of curves, and no
+    profiles."""
     for experiment in results.scores["experiment"].unique():
         stem = quote(experiment, safe="")  # an experiment's name may hold what a file's may not
         scores = results.scores[results.scores["experiment"] == experiment]
@@ -75,9 +76,11 @@ def all_series(results: Results) -> Iterator[Series]:
             figures[f"{stem}-success"] = SUCCESS
         variants = scores.groupby("method")["variant"].nunique()
         legible = variants.max() <= MOST_LINES and len(variants) <= MOST_METHODS
-        for cost in COSTS if legible else ():
+        for cost in COSTS:
             name = f"Success by {COST_NAMES[cost][0].lower()}{COST_NAMES[cost][1:]}"
-            figures[f"{stem}-curves-{cost.replace('_', '-')}"] = Figure("curves", name, cost)
+            figures[f"{stem}-curves-{cost.replace('_', '-')}"] = Figure(
+                "curves" if legible else "curve_panels", name, cost
+            )
         if several and legible:
             figures[f"{stem}-performance-profile"] = PROFILE
         for name, figure in figures.items():
@@ -90,7 +93,7 @@ def _note(figure: Figure, scores: pd.DataFrame, results: Results) -> str:
     notes = []
     if figure.kind == "profile" and (scores.groupby("task", observed=True)["demonstrations"].nunique() > 1).any():
         notes.append("Trials with all numbers of demonstrations together.")
-    if figure.kind in ("curves", "seeds"):
+    if figure.kind in ("curves", "curve_panels", "seeds"):
         counts = sorted(results.curve.loc[results.curve["trial"].isin(scores["trial"]), "rollouts"].unique())
         notes.append(f"Each point is from {' or '.join(map(str, counts))} rollouts per seed.")
     return " ".join([*notes, *filter(None, [version_note(scores)])])

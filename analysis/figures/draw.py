@@ -26,6 +26,7 @@ from analysis.figures.style import (
     GREY,
     PERCENT,
     SUCCESS,
+    Line,
     Style,
     compressed,
     cut_out,
@@ -49,6 +50,7 @@ from envs.commands import plural
 
 CENTRES: dict[Centre, str] = {"median": "median, quartiles", "mean": "mean, 95 % interval"}
 SECONDS = "Seconds to insertion (simulated)"
+MODE_LINES: dict[str, Line] = dict(zip(MODES, ("-", "--"), strict=True))
 TICKS = (0.5, 1, 2, 3, 5, 10, 20, 30, 50)  # of an axis of seconds
 
 
@@ -340,9 +342,46 @@ def plot_curves(series: Series, look: dict[str, Style]) -> Figure:
     free = present(data[data["point"].isna()], look)
     named = {label: style for label, style in look.items() if label not in free}
     named |= {f"{label} (final success)": style for label, style in free.items()}
-    band = Line2D([], [], color=GREY, alpha=0.25, linewidth=9, solid_capstyle="butt")
-    band.set_label(CENTRES[series.figure.centre])
-    legend(figure, [*label_handles(named), band])
+    legend(figure, [*label_handles(named), _band(series.figure.centre)])
+    return figure
+
+
+def plot_curve_panels(series: Series, look: dict[str, Style]) -> Figure:
+    """Learning curves: a row of panels per label that has this cost, a column per task and number of demonstrations."""
+    cost, columns = series.figure.cost, list(SPREAD[series.figure.centre])
+    assert cost is not None
+    data = series.data[series.data["point"].notna()]
+    look = present(data, look)
+    cells = [part for _, part in data.groupby(["task", "demonstrations"], observed=True)]
+    modes = [mode for mode in MODES if (data["mode"] == mode).any()]
+    figure = Figure(figsize=(max(2 * COLUMN, 1 + 1.7 * len(cells)), 0.9 + 1.5 * len(look)))
+    grid = figure.subplots(len(look), len(cells), sharex="row", sharey=True, squeeze=False)
+    for (row, (label, style)), (column, part) in product(enumerate(look.items()), enumerate(cells)):
+        axes, own = grid[row, column], part[part["label"] == label]
+        for mode in modes:
+            curve = own[own["mode"] == mode]
+            x, heights = curve[cost].to_numpy(dtype=float), 100 * curve[columns].to_numpy(dtype=float)
+            centre, low, high = heights.T
+            axes.plot(x, centre, linestyle=MODE_LINES[mode], markersize=4, zorder=3, **style.marks(mode != MODES[0]))
+            axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
+        axes.set_ylim(PERCENT)
+        scale(axes, data.loc[data["label"] == label, cost].to_numpy(dtype=float))
+        axes.tick_params(labelsize="small")
+        if not row:
+            task, number = part.iloc[0][["task", "demonstrations"]]
+            axes.set_title(f"{title(task)}\n{plural(number, 'demonstration')}", fontsize="small")
+        if row == len(look) - 1:
+            axes.set_xlabel(COST_NAMES[cost], fontsize="small")
+        if not column:
+            axes.set_ylabel(wrapped(label, 18), fontsize="small")
+    figure.supylabel(SUCCESS, fontsize="medium")
+    named = [
+        Line2D(
+            [], [], label=MODE_NAMES[mode], linestyle=MODE_LINES[mode], **Style(GREY, "o", "").marks(mode != MODES[0])
+        )
+        for mode in modes
+    ]
+    legend(figure, [*named, _band(series.figure.centre)])
     return figure
 
 
@@ -381,11 +420,18 @@ PLOTS: dict[Kind, Callable[[Series, dict[str, Style]], Figure]] = {
     "seconds": plot_trials,
     "interactions": plot_interactions,
     "curves": plot_curves,
+    "curve_panels": plot_curve_panels,
     "seeds": plot_seeds,
     "profile": plot_profile,
     "methods": plot_methods,
     "costs": plot_costs,
 }
+
+
+def _band(centre: Centre) -> Line2D:
+    """The legend's entry of the bounds around a curve."""
+    label = CENTRES[centre]
+    return Line2D([], [], color=GREY, alpha=0.25, linewidth=9, solid_capstyle="butt", label=label)
 
 
 def _of_task(expert: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:

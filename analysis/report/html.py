@@ -36,6 +36,7 @@ READING: dict[Kind, str] = {
     "seconds": "single seeds' medians, and median and quartiles of all successful rollouts together",
     "interactions": "medians and quartiles over seeds, at the median number of episodes; lines connect the budgets",
     "curves": "{centre} over seeds",
+    "curve_panels": "{centre} over seeds; methods without this cost are left out",
     "seeds": "every seed's learning curve; the thick line is the seed that ended best, selected afterwards",
     "methods": "single seeds, and {centre} over them; methods are sorted by their panels, and their mean over these",
     "costs": "{centre} over the cells of the ranks, at the median cost; grey steps show the best success up to a cost",

@@ -39,17 +39,16 @@ def test_every_experiment_has_its_figures(results: Results) -> None:
 
 
 @pytest.mark.parametrize("variants", [MOST_LINES, MOST_LINES + 1])
-def test_more_variants_than_kinds_of_lines_have_no_figure_of_lines(variants: int) -> None:
+def test_more_variants_than_kinds_of_lines_have_panels_of_their_own(variants: int) -> None:
     folder = Folder()
     for number in range(variants):
         key = f"gpril/{number}" if number else "gpril"
         folder.add(key, make_record("gpril", seed=number), variant=key, base="gpril" if number else "")
     results = load_frames(folder)
-    drawn = set(series_of(results))
+    drawn = {name: series.figure.kind for name, series in series_of(results).items()}
     assert "comparison-success" in drawn
-    assert (
-        ("comparison-performance-profile" in drawn) == ("comparison-curves-gradient-steps" in drawn) == (variants == 12)
-    )
+    assert ("comparison-performance-profile" in drawn) == (variants == 12)
+    assert drawn["comparison-curves-gradient-steps"] == ("curves" if variants == 12 else "curve_panels")
     assert variants > MOST_LINES or len({style.line for style in styles(results).values()}) == variants
 
 
@@ -221,6 +220,19 @@ def test_axes_are_named_with_units_and_modes(results: Results) -> None:
     assert "BC (final success)" in [text.get_text() for text in figure.legends[0].get_texts()]
     figure = PLOTS["curves"](series_of(results)["comparison-curves-gradient-steps"], styles(results))
     assert figure.axes[0].get_xlim()[0] > 0.0, "levels have no place on the axis of costs"
+
+
+def test_panels_of_curves_leave_out_what_lacks_the_cost(results: Results) -> None:
+    """One row per label: the same curves as in one panel, at costs of their own; BC has no episodes."""
+    series = series_of(results)["comparison-curves-episodes"]
+    figure = PLOTS["curve_panels"](series, styles(results))
+    cells = series.data[["task", "demonstrations"]].drop_duplicates()
+    rows = [axes.get_ylabel() for axes in figure.axes[:: len(cells)]]
+    assert rows == [label for label in styles(results) if label != "BC"]
+    for axes, label in zip(figure.axes[:: len(cells)], rows, strict=True):
+        own = series.data[(series.data["label"] == label) & (series.data["task"] == cells["task"].iloc[0])]
+        drawn = np.concatenate([line.get_xydata() for line in axes.lines])
+        np.testing.assert_allclose(drawn, own[["episodes", "median"]] * (1, 100))
 
 
 def test_several_numbers_of_demonstrations_become_an_axis(tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_figures_of_many_methods_are_ordered_and_name_every_point(results: Resul
         assert not overlaps, overlaps
 
 
-def test_many_methods_have_colours_of_their_own_and_no_lines(tmp_path: Path) -> None:
+def test_many_methods_have_colours_and_panels_of_their_own(tmp_path: Path) -> None:
     """Lines of the same hue cross each other; ten methods still have one each."""
     folder = Folder()
     for place in range(16):
@@ -297,7 +297,10 @@ def test_many_methods_have_colours_of_their_own_and_no_lines(tmp_path: Path) -> 
     kinds = {
         name: {one.figure.kind for one in all_series(results) if one.experiment == name} for name in ("ten", "sixteen")
     }
-    assert kinds == {"sixteen": {"methods", "costs"}, "ten": {"methods", "costs", "curves", "profile"}}
+    assert kinds == {
+        "sixteen": {"methods", "costs", "curve_panels"},
+        "ten": {"methods", "costs", "curves", "profile"},
+    }
 
 
 def test_ranks_of_tasks_count_each_cell(tmp_path: Path) -> None:
