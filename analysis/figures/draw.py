@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import product
 from math import ceil
@@ -262,17 +262,7 @@ def _by_label(series: Series, look: dict[str, Style], columns: int = 0) -> Figur
         axes.tick_params(labelleft=True, labelbottom=True)
         axes.grid(False, axis="y")
         _value_axis(axes, distribution, data)
-    grey = Style(GREY, "o", "")
-    handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            label=f"{MODE_NAMES[mode]}: {CENTRES[series.figure.centre]}",
-            **grey.marks(mode != MODES[0]),
-        )
-        for mode in modes
-    ]
+    handles = [_mode_handle(mode, note=f": {CENTRES[series.figure.centre]}") for mode in modes]
     legend(figure, handles + trial_handles(data) + experts)
     return figure
 
@@ -328,10 +318,7 @@ def plot_curves(series: Series, look: dict[str, Style]) -> Figure:
         for label, style in look.items():
             rows = part[part["label"] == label]
             curve, level = rows[rows["point"].notna()], rows[rows["point"].isna()]
-            x, heights = curve[cost].to_numpy(dtype=float), 100 * curve[columns].to_numpy(dtype=float)
-            centre, low, high = heights.T
-            axes.plot(x, centre, linestyle=style.line, markersize=4, zorder=3, **style.marks())
-            axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
+            _curve(axes, curve[[cost, *columns]], style)
             for height, bottom, top in 100 * level[columns].to_numpy(dtype=float):
                 axes.axhline(height, color=style.colour, linestyle=style.line, linewidth=1.5)
                 axes.axhspan(bottom, top, color=style.colour, alpha=0.12, linewidth=0)
@@ -359,11 +346,8 @@ def plot_curve_panels(series: Series, look: dict[str, Style]) -> Figure:
     for (row, (label, style)), (column, part) in product(enumerate(look.items()), enumerate(cells)):
         axes, own = grid[row, column], part[part["label"] == label]
         for mode in modes:
-            curve = own[own["mode"] == mode]
-            x, heights = curve[cost].to_numpy(dtype=float), 100 * curve[columns].to_numpy(dtype=float)
-            centre, low, high = heights.T
-            axes.plot(x, centre, linestyle=MODE_LINES[mode], markersize=4, zorder=3, **style.marks(mode != MODES[0]))
-            axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
+            curve = own.loc[own["mode"] == mode, [cost, *columns]]
+            _curve(axes, curve, replace(style, line=MODE_LINES[mode]), hollow=mode != MODES[0])
         axes.set_ylim(PERCENT)
         scale(axes, data.loc[data["label"] == label, cost].to_numpy(dtype=float))
         axes.tick_params(labelsize="small")
@@ -375,13 +359,7 @@ def plot_curve_panels(series: Series, look: dict[str, Style]) -> Figure:
         if not column:
             axes.set_ylabel(wrapped(label, 18), fontsize="small")
     figure.supylabel(SUCCESS, fontsize="medium")
-    named = [
-        Line2D(
-            [], [], label=MODE_NAMES[mode], linestyle=MODE_LINES[mode], **Style(GREY, "o", "").marks(mode != MODES[0])
-        )
-        for mode in modes
-    ]
-    legend(figure, [*named, _band(series.figure.centre)])
+    legend(figure, [*(_mode_handle(mode, MODE_LINES[mode]) for mode in modes), _band(series.figure.centre)])
     return figure
 
 
@@ -426,6 +404,19 @@ PLOTS: dict[Kind, Callable[[Series, dict[str, Style]], Figure]] = {
     "methods": plot_methods,
     "costs": plot_costs,
 }
+
+
+def _curve(axes: Axes, curve: pd.DataFrame, style: Style, hollow: bool = False) -> None:
+    """A learning curve in its band; columns: the cost, the centre of the success and its bounds."""
+    x, centre, low, high = curve.to_numpy(dtype=float).T
+    axes.plot(x, 100 * centre, linestyle=style.line, markersize=4, zorder=3, **style.marks(hollow))
+    axes.fill_between(x, 100 * low, 100 * high, color=style.colour, alpha=0.15, linewidth=0)
+
+
+def _mode_handle(mode: str, line: Line = "", note: str = "") -> Line2D:
+    """The legend's entry of a kind of actions."""
+    marks = Style(GREY, "o", line).marks(mode != MODES[0])
+    return Line2D([], [], label=MODE_NAMES[mode] + note, linestyle=line, **marks)
 
 
 def _band(centre: Centre) -> Line2D:
