@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from typing import Any
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from sphinx import addnodes
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -107,7 +109,20 @@ def table(heading: str, rows: Iterator[tuple[str, str, str]]) -> str:
     return "\n".join([f"| {heading} | Default | Meaning |", "|---|---|---|", *map(" | ".join, escaped)])
 
 
+def offer_as_downloads(app: Any, page: nodes.document) -> None:
+    """Makes links to Markdown files outside this folder downloads, as links to other files of the repository are.
+
+    MyST takes every Markdown file for a page of the site, and would show these links as plain text.
+    """
+    for link in list(page.findall(addnodes.pending_xref)):
+        if link["refdomain"] == "doc" and Path(link["reftarget"]).is_absolute():
+            target = os.path.relpath(link["reftarget"] + ".md", Path(app.srcdir, link["refdoc"]).parent)
+            download = addnodes.download_reference("", "", *link.children, reftarget=target, refdoc=link["refdoc"])
+            link.replace_self(download)
+
+
 def setup(app: Any) -> dict[str, Any]:
+    app.connect("doctree-read", offer_as_downloads, priority=400)  # before Sphinx collects downloads at 500
     for directive in (Docstring, Settings, Parameters):
         app.add_directive(directive.__name__.lower(), directive)
     return {"parallel_read_safe": True}
