@@ -360,7 +360,7 @@ def test_the_field_has_every_method_and_each_way_of_learning_from_states() -> No
     assert not any(item.trial.demonstrations.states_alone for item in of["field"])
     assert all(item.trial.demonstrations.states_alone for item in of["field-states"] + of["field-physical"])
     inferring = {item.trial.method for item in of["field-states"] if item.trial.demonstrations.inference_steps}
-    assert inferring == {"gpril", "dac", "act", "diffusion"}
+    assert inferring == {"gpril", "dac", "gail", "act", "diffusion"}
     own_way = [item for item in of["field-states"] if item.row.variant == "gpril/states"]
     assert own_way[0].trial.settings["beta_pi"] == 0.0 and not own_way[0].trial.demonstrations.inference_steps
     assert {item.trial.demonstrations.episodes for item in planned} == {10, 25}
