@@ -221,8 +221,8 @@ FIELD = (
         OWN_WAY + INFERRING,
         tuple(envs.WITH_ACTIONS),
         (10, 25),
-        # From an untrained policy GAIL never inserted the plain clip (8 seeds of fig1d, results/standard); with a cloned
-        # one it does no better than BC on the hard variants.
+        # From an untrained policy GAIL never inserted the plain clip (8 seeds of fig1d, results/standard). From a
+        # cloned one it inserts the hard variants no more often than BC.
         fewer_tasks={GAIL_STATES.key: PLAIN, "gaifo/states-alone": PLAIN, "gail/inferred": PLAIN},
     ),
     Experiment(
